@@ -1,0 +1,213 @@
+//! The two engines and what they share: the pool of instances, the clock that ends what runs too long, the compile cache.
+//!
+//! *Lean* runs without support for component-model async, which makes a call nearly twice as fast; *concurrent* has it.
+//! Which one runs a component is told by inspection.
+
+use crate::bindings::{self, State};
+use crate::cache::Cache;
+use crate::error::LoadError;
+use crate::inspect::EngineKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How often running guests are asked to make room for others. A guest that spins loses its thread this often.
+pub const EPOCH: Duration = Duration::from_millis(10);
+
+/// Instances that one engine may hold at once, tried in turn: the address space may be limited.
+const POOL_SIZES: [u32; 4] = [1024, 256, 64, 16];
+
+/// Instances at once where there is no pool.
+const UNPOOLED_INSTANCES: usize = 64;
+
+/// Of one component: languages that bring an interpreter are linked from more than a hundred core instances.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 256;
+
+/// Of one core instance: interpreters keep their functions in one table.
+const TABLE_ELEMENTS: usize = 50_000;
+
+/// Memory of a freed slot that stays mapped, so that the next call finds it warm.
+const KEEP_MEMORY: usize = 1024 * 1024;
+/// The same for tables, and for the stacks that guests run on.
+const KEEP_TABLE: usize = 64 * 1024;
+const KEEP_STACK: usize = 64 * 1024;
+
+/// Both engines, ready to compile, load and run.
+pub struct Engines {
+    lean: Side,
+    concurrent: Side,
+    pub(crate) cache: Cache,
+    ticker: Ticker,
+}
+
+/// One engine with everything it needs to make instances.
+pub(crate) struct Side {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<State>,
+    pub(crate) kind: EngineKind,
+    /// One permit per instance that the pool has room for: a call waits for room instead of failing.
+    pub(crate) room: Arc<Semaphore>,
+    pool: Option<u32>,
+}
+
+/// What the probes at the start found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Report {
+    /// `lean` or `concurrent`.
+    pub engine: &'static str,
+    /// Instances that the pool holds; none when instances are made on demand because no pool could be had.
+    pub pool: Option<u32>,
+    /// Whether the kernel tells which pages a guest touched (Linux 6.7), so that only those are cleaned.
+    pub pagemap_scan: bool,
+}
+
+impl Engines {
+    /// Makes both engines. `cache_folder` holds compiled code, `key_file` the secret that makes it valid.
+    pub fn new(cache_folder: &Path, key_file: &Path) -> Result<Engines, LoadError> {
+        let lean = Side::new(EngineKind::Lean)?;
+        let concurrent = Side::new(EngineKind::Concurrent)?;
+        let cache = Cache::open(cache_folder, key_file)?;
+        let ticker = Ticker::start([lean.engine.clone(), concurrent.engine.clone()])?;
+        Ok(Engines { lean, concurrent, cache, ticker })
+    }
+
+    /// What the probes found, for each engine.
+    pub fn report(&self) -> [Report; 2] {
+        [&self.lean, &self.concurrent].map(|side| Report {
+            engine: side.kind.as_str(),
+            pool: side.pool,
+            pagemap_scan: side.pool.is_some() && PoolingAllocationConfig::is_pagemap_scan_available(),
+        })
+    }
+
+    pub(crate) fn side(&self, kind: EngineKind) -> &Side {
+        match kind {
+            EngineKind::Lean => &self.lean,
+            EngineKind::Concurrent => &self.concurrent,
+        }
+    }
+
+    /// Compiles a component, or takes it from the cache. `bytes` is only asked for when there is something to compile.
+    pub(crate) fn component(
+        &self,
+        kind: EngineKind,
+        digest: &str,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
+    ) -> Result<Component, LoadError> {
+        let engine = &self.side(kind).engine;
+        if let Some(component) = self.cache.get(engine, kind, digest) {
+            return Ok(component);
+        }
+        let bytes = bytes().map_err(|error| LoadError::Host(format!("read component {digest}: {error}")))?;
+        let component = Component::from_binary(engine, &bytes)
+            .map_err(|error| LoadError::Refused(format!("the component does not compile: {error:#}")))?;
+        self.cache.put(engine, kind, digest, &component);
+        Ok(component)
+    }
+
+    /// Forgets the compiled code of a component that no revision needs any more.
+    pub fn forget(&self, digest: &str) {
+        for side in [&self.lean, &self.concurrent] {
+            self.cache.remove(&side.engine, side.kind, digest);
+        }
+    }
+}
+
+impl std::fmt::Debug for Engines {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Engines").field("reports", &self.report()).field("ticker", &self.ticker).finish_non_exhaustive()
+    }
+}
+
+impl Side {
+    fn new(kind: EngineKind) -> Result<Side, LoadError> {
+        let (engine, pool) = engine(kind)?;
+        let linker = bindings::linker(&engine, kind == EngineKind::Concurrent)?;
+        let room = Arc::new(Semaphore::new(pool.map_or(UNPOOLED_INSTANCES, |size| size as usize)));
+        Ok(Side { engine, linker, kind, room, pool })
+    }
+}
+
+/// An engine with the largest pool that fits the address space, or one that makes instances on demand.
+fn engine(kind: EngineKind) -> Result<(Engine, Option<u32>), LoadError> {
+    for size in POOL_SIZES {
+        let mut config = config(kind);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(size)));
+        match Engine::new(&config) {
+            Ok(engine) => return Ok((engine, Some(size))),
+            Err(error) => tracing::debug!(engine = kind.as_str(), size, "no pool of this size: {error:#}"),
+        }
+    }
+    tracing::warn!(engine = kind.as_str(), "no instance pool fits the address space; instances are made on demand");
+    let engine = Engine::new(&config(kind)).map_err(|error| LoadError::Host(format!("start wasmtime: {error:#}")))?;
+    Ok((engine, None))
+}
+
+fn config(kind: EngineKind) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.wasm_component_model_map(true);
+    config.wasm_component_model_fixed_length_lists(true);
+    config.concurrency_support(kind == EngineKind::Concurrent);
+    config.wasm_component_model_async(kind == EngineKind::Concurrent);
+    config
+}
+
+fn pool(size: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(size);
+    pool.total_stacks(size);
+    // Most components hold one memory and a handful of core instances; those that hold many share what is left.
+    pool.total_memories(size + size / 4);
+    pool.total_core_instances(size.saturating_mul(8).max(CORE_INSTANCES_PER_COMPONENT));
+    pool.total_tables(size.saturating_mul(4).max(CORE_INSTANCES_PER_COMPONENT));
+    pool.max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT);
+    pool.max_tables_per_component(CORE_INSTANCES_PER_COMPONENT);
+    pool.max_tables_per_module(8);
+    pool.table_elements(TABLE_ELEMENTS);
+    pool.max_core_instance_size(4 * 1024 * 1024);
+    pool.max_component_instance_size(8 * 1024 * 1024);
+    pool.linear_memory_keep_resident(KEEP_MEMORY);
+    pool.table_keep_resident(KEEP_TABLE);
+    pool.async_stack_keep_resident(KEEP_STACK);
+    pool.pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Advances the engines' clocks until it is dropped.
+#[derive(Debug)]
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engines: [Engine; 2]) -> Result<Ticker, LoadError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopped = stop.clone();
+        let tick = move || {
+            while !is_stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(EPOCH);
+                engines.iter().for_each(Engine::increment_epoch);
+            }
+        };
+        let thread = std::thread::Builder::new().name("micro-epoch".into()).spawn(tick);
+        let thread = thread.map_err(|error| LoadError::Host(format!("start the epoch thread: {error}")))?;
+        Ok(Ticker { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The thread has nothing to say but that it ended.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What can go wrong between wasm bytes and a reply.
+
+use std::time::Duration;
+
+/// Why a component cannot be deployed. The text is meant for the person who deploys.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are not a component that this host can serve.
+    #[error("{0}")]
+    Refused(String),
+    /// The guest trapped or failed while it was instantiated as a check.
+    #[error("the component does not start: {0}")]
+    Start(String),
+    /// The host could not do its part: disk, memory, pool.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// Why a call gave no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The message does not fit the endpoint's request. The text names the place.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The function returned `err`.
+    #[error("{detail}")]
+    Guest {
+        /// The error's own id, if it carries one.
+        id: Option<String>,
+        /// The code that the function chose, or 500.
+        code: u16,
+        /// The error's text, or its JSON.
+        detail: String,
+    },
+    /// The call reached its time limit and was ended.
+    #[error("no reply within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The instance reached its memory limit.
+    #[error("memory limit of {limit} reached")]
+    Memory {
+        /// The limit, as people write it.
+        limit: bytesize::ByteSize,
+    },
+    /// The reply is larger than the host lets one reply be.
+    #[error("the reply is larger than {limit}")]
+    ReplyTooLarge {
+        /// The limit, as people write it.
+        limit: bytesize::ByteSize,
+    },
+    /// The guest trapped. The first text is for the caller, the second (with the guest's backtrace) for the log.
+    #[error("the function failed: {reason}")]
+    Trap {
+        /// In a few words, for the caller.
+        reason: String,
+        /// With the guest's backtrace, for its log.
+        backtrace: String,
+    },
+    /// All the instances that the host has room for are busy.
+    #[error("no room for another instance")]
+    PoolFull,
+    /// The host could not do its part.
+    #[error("{0}")]
+    Host(String),
+}

@@ -1,0 +1,271 @@
+//! What a component says of itself: its WIT becomes a schema, with no wasmtime in sight.
+//!
+//! Inspection reads the bytes alone. It tells what a component exports (its endpoints, with their doc comments), what it
+//! imports, which engine it needs, and what its manifest says; whatever cannot be served is refused here, with the reason.
+
+mod features;
+mod types;
+
+use crate::error::LoadError;
+use crate::manifest::{Manifest, SECTION};
+use crate::name::title_case;
+use crate::schema::{Endpoint, Field, Record, Reply, Request, Type};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+use types::{Types, docs};
+use wit_parser::decoding::DecodedWasm;
+use wit_parser::{Function, FunctionKind, Resolve, WorldId, WorldItem, WorldKey};
+
+/// A component larger than this is refused before it is read.
+pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
+
+/// Packages whose exports are not endpoints: the platform's own, and our contract with a guest.
+const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
+
+/// Which of the two engines runs a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// Without support for component-model async, and faster for it.
+    Lean,
+    /// For components that use component-model async: WASI 0.3, async exports, streams, some JavaScript.
+    Concurrent,
+}
+
+impl EngineKind {
+    /// `lean` or `concurrent`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EngineKind::Lean => "lean",
+            EngineKind::Concurrent => "concurrent",
+        }
+    }
+}
+
+/// What inspection found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Inspection {
+    /// `sha256:` and the digest of the bytes in hex.
+    pub digest: String,
+    /// Of the file, in bytes.
+    pub size: usize,
+    /// The embedded manifest, if the component holds one.
+    pub manifest: Option<Manifest>,
+    /// The interfaces that the component imports, `wasi:io/streams@0.2.6`.
+    pub imports: Vec<String>,
+    /// What callers reach. Functions of the world itself are named after the deployment.
+    pub endpoints: Vec<Endpoint>,
+    /// Exports that are no endpoints, `wasi:cli/run@0.2.6`.
+    pub other_exports: Vec<String>,
+    /// The engine that runs the component.
+    pub engine: EngineKind,
+}
+
+impl Inspection {
+    /// The endpoint called `name`.
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| *endpoint.name == *name)
+    }
+}
+
+/// `sha256:…` of some bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(bytes) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Reads a component. `deployment` names the endpoints of functions that the world itself exports; by default that is
+/// the name in the manifest.
+pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, LoadError> {
+    check_is_component(bytes)?;
+    let manifest = manifest_of(bytes)?;
+    let (resolve, world) = decode(bytes)?;
+    let name = deployment
+        .map(str::to_string)
+        .or_else(|| manifest.as_ref().and_then(Manifest::full_name))
+        .unwrap_or_else(|| "function".into());
+    let mut reader = Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
+    reader.read_exports(world, &name)?;
+    let Reader { endpoints, other_exports, .. } = reader;
+    let world_item = &resolve.worlds[world];
+    let imports = world_item.imports.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. }));
+    let imports: Vec<String> = imports.map(|(key, _)| resolve.name_world_key(key)).collect();
+    let is_async = features::uses_async(bytes)? || features::mentions_async(&resolve, world);
+    Ok(Inspection {
+        digest: digest(bytes),
+        size: bytes.len(),
+        manifest,
+        imports,
+        endpoints,
+        other_exports,
+        engine: if is_async { EngineKind::Concurrent } else { EngineKind::Lean },
+    })
+}
+
+/// The manifest that a component holds.
+pub fn manifest_of(bytes: &[u8]) -> Result<Option<Manifest>, LoadError> {
+    let mut depth = 0_usize;
+    for payload in wasmparser::Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| refused(format!("not a wasm component: {error}")))? {
+            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => depth += 1,
+            wasmparser::Payload::End(_) => depth = depth.saturating_sub(1),
+            wasmparser::Payload::CustomSection(custom) if depth == 0 && custom.name() == SECTION => {
+                let text = std::str::from_utf8(custom.data()).map_err(|_| refused("the manifest is not UTF-8"))?;
+                return Manifest::parse(text).map(Some).map_err(|error| refused(error.to_string()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
+    if bytes.len() > MAX_COMPONENT {
+        return Err(refused(format!(
+            "{} is more than a component may have: {}",
+            bytesize::ByteSize::b(bytes.len() as u64),
+            bytesize::ByteSize::b(MAX_COMPONENT as u64)
+        )));
+    }
+    if bytes.is_empty() {
+        return Err(refused("the file is empty"));
+    }
+    if wasmparser::Parser::is_core_wasm(bytes) {
+        return Err(refused(
+            "a core wasm module, not a component: build for the target wasm32-wasip2, or wrap the module with `wasm-tools component new`",
+        ));
+    }
+    if !wasmparser::Parser::is_component(bytes) {
+        return Err(refused("not wasm: the file does not begin with a component's header"));
+    }
+    Ok(())
+}
+
+fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), LoadError> {
+    let decoded = wit_component::decode(bytes).map_err(|error| refused(format!("not a valid component: {error:#}")))?;
+    match decoded {
+        DecodedWasm::Component(resolve, world) => Ok((resolve, world)),
+        DecodedWasm::WitPackage(..) => Err(refused("a WIT package, which holds types and no code")),
+    }
+}
+
+fn refused(reason: impl Into<String>) -> LoadError {
+    LoadError::Refused(reason.into())
+}
+
+/// Collects the endpoints of a world.
+struct Reader<'r> {
+    resolve: &'r Resolve,
+    types: Types<'r>,
+    endpoints: Vec<Endpoint>,
+    other_exports: Vec<String>,
+}
+
+impl<'r> Reader<'r> {
+    fn read_exports(&mut self, world: WorldId, deployment: &str) -> Result<(), LoadError> {
+        let own_prefix = title_case(deployment.rsplit('.').next().unwrap_or(deployment));
+        for (key, item) in &self.resolve.worlds[world].exports {
+            let id = self.resolve.name_world_key(key);
+            match item {
+                WorldItem::Function(function) => self.add(&own_prefix, None, function)?,
+                WorldItem::Interface { .. } if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix)) => {
+                    self.other_exports.push(id);
+                }
+                WorldItem::Interface { id: interface, .. } => {
+                    let prefix = match key {
+                        WorldKey::Name(name) => title_case(name),
+                        WorldKey::Interface(_) => {
+                            title_case(self.resolve.interfaces[*interface].name.as_deref().unwrap_or(&id))
+                        }
+                    };
+                    let id: Arc<str> = id.into();
+                    for function in self.resolve.interfaces[*interface].functions.values() {
+                        self.add(&prefix, Some(&id), function)?;
+                    }
+                }
+                WorldItem::Type { .. } => {}
+            }
+        }
+        self.check_names()
+    }
+
+    fn add(&mut self, prefix: &str, interface: Option<&Arc<str>>, function: &'r Function) -> Result<(), LoadError> {
+        let name = format!("{prefix}.{}", title_case(&function.name));
+        if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
+            return Err(refused(format!(
+                "endpoint {name}: {} belongs to a resource, and resources are not callable from outside",
+                function.name
+            )));
+        }
+        let mut fields = Vec::with_capacity(function.params.len());
+        for param in &function.params {
+            fields.push(Field {
+                name: crate::name::Name::new(&param.name),
+                docs: None,
+                ty: self.types.read(&param.ty).map_err(|reason| {
+                    refused(format!("endpoint {name}, parameter {}: {reason}", param.name))
+                })?,
+            });
+        }
+        let request = match fields.as_slice() {
+            [Field { ty: Type::Record(record), .. }] => Request { message: record.clone(), is_one_record: true },
+            _ => {
+                let message = Record { name: title_case(&function.name).into(), docs: None, fields };
+                Request { message: Arc::new(message), is_one_record: false }
+            }
+        };
+        let result = function.result.as_ref().map(|ty| self.types.read(ty)).transpose();
+        let result = result.map_err(|reason| refused(format!("endpoint {name}, result: {reason}")))?;
+        let reply = match result {
+            Some(Type::Result(ok, err)) => {
+                Reply { ok: ok.map(|ok| (*ok).clone()), err: Some(err.map(|err| (*err).clone())) }
+            }
+            other => Reply { ok: other, err: None },
+        };
+        self.endpoints.push(Endpoint {
+            name: name.into(),
+            interface: interface.cloned(),
+            function: function.name.as_str().into(),
+            docs: docs(&function.docs),
+            request,
+            reply,
+        });
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), LoadError> {
+        let mut known = HashSet::new();
+        for endpoint in &self.endpoints {
+            if !known.insert(&endpoint.name) {
+                let interfaces = self.endpoints.iter().filter(|other| other.name == endpoint.name);
+                let interfaces: Vec<_> =
+                    interfaces.map(|other| other.interface.as_deref().unwrap_or("the world itself")).collect();
+                return Err(refused(format!(
+                    "endpoint {} is exported twice, by {}: rename one of the interfaces",
+                    endpoint.name,
+                    interfaces.join(" and ")
+                )));
+            }
+        }
+        if self.endpoints.is_empty() {
+            let found = match self.other_exports.as_slice() {
+                [] => "it exports nothing".to_string(),
+                others => format!("it exports only {}", others.join(", ")),
+            };
+            return Err(refused(format!(
+                "the component has no endpoint: {found}; export an interface of your own with at least one function"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Turns wasm bytes into callable endpoints.
+//!
+//! A component is *inspected* (its WIT becomes a schema, from the bytes alone), *compiled* once into an authenticated
+//! cache, *loaded* into one of two engines, and then *called*: JSON, a query string or bytes become component values
+//! against the schema, a fresh instance runs within its limits, and its reply goes back the same way.
+//!
+//! This is the only crate that names wasmtime.
+
+pub mod error;
+pub mod name;
+pub mod schema;
+pub mod manifest;
+pub mod inspect;
+pub mod value;
+pub mod json;
+pub mod query;
+pub mod log;
+pub mod limits;
+pub mod engines;
+pub mod cache;
+mod bindings;
+mod canonical;
+mod dynamic;
+mod trap;
+pub mod function;
+
+pub use engines::Engines;
+pub use error::{CallError, LoadError};
+pub use function::Function;
+pub use inspect::{Inspection, inspect};
+pub use manifest::Manifest;
+pub use value::Value;

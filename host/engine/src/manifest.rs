@@ -1,0 +1,279 @@
+//! `micro.toml`: what a function package says of itself.
+//!
+//! The manifest lies beside the source and is embedded in the component as the custom section `micro.manifest`, so that
+//! one `.wasm` file is the whole deployable thing.
+
+use crate::name::nearest;
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+/// The custom section that holds the manifest.
+pub const SECTION: &str = "micro.manifest";
+
+/// A manifest larger than this is no manifest.
+const MAX_MANIFEST: usize = 64 * 1024;
+
+/// The longest name: it is also a file name and a DNS label's neighbour.
+const MAX_NAME: usize = 128;
+
+/// What `micro.toml` may hold. Every key is optional but for the name of a package that is built from source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Manifest {
+    /// The deployment's name, without the namespace.
+    pub name: Option<String>,
+    /// Put in front of the name, with a dot.
+    pub namespace: Option<String>,
+    /// The version that callers see; `latest` when there is none.
+    pub version: Option<String>,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Fresh instance per call, or long-lived instances.
+    pub kind: Kind,
+    /// How the component is made from its source.
+    pub build: Build,
+    /// What one call, and all calls together, may use.
+    pub limits: Limits,
+    /// How replies leave.
+    pub reply: Reply,
+    /// Free text, shown with the service.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a deployment is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A fresh instance per call.
+    #[default]
+    Function,
+}
+
+impl Kind {
+    /// As the manifest writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Function => "function",
+        }
+    }
+}
+
+/// `[build]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Build {
+    /// Run by the shell in the package's folder; by default chosen by language.
+    pub command: Option<String>,
+    /// The component that the command leaves behind, relative to the package's folder.
+    pub output: Option<String>,
+    /// Files and folders that make a rebuild when they change.
+    pub watch: Vec<String>,
+}
+
+/// `[reply]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Reply {
+    /// The content type of replies that are plain bytes; by default told from the bytes.
+    pub content_type: Option<String>,
+}
+
+/// `[limits]`: what the host binds a deployment to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Of one instance: all its linear memories and tables together.
+    pub memory: ByteSize,
+    /// Wall time of one call, from the moment it has an instance.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// Calls that run at once.
+    pub concurrency: u32,
+    /// Calls that wait for their turn; the next one is turned away.
+    pub queue: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory: ByteSize::mib(64), timeout: Duration::from_secs(5), concurrency: 64, queue: 256 }
+    }
+}
+
+/// What a manifest may ask for at most.
+const MAX_MEMORY: ByteSize = ByteSize::gib(4);
+const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+const MAX_CONCURRENCY: u32 = 4096;
+const MAX_QUEUE: u32 = 65_536;
+
+/// Why a text is not a manifest.
+#[derive(Debug, thiserror::Error)]
+#[error("micro.toml: {0}")]
+pub struct ManifestError(String);
+
+impl Manifest {
+    /// Reads and checks the text of a `micro.toml`.
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        if text.len() > MAX_MANIFEST {
+            return Err(ManifestError(format!("larger than {}", ByteSize::b(MAX_MANIFEST as u64))));
+        }
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ManifestError(error.to_string()))?;
+        check_keys(&table)?;
+        let manifest: Manifest = toml::from_str(text).map_err(|error| ManifestError(error.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The name that the deployment goes by: `namespace.name`.
+    pub fn full_name(&self) -> Option<String> {
+        let name = self.name.as_ref()?;
+        Some(match &self.namespace {
+            Some(namespace) => format!("{namespace}.{name}"),
+            None => name.clone(),
+        })
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let words = [("name", &self.name), ("namespace", &self.namespace)];
+        for (key, word) in words {
+            if let Some(word) = word {
+                check_name(word).map_err(|reason| ManifestError(format!("{key} = {word:?}: {reason}")))?;
+            }
+        }
+        if self.version.as_ref().is_some_and(|version| version.is_empty() || version.len() > MAX_NAME) {
+            return Err(ManifestError(format!("version: expected 1 to {MAX_NAME} characters")));
+        }
+        let limits = &self.limits;
+        let out_of_range = [
+            (limits.memory > MAX_MEMORY || limits.memory < ByteSize::kib(64), "memory", format!("64KiB to {MAX_MEMORY}")),
+            (
+                limits.timeout > MAX_TIMEOUT || limits.timeout.is_zero(),
+                "timeout",
+                format!("1ms to {}", humantime::format_duration(MAX_TIMEOUT)),
+            ),
+            (
+                limits.concurrency > MAX_CONCURRENCY || limits.concurrency == 0,
+                "concurrency",
+                format!("1 to {MAX_CONCURRENCY}"),
+            ),
+            (limits.queue > MAX_QUEUE, "queue", format!("0 to {MAX_QUEUE}")),
+        ];
+        match out_of_range.into_iter().find(|(is_wrong, ..)| *is_wrong) {
+            Some((_, key, range)) => Err(ManifestError(format!("limits.{key}: expected {range}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says why `name` cannot name a deployment, if so. Names are lower-case words, with dots between them.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let is_word = |word: &str| {
+        let mut chars = word.chars();
+        chars.next().is_some_and(|first| first.is_ascii_alphanumeric())
+            && word.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_'))
+    };
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(format!("expected 1 to {MAX_NAME} characters"));
+    }
+    if !name.split('.').all(is_word) {
+        return Err("expected letters, digits, '-' and '_', in words that begin with a letter or digit and are joined by dots".into());
+    }
+    Ok(())
+}
+
+/// The keys of each table, so that a wrong one can be answered with the right one.
+const KEYS: [(&str, &[&str]); 4] = [
+    ("", &["name", "namespace", "version", "description", "kind", "build", "limits", "reply", "metadata"]),
+    ("build", &["command", "output", "watch"]),
+    ("limits", &["memory", "timeout", "concurrency", "queue"]),
+    ("reply", &["content-type"]),
+];
+
+fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
+    for (section, known) in KEYS {
+        let keys = if section.is_empty() { Some(table) } else { table.get(section).and_then(toml::Value::as_table) };
+        for key in keys.into_iter().flat_map(|table| table.keys()) {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let place = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            let hint = match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", known.join(", ")),
+            };
+            return Err(ManifestError(format!("unknown key `{place}`: {hint}")));
+        }
+    }
+    Ok(())
+}
+
+/// Appends `manifest` to a component, in place of one that it already holds.
+pub fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, ManifestError> {
+    Manifest::parse(manifest)?;
+    let mut out = Vec::with_capacity(component.len() + manifest.len() + 32);
+    for (range, is_manifest) in top_level_sections(component).map_err(ManifestError)? {
+        if !is_manifest {
+            out.extend_from_slice(&component[range]);
+        }
+    }
+    let section = wasm_encoder::CustomSection { name: SECTION.into(), data: manifest.as_bytes().into() };
+    wasm_encoder::ComponentSection::append_to_component(&section, &mut out);
+    Ok(out)
+}
+
+/// The ranges of a component's top-level sections (the header among them), and whether each is a manifest.
+fn top_level_sections(component: &[u8]) -> Result<Vec<(Range<usize>, bool)>, String> {
+    use wasmparser::Payload::{ComponentSection, CustomSection, End, ModuleSection, Version};
+    let mut sections = Vec::new();
+    let mut depth = 0_usize;
+    let mut begin = 0;
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| format!("not a component: {error}"))?;
+        // Sections lie end to end, so the end of one is where the header of the next begins.
+        let end = match &payload {
+            End(_) => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            _ if depth > 0 && !matches!(payload, ModuleSection { .. } | ComponentSection { .. }) => continue,
+            ModuleSection { unchecked_range, .. } | ComponentSection { unchecked_range, .. } => {
+                depth += 1;
+                if depth > 1 {
+                    continue;
+                }
+                unchecked_range.end
+            }
+            Version { range, .. } => range.end,
+            other => match other.as_section() {
+                Some((_, range)) => range.end,
+                None => continue,
+            },
+        } as usize;
+        let is_manifest = matches!(&payload, CustomSection(custom) if custom.name() == SECTION);
+        sections.push((begin..end, is_manifest));
+        begin = end;
+    }
+    Ok(sections)
+}
+
+/// Durations as people write them: `5s`, `250ms`.
+mod duration {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub fn serialize<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&humantime::format_duration(*duration))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(input)?;
+        humantime::parse_duration(&text)
+            .map_err(|error| D::Error::custom(format!("expected a duration like \"5s\" or \"250ms\": {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

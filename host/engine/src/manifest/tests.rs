@@ -1,0 +1,63 @@
+use super::*;
+
+#[test]
+fn an_empty_manifest_has_the_defaults() {
+    let manifest = Manifest::parse("").unwrap();
+    assert_eq!(manifest.limits, Limits::default());
+    assert_eq!(manifest.full_name(), None);
+}
+
+#[test]
+fn the_namespace_stands_before_the_name() {
+    let manifest = Manifest::parse("name = \"greeter\"\nnamespace = \"demo\"\n[limits]\nmemory = \"1MiB\"\ntimeout = \"250ms\"").unwrap();
+    assert_eq!(manifest.full_name().as_deref(), Some("demo.greeter"));
+    assert_eq!(manifest.limits.memory, ByteSize::mib(1));
+    assert_eq!(manifest.limits.timeout, Duration::from_millis(250));
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    let error = Manifest::parse("[limits]\nmemry = \"1MiB\"").unwrap_err().to_string();
+    assert_eq!(error, "micro.toml: unknown key `limits.memry`: did you mean `memory`?");
+    let error = Manifest::parse("zzz = 1").unwrap_err().to_string();
+    assert!(error.contains("unknown key `zzz`: known are name, "), "{error}");
+}
+
+#[test]
+fn limits_have_bounds() {
+    for (text, key) in [
+        ("memory = \"1B\"", "memory"),
+        ("timeout = \"0s\"", "timeout"),
+        ("concurrency = 0", "concurrency"),
+        ("queue = 99999999", "queue"),
+    ] {
+        let error = Manifest::parse(&format!("[limits]\n{text}")).unwrap_err().to_string();
+        assert!(error.contains(&format!("limits.{key}: expected")), "{error}");
+    }
+}
+
+#[test]
+fn names_are_words_joined_by_dots() {
+    for name in ["greeter", "go.micro.srv.greeter", "a-b_c", "v1"] {
+        assert_eq!(check_name(name), Ok(()), "{name}");
+    }
+    for name in ["", ".", "a..b", "../etc", "a/b", "-a", "a b", "ü", &"x".repeat(200)] {
+        assert!(check_name(name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn embedding_twice_leaves_one_manifest() {
+    let empty = wasm_encoder::Component::new().finish();
+    let once = embed(&empty, "name = \"a\"").unwrap();
+    let twice = embed(&once, "name = \"b\"").unwrap();
+    assert_eq!(once.len(), twice.len());
+    let inspection = crate::inspect::manifest_of(&twice).unwrap();
+    assert_eq!(inspection.and_then(|manifest| manifest.name).as_deref(), Some("b"));
+    assert_eq!(embed(&once, "name = \"a\"").unwrap(), once);
+}
+
+#[test]
+fn rubbish_has_no_place_for_a_manifest() {
+    assert!(embed(b"not wasm", "").unwrap_err().to_string().contains("not a component"));
+}

@@ -1,0 +1,217 @@
+//! The types of a component's endpoints, as its WIT declares them.
+//!
+//! One schema serves everything that faces a caller: JSON and query strings in, JSON out, OpenAPI, the registry's
+//! request and response trees, and the command line's listings.
+
+use crate::name::Name;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A WIT type that a message can hold. Resources, streams and futures have no place here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Type {
+    /// `bool`
+    Bool,
+    /// `s8`
+    S8,
+    /// `u8`
+    U8,
+    /// `s16`
+    S16,
+    /// `u16`
+    U16,
+    /// `s32`
+    S32,
+    /// `u32`
+    U32,
+    /// `s64`
+    S64,
+    /// `u64`
+    U64,
+    /// `f32`
+    F32,
+    /// `f64`
+    F64,
+    /// `char`
+    Char,
+    /// `string`
+    String,
+    /// `list<u8>`, which travels as one block and not as a list of numbers
+    Bytes,
+    /// `list<T>`
+    List(Arc<Type>),
+    /// `list<T, N>`
+    FixedList(Arc<Type>, usize),
+    /// `map<K, V>`
+    Map(Arc<Type>, Arc<Type>),
+    /// `tuple<…>`
+    Tuple(Arc<[Type]>),
+    /// `record`
+    Record(Arc<Record>),
+    /// `variant`
+    Variant(Arc<Variant>),
+    /// `enum`
+    Enum(Arc<Enum>),
+    /// `flags`
+    Flags(Arc<Enum>),
+    /// `option<T>`
+    Option(Arc<Type>),
+    /// `result<T, E>`
+    Result(Option<Arc<Type>>, Option<Arc<Type>>),
+}
+
+impl Type {
+    /// The type as WIT writes it, with named types by their name.
+    pub fn label(&self) -> String {
+        match self {
+            Type::Bool => "bool".into(),
+            Type::S8 => "s8".into(),
+            Type::U8 => "u8".into(),
+            Type::S16 => "s16".into(),
+            Type::U16 => "u16".into(),
+            Type::S32 => "s32".into(),
+            Type::U32 => "u32".into(),
+            Type::S64 => "s64".into(),
+            Type::U64 => "u64".into(),
+            Type::F32 => "f32".into(),
+            Type::F64 => "f64".into(),
+            Type::Char => "char".into(),
+            Type::String => "string".into(),
+            Type::Bytes => "list<u8>".into(),
+            Type::List(item) => format!("list<{}>", item.label()),
+            Type::FixedList(item, length) => format!("list<{}, {length}>", item.label()),
+            Type::Map(key, value) => format!("map<{}, {}>", key.label(), value.label()),
+            Type::Tuple(items) => {
+                format!("tuple<{}>", items.iter().map(Type::label).collect::<Vec<_>>().join(", "))
+            }
+            Type::Record(record) => record.name.to_string(),
+            Type::Variant(variant) => variant.name.to_string(),
+            Type::Enum(names) | Type::Flags(names) => names.name.to_string(),
+            Type::Option(some) => format!("option<{}>", some.label()),
+            Type::Result(ok, err) => match (ok, err) {
+                (None, None) => "result".into(),
+                (Some(ok), None) => format!("result<{}>", ok.label()),
+                (ok, Some(err)) => {
+                    format!("result<{}, {}>", ok.as_ref().map_or("_".into(), |ok| ok.label()), err.label())
+                }
+            },
+        }
+    }
+
+    /// Whether a message may leave a field of this type out.
+    pub fn is_optional(&self) -> bool {
+        matches!(self, Type::Option(_))
+    }
+}
+
+/// A `record`, or the parameters of a function seen as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The WIT name, `request`.
+    pub name: Arc<str>,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// In declaration order, which is also the order of a [`crate::Value::Record`].
+    pub fields: Vec<Field>,
+}
+
+/// One field of a record, or one parameter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    /// The field's name in each spelling.
+    pub name: Name,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// What the field holds.
+    pub ty: Type,
+}
+
+/// A `variant`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The WIT name.
+    pub name: Arc<str>,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// In declaration order; a case is known by its place.
+    pub cases: Vec<Case>,
+}
+
+/// One case of a variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The case's name in each spelling.
+    pub name: Name,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// What the case carries.
+    pub ty: Option<Type>,
+}
+
+/// The names of an `enum` or of `flags`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enum {
+    /// The WIT name.
+    pub name: Arc<str>,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// In declaration order.
+    pub cases: Vec<Name>,
+}
+
+/// A function that callers reach by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// `Say.Hello`.
+    pub name: Arc<str>,
+    /// The exported interface, `demo:greeter/say@0.1.0`; none for a function that the world itself exports.
+    pub interface: Option<Arc<str>>,
+    /// The function's WIT name, `hello`.
+    pub function: Arc<str>,
+    /// The doc comment.
+    pub docs: Option<Arc<str>>,
+    /// What the caller sends.
+    pub request: Request,
+    /// What the caller gets.
+    pub reply: Reply,
+}
+
+/// The message that an endpoint takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The fields of the message.
+    pub message: Arc<Record>,
+    /// Whether the message is the function's one parameter (a record), or the list of its parameters.
+    pub is_one_record: bool,
+}
+
+impl Request {
+    /// The field that takes a body which is not JSON: the one field of type `list<u8>`, if there is exactly one.
+    pub fn raw_field(&self) -> Option<usize> {
+        let mut raw = self.message.fields.iter().enumerate().filter(|(_, field)| match &field.ty {
+            Type::Bytes => true,
+            Type::Option(some) => **some == Type::Bytes,
+            _ => false,
+        });
+        match (raw.next(), raw.next()) {
+            (Some((index, _)), None) => Some(index),
+            _ => None,
+        }
+    }
+}
+
+/// The message that an endpoint answers with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The type of the answer: the function's result, or the `ok` side of it.
+    pub ok: Option<Type>,
+    /// Present when the function returns a `result`; inside, the type of its error.
+    pub err: Option<Option<Type>>,
+}
+
+impl Reply {
+    /// Whether the answer can go out as plain bytes.
+    pub fn is_bytes(&self) -> bool {
+        self.ok == Some(Type::Bytes)
+    }
+}

@@ -1,0 +1,36 @@
+//! Why a call ended without a reply, from what wasmtime says of it. This is the one place that tells.
+
+use crate::canonical::ReplyTooLarge;
+use crate::error::CallError;
+use crate::limits::{Limiter, REPLY_LIMIT};
+use bytesize::ByteSize;
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
+
+/// The error of a call that failed inside the engine. `limiter` is the failed instance's, if it came to be.
+pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, memory: ByteSize) -> CallError {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return CallError::PoolFull;
+    }
+    if error.downcast_ref::<ReplyTooLarge>().is_some() {
+        return CallError::ReplyTooLarge { limit: REPLY_LIMIT };
+    }
+    // A guest that was refused memory mostly aborts, so the trap itself says nothing of the cause.
+    if limiter.is_some_and(Limiter::was_refused) {
+        return CallError::Memory { limit: memory };
+    }
+    CallError::Trap { reason: reason(error), backtrace: format!("{error:?}") }
+}
+
+/// In a few words that are fit for a caller: no addresses, no paths of the guest's source.
+pub(crate) fn reason(error: &Error) -> String {
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return format!("it ended itself with exit code {}", exit.0);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "it panicked or aborted (unreachable code was reached)".into(),
+        Some(Trap::StackOverflow) => "its stack overflowed".into(),
+        Some(Trap::CannotEnterComponent) => "it called itself again while it was running".into(),
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    }
+}

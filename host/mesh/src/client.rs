@@ -1,0 +1,100 @@
+//! From a call to the node that answers it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::call::{Call, Reply, random_below};
+use crate::error::Error;
+use crate::record::{Node, Service};
+use crate::registry::Cache;
+use crate::transport::Transport;
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
+
+/// Who speaks in the errors made here.
+const ID: &str = "go.micro.client";
+
+type Transports = Vec<Arc<dyn Transport>>;
+
+/// Calls services by name. Cloning is cheap and gives another handle on the same client.
+#[derive(Clone)]
+pub struct Client {
+    cache: Arc<Cache>,
+    transports: Arc<ArcSwap<Transports>>,
+}
+
+impl Client {
+    /// A client that finds nodes through the cache and cannot reach any until a transport is attached.
+    pub fn new(cache: Arc<Cache>) -> Self {
+        Self {
+            cache,
+            transports: Arc::default(),
+        }
+    }
+
+    /// Lets all handles of this client use a transport; one of the same name is replaced.
+    ///
+    /// This comes after building because the local transport ends in the runtime, whose functions call through
+    /// this very client. A transport that holds the client should therefore hold it weakly or not be dropped.
+    pub fn attach(&self, transport: Arc<dyn Transport>) {
+        self.transports.rcu(|attached| {
+            let others = attached
+                .iter()
+                .filter(|other| other.name() != transport.name());
+            others.chain([&transport]).cloned().collect::<Transports>()
+        });
+    }
+
+    /// The cache this client finds nodes in.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Calls the endpoint on one node of the service, picked at random from the nodes of all versions that an
+    /// attached transport reaches. No deadline is added and nothing is tried twice.
+    ///
+    /// # Errors
+    /// Whatever the callee or the transport answers. With id `go.micro.client`: 404 when no such service is
+    /// known, 503 when none of its nodes can be reached.
+    pub async fn call(&self, call: Call) -> Result<Reply, Error> {
+        let Some(records) = self.cache.get(&call.service) else {
+            return Err(Error::not_found(
+                ID,
+                format!("service {}: not found", call.service),
+            ));
+        };
+        let transports = self.transports.load_full();
+        let Some((node, transport)) = pick(&records, &transports) else {
+            let detail = format!("error selecting {} node: none available", call.service);
+            return Err(Error::unavailable(ID, detail));
+        };
+        transport.call(node, call).await
+    }
+}
+
+/// Picks without building a list: counts what can be reached, then walks to the chosen one.
+fn pick<'a>(
+    records: &'a [Service],
+    transports: &'a Transports,
+) -> Option<(&'a Node, &'a Arc<dyn Transport>)> {
+    let reachable = || {
+        records
+            .iter()
+            .flat_map(|service| &service.nodes)
+            .filter_map(|node| {
+                let name = node.transport()?;
+                let transport = transports
+                    .iter()
+                    .find(|transport| transport.name() == name)?;
+                Some((node, transport))
+            })
+    };
+    match reachable().count() {
+        0 => None,
+        1 => reachable().next(),
+        count => reachable().nth(random_below(count)),
+    }
+}

@@ -1,0 +1,26 @@
+//! Names, finds and reaches services.
+//!
+//! A [`Call`] names a service and one of its endpoints. The [`Client`] looks the name up in a [`Cache`] of the
+//! [`Registry`], picks one of the [`Node`]s found there and hands the call to the [`Transport`] that reaches it.
+//! Whatever goes wrong on the way comes back as one [`Error`].
+
+#![deny(missing_docs)]
+
+pub mod error;
+
+pub mod record;
+
+pub mod call;
+
+pub mod registry;
+
+pub mod transport;
+
+pub mod client;
+
+pub use call::{Call, Payload, Reply, RequestId};
+pub use client::Client;
+pub use error::Error;
+pub use record::{Endpoint, Metadata, Node, Service, Value};
+pub use registry::{Cache, Registry, RegistryError};
+pub use transport::Transport;

@@ -1,0 +1,172 @@
+//! What the admin API tells, as far as commands show it. Every field may be missing: a host of another version is
+//! still worth talking to.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A name with its desired state and its current revision.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Deployment {
+    /// The full name, `demo.greeter`.
+    pub name: String,
+    /// The version that the manifest or the deployer gave.
+    pub version: String,
+    /// `function` or `service`.
+    pub kind: String,
+    /// `ready` or `failed`.
+    pub state: String,
+    /// Why it failed.
+    pub detail: String,
+    /// The number of the current revision.
+    pub revision: u64,
+    /// `sha256:…` of the component.
+    pub digest: String,
+    /// The component's bytes.
+    pub size: u64,
+    /// RFC 3339.
+    pub deployed_at: String,
+    /// `lean` or `concurrent`.
+    pub engine: String,
+    /// Whether the component is in memory now.
+    pub loaded: bool,
+    /// `Say.Hello`, …
+    pub endpoints: Vec<String>,
+    /// What the component imports.
+    pub imports: Vec<String>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its counts since the host started.
+    pub stats: Stats,
+    /// What the host wants the deployer to know.
+    pub warnings: Vec<String>,
+    /// In the answer to a deploy: false when that component was already the current one.
+    pub changed: Option<bool>,
+}
+
+/// The limits of a deployment.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Of one instance, as people write it: `64.0 MiB`.
+    pub memory: String,
+    /// Of one call: `5s`.
+    pub timeout: String,
+    /// Calls at once.
+    pub concurrency: u64,
+    /// Calls that may wait.
+    pub queue: u64,
+}
+
+/// The counts of a deployment.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Stats {
+    /// Calls that were answered, errors included.
+    pub calls: u64,
+    /// Calls that were answered with an error.
+    pub errors: u64,
+    /// Calls being run.
+    pub in_flight: u64,
+    /// Calls waiting.
+    pub queued: u64,
+}
+
+/// `GET /v1/deployments`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Deployments {
+    /// Every deployment.
+    pub deployments: Vec<Deployment>,
+}
+
+/// One deployed component of a deployment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Revision {
+    /// From 1 upwards.
+    pub number: u64,
+    /// Its version.
+    pub version: String,
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+    /// RFC 3339.
+    pub deployed_at: String,
+    /// Whether calls go to it.
+    pub current: bool,
+}
+
+/// `GET /v1/deployments/{name}/revisions`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Revisions {
+    /// Newest first.
+    pub revisions: Vec<Revision>,
+}
+
+/// One line that a function or its host wrote.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct LogLine {
+    /// RFC 3339.
+    pub time: String,
+    /// Whose line it is.
+    pub deployment: String,
+    /// Of which revision.
+    pub revision: u64,
+    /// The id of the call that wrote it.
+    pub request: String,
+    /// `stdout`, `stderr` or `host`.
+    pub stream: String,
+    /// The line.
+    pub message: String,
+}
+
+/// Something that happened to a deployment.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// RFC 3339.
+    pub time: String,
+    /// `deployed`, `rolled-back`, `removed`, `refused` or `failed`.
+    pub kind: String,
+    /// To which deployment.
+    pub deployment: String,
+    /// Which revision.
+    pub revision: u64,
+    /// More, for people.
+    pub detail: String,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The host's version.
+    pub version: String,
+    /// Its name.
+    pub host: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// The gateway's `host:port`.
+    pub api_address: String,
+    /// The sidecar's `host:port`.
+    pub sidecar_address: String,
+    /// The namespace that the gateway puts in front of names, when the host tells it.
+    pub namespace: String,
+    /// Where the host keeps its state.
+    pub data_dir: String,
+    /// What its engines run with.
+    pub engines: BTreeMap<String, serde_json::Value>,
+    /// How many deployments there are.
+    pub deployments: u64,
+}
+
+impl Status {
+    /// The gateway's base URL, without a slash at its end.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api_address.trim_start_matches("http://").trim_end_matches('/'))
+    }
+}

@@ -1,0 +1,193 @@
+//! From a folder with a `micro.toml` to one deployable `.wasm` file.
+
+mod cargo;
+mod environment;
+mod shell;
+pub mod source;
+pub mod template;
+pub mod toolchain;
+pub mod watch;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use micro_engine::manifest::Manifest;
+
+use environment::Output;
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "micro.toml";
+
+/// Folders that hold what builds leave behind, or what no build reads.
+pub const NOT_SOURCE: [&str; 4] = ["target", "node_modules", "__pycache__", "dist"];
+
+/// A folder that holds a function's source and its manifest.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// The folder, absolute.
+    pub dir: PathBuf,
+    /// The manifest, checked.
+    pub manifest: Manifest,
+    /// The manifest as it is written, which is what gets embedded.
+    pub manifest_text: String,
+}
+
+/// A component with its manifest inside.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// What the deployment is called when nobody says: by the manifest, else by the file.
+    pub name: String,
+    /// The component.
+    pub component: Vec<u8>,
+    /// Its `sha256:…`.
+    pub digest: String,
+    /// What the compiler said although it succeeded; empty most of the time.
+    pub remarks: String,
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The folder is not a package.
+    #[error("no {MANIFEST} in {}: make a function with 'micro new NAME', or write one with at least name = \"…\"", .0.display())]
+    NotAPackage(PathBuf),
+    /// A file or a program could not be read, written or run.
+    #[error("{action} {}: {error}", place.display())]
+    Io {
+        /// In a word or two: `read`, `run`.
+        action: &'static str,
+        /// The file or the program.
+        place: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The manifest does not hold.
+    #[error("{}: {reason}", place.display())]
+    Manifest {
+        /// The folder.
+        place: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Nobody can tell how this source is built.
+    #[error("{0}")]
+    NoCommand(String),
+    /// No Rust compiler here makes WASI components.
+    #[error("{0}")]
+    NoToolchain(String),
+    /// The compiler or the command failed; the text is what it said.
+    #[error("{said}\n{what} failed")]
+    Failed {
+        /// The program, as a person would call it.
+        what: String,
+        /// Its output.
+        said: String,
+    },
+    /// The build succeeded and left nothing to deploy.
+    #[error("{0}")]
+    NoComponent(String),
+}
+
+impl BuildError {
+    fn io(action: &'static str, place: &Path, error: std::io::Error) -> BuildError {
+        BuildError::Io { action, place: place.to_owned(), error }
+    }
+}
+
+impl Package {
+    /// Reads the manifest of `dir`.
+    pub fn read(dir: &Path) -> Result<Package, BuildError> {
+        let dir = dir.canonicalize().map_err(|error| BuildError::io("open", dir, error))?;
+        let place = dir.join(MANIFEST);
+        let manifest_text = match std::fs::read_to_string(&place) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(BuildError::NotAPackage(dir));
+            }
+            Err(error) => return Err(BuildError::io("read", &place, error)),
+        };
+        let refuse = |reason: String| BuildError::Manifest { place: dir.clone(), reason };
+        let manifest = Manifest::parse(&manifest_text).map_err(|error| refuse(error.to_string()))?;
+        if manifest.name.is_none() {
+            return Err(refuse(format!("{MANIFEST}: no name: write name = \"…\"")));
+        }
+        Ok(Package { dir, manifest, manifest_text })
+    }
+
+    /// The name that the deployment goes by.
+    pub fn name(&self) -> String {
+        self.manifest.full_name().unwrap_or_default()
+    }
+
+    /// Where `micro build` puts the component unless told otherwise.
+    pub fn default_output(&self) -> PathBuf {
+        self.dir.join("target").join("micro").join(format!("{}.wasm", self.name()))
+    }
+
+    /// Compiles the source and embeds the manifest. `progress` gets a line now and then.
+    pub async fn build(&self, progress: &dyn Fn(&str)) -> Result<Built, BuildError> {
+        let output = self.compile(progress).await?;
+        let artefact = &output.artefact;
+        let bytes = std::fs::read(artefact).map_err(|error| BuildError::io("read", artefact, error))?;
+        let component = micro_engine::manifest::embed(&bytes, &self.manifest_text)
+            .map_err(|error| BuildError::NoComponent(format!("{}: {error}", artefact.display())))?;
+        let digest = micro_engine::inspect::digest(&component);
+        Ok(Built { name: self.name(), component, digest, remarks: output.remarks })
+    }
+
+    async fn compile(&self, progress: &dyn Fn(&str)) -> Result<Output, BuildError> {
+        let build = &self.manifest.build;
+        if let Some(command) = &build.command {
+            return shell::run(&self.dir, command, build.output.as_deref(), progress).await;
+        }
+        if self.dir.join("Cargo.toml").is_file() {
+            return cargo::build(&self.dir, progress).await;
+        }
+        if let Some(output) = &build.output {
+            return Ok(Output { artefact: self.dir.join(output), remarks: String::new() });
+        }
+        Err(no_command(&self.dir))
+    }
+}
+
+impl Built {
+    /// Puts the component at `place` in one step: who watches that file never reads half of it.
+    pub fn write(&self, place: &Path) -> Result<(), BuildError> {
+        let folder = match place.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder).map_err(|error| BuildError::io("create", folder, error))?;
+        let part = folder.join(format!(".{}.part", uuid::Uuid::new_v4()));
+        let written = std::fs::File::create(&part)
+            .and_then(|mut file| file.write_all(&self.component))
+            .and_then(|()| std::fs::rename(&part, place));
+        written.map_err(|error| {
+            // The error about the file itself is the one worth telling.
+            let _ = std::fs::remove_file(&part);
+            BuildError::io("write", place, error)
+        })
+    }
+}
+
+/// Says what to write into the manifest of a package whose language has no default.
+fn no_command(dir: &Path) -> BuildError {
+    const LANGUAGES: [(&str, &str, &str); 3] = [
+        ("go.mod", "Go", "go build -o function.wasm …"),
+        ("package.json", "JavaScript", "npx jco componentize function.js --wit wit -n WORLD -o function.wasm"),
+        ("pyproject.toml", "Python", "componentize-py -d wit -w WORLD componentize app -o function.wasm"),
+    ];
+    let found = LANGUAGES.iter().find(|(file, ..)| dir.join(file).is_file());
+    let (what, example) = match found {
+        Some((file, language, example)) => (format!("{file} says {language}, which has no default build"), *example),
+        None => ("there is no Cargo.toml, so nothing says how to build it".to_owned(), "make"),
+    };
+    BuildError::NoCommand(format!(
+        "{}: {what}: say in {MANIFEST} how to, and where the component then lies (relative to that folder):\n\
+         [build]\ncommand = \"{example}\"\noutput = \"function.wasm\"",
+        dir.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests;

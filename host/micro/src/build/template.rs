@@ -1,0 +1,244 @@
+//! The files of a new function.
+
+/// One file of the template: where it goes, and its text with `{{name}}`, `{{module}}` (the name as Rust writes
+/// it) and `{{package}}` (as WIT does) in it.
+struct File {
+    path: &'static str,
+    text: &'static str,
+}
+
+/// Every file, in the order in which a person would read them. In this source tree their names end in `.in`, so that
+/// cargo does not take the template for a crate of its own.
+const FUNCTION: [File; 6] = [
+    File { path: "micro.toml", text: include_str!("../../templates/function/micro.toml.in") },
+    File { path: "wit/world.wit", text: include_str!("../../templates/function/wit/world.wit.in") },
+    File { path: "src/lib.rs", text: include_str!("../../templates/function/src/lib.rs.in") },
+    File { path: "Cargo.toml", text: include_str!("../../templates/function/Cargo.toml.in") },
+    File { path: "README.md", text: include_str!("../../templates/function/README.md.in") },
+    File { path: ".gitignore", text: include_str!("../../templates/function/gitignore.in") },
+];
+
+/// The longest name of a new function; it becomes a crate's name and part of file names.
+const MAX_NAME: usize = 64;
+
+/// The files of a function called `name`, as paths and texts.
+pub fn function(name: &str) -> Vec<(&'static str, String)> {
+    let package = if is_wit_keyword(name) { format!("%{name}") } else { name.to_owned() };
+    let module = name.replace('-', "_");
+    let fill =
+        |text: &str| text.replace("{{package}}", &package).replace("{{module}}", &module).replace("{{name}}", name);
+    FUNCTION.iter().map(|file| (file.path, fill(file.text))).collect()
+}
+
+/// Says why `name` cannot name a new function, if so: it has to be a crate's name and a WIT name at once.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a function needs a name".into());
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("the name is longer than {MAX_NAME} characters"));
+    }
+    if !name.split('-').all(is_word) {
+        let hint = match suggestion(name) {
+            Some(suggestion) => format!(", like {suggestion:?}"),
+            None => String::new(),
+        };
+        return Err(format!(
+            "the name {name:?} must be lower-case words joined by '-', each beginning with a letter{hint}"
+        ));
+    }
+    if is_taken(name) {
+        return Err(format!("the name {name:?} means something else to Rust: choose another, like \"my-{name}\""));
+    }
+    Ok(())
+}
+
+fn is_word(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit())
+}
+
+/// The nearest name that would do.
+fn suggestion(name: &str) -> Option<String> {
+    let mut words = String::new();
+    for char in name.chars() {
+        match char {
+            'A'..='Z' => {
+                if words.ends_with(|last: char| last.is_ascii_lowercase()) {
+                    words.push('-');
+                }
+                words.push(char.to_ascii_lowercase());
+            }
+            'a'..='z' | '0'..='9' => words.push(char),
+            _ if !words.is_empty() && !words.ends_with('-') => words.push('-'),
+            _ => {}
+        }
+    }
+    let words = words.trim_matches('-').to_owned();
+    (words.split('-').all(is_word) && !is_taken(&words)).then_some(words)
+}
+
+/// Names that cargo refuses for a crate, or that hide a crate every program uses.
+fn is_taken(name: &str) -> bool {
+    const TAKEN: [&str; 46] = [
+        "abstract",
+        "alloc",
+        "as",
+        "async",
+        "await",
+        "become",
+        "box",
+        "break",
+        "const",
+        "continue",
+        "core",
+        "crate",
+        "do",
+        "dyn",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "final",
+        "fn",
+        "for",
+        "if",
+        "impl",
+        "in",
+        "let",
+        "loop",
+        "macro",
+        "match",
+        "mod",
+        "move",
+        "mut",
+        "override",
+        "priv",
+        "proc-macro",
+        "pub",
+        "ref",
+        "return",
+        "self",
+        "static",
+        "std",
+        "struct",
+        "super",
+        "test",
+        "trait",
+        "true",
+        "type",
+    ];
+    const MORE: [&str; 12] = [
+        "build",
+        "deps",
+        "examples",
+        "gen",
+        "incremental",
+        "try",
+        "typeof",
+        "unsafe",
+        "use",
+        "where",
+        "while",
+        "yield",
+    ];
+    const GENERATED: [&str; 2] = ["wit-bindgen", "virtual"];
+    TAKEN.contains(&name) || MORE.contains(&name) || GENERATED.contains(&name)
+}
+
+/// Words that WIT takes for its own unless they are marked.
+fn is_wit_keyword(name: &str) -> bool {
+    const WORDS: [&str; 45] = [
+        "as",
+        "async",
+        "bool",
+        "borrow",
+        "char",
+        "constructor",
+        "enum",
+        "error-context",
+        "export",
+        "f32",
+        "f64",
+        "flags",
+        "from",
+        "func",
+        "future",
+        "import",
+        "include",
+        "interface",
+        "list",
+        "map",
+        "option",
+        "own",
+        "package",
+        "record",
+        "resource",
+        "result",
+        "s16",
+        "s32",
+        "s64",
+        "s8",
+        "static",
+        "stream",
+        "string",
+        "tuple",
+        "type",
+        "u16",
+        "u32",
+        "u64",
+        "u8",
+        "use",
+        "variant",
+        "with",
+        "world",
+        "true",
+        "false",
+    ];
+    WORDS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_to_do_for_a_crate_and_for_wit() {
+        for name in ["greeter", "hello-world", "a1-b2", "record"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for (name, reason) in [
+            ("", "needs a name"),
+            ("HelloWorld", "like \"hello-world\""),
+            ("hello_world", "like \"hello-world\""),
+            ("demo.greeter", "like \"demo-greeter\""),
+            ("../x", "like \"x\""),
+            ("-", "lower-case words"),
+            ("1st", "lower-case words"),
+            ("a-1", "lower-case words"),
+            ("fn", "\"my-fn\""),
+            ("grüße", "lower-case words"),
+        ] {
+            let error = check_name(name).unwrap_err();
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+        assert!(check_name(&"a".repeat(MAX_NAME + 1)).is_err());
+    }
+
+    #[test]
+    fn every_place_of_the_template_is_filled_in() {
+        for name in ["hello-world", "record"] {
+            let files = function(name);
+            for (path, text) in &files {
+                assert!(!text.contains("{{"), "{path}: {text}");
+                assert!(text.ends_with('\n'), "{path}");
+            }
+            let text = |wanted: &str| files.iter().find(|(path, _)| *path == wanted).unwrap().1.clone();
+            let manifest = micro_engine::Manifest::parse(&text("micro.toml")).unwrap();
+            assert_eq!(manifest.full_name().as_deref(), Some(name));
+            let crate_manifest: toml::Table = text("Cargo.toml").parse().unwrap();
+            assert_eq!(crate_manifest["package"]["name"].as_str(), Some(name));
+        }
+        assert!(function("record")[1].1.contains("package example:%record"));
+    }
+}

@@ -1,0 +1,133 @@
+//! `micro deploy`
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::layout::{first_call, size, table};
+use super::progress::Progress;
+use super::{Options, Output, print};
+use crate::admin::{Answer, Deployment, Host};
+use crate::build::Built;
+use crate::build::source::Source;
+
+/// Give a function to the host: built from its folder, or a .wasm file
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
+\"deployed_at\", \"engine\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
+false when that component was already the current one.")]
+pub struct Arguments {
+    /// A folder with a micro.toml, or a .wasm file
+    #[arg(value_name = "DIR|FILE", default_value = ".", hide_default_value = true)]
+    source: PathBuf,
+
+    /// The deployment's name [default: by the manifest, else the file's stem]
+    #[arg(long)]
+    name: Option<String>,
+
+    /// The version [default: by the manifest, else latest]
+    #[arg(long)]
+    version: Option<String>,
+}
+
+/// Deploys.
+pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
+    let Arguments { source, name, version } = arguments;
+    let source = Source::open(&source)?;
+    let host = options.host()?;
+    // Before a build that may take minutes.
+    host.health().await?;
+    let built = component(&source).await?;
+    let name = name.unwrap_or(built.name);
+    let answer = upload(&host, &name, version.as_deref(), built.component).await?;
+    for warning in &answer.value.warnings {
+        print::remark(format!("warning: {warning}"));
+    }
+    if options.output == Output::Json {
+        print::line(&answer.json)?;
+        return Ok(());
+    }
+    let first = first_call::find(&host, &answer.value).await;
+    print::line(summary(&answer.value, first))?;
+    Ok(())
+}
+
+/// The component, with a sign of life while it is built.
+pub async fn component(source: &Source) -> Result<Built> {
+    let progress = Progress::start(match source {
+        Source::Package(package) => format!("building {}", package.name()),
+        Source::File(file) => format!("reading {}", file.display()),
+    });
+    let built = source.component(&|step| progress.now(step)).await?;
+    drop(progress);
+    if !built.remarks.is_empty() {
+        print::remark(&built.remarks);
+    }
+    Ok(built)
+}
+
+/// Hands the component over, with a sign of life while the host compiles it.
+pub async fn upload(host: &Host, name: &str, version: Option<&str>, component: Vec<u8>) -> Result<Answer<Deployment>> {
+    let progress = Progress::start(format!("deploying {name}"));
+    let answer = host.deploy(name, version, component).await;
+    drop(progress);
+    answer.with_context(|| format!("deploy {name}"))
+}
+
+fn summary(deployment: &Deployment, first: Option<String>) -> String {
+    let Deployment { name, revision, .. } = deployment;
+    let state = match deployment.changed {
+        Some(false) => format!("revision {revision} is already the current one"),
+        _ => format!("revision {revision} is {}", deployment.state),
+    };
+    let mut rows = vec![
+        ("digest", deployment.digest.clone()),
+        ("size", size(deployment.size)),
+        ("engine", deployment.engine.clone()),
+        ("endpoints", table::list(&deployment.endpoints)),
+        ("imports", table::list(&deployment.imports)),
+    ];
+    if !deployment.detail.is_empty() {
+        rows.insert(0, ("detail", deployment.detail.clone()));
+    }
+    rows.extend(first.map(|first| ("try", first)));
+    format!("{name} {state}\n{}", table::indent(&table::pairs(&rows)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deploy_tells_what_is_there_now() {
+        let deployment = Deployment {
+            name: "greeter".into(),
+            state: "ready".into(),
+            revision: 3,
+            digest: "sha256:ab".into(),
+            size: 53_412,
+            engine: "lean".into(),
+            endpoints: vec!["Say.Hello".into()],
+            imports: vec!["wasi:io/streams@0.2.6".into(), "wasi:cli/stdout@0.2.6".into()],
+            ..Deployment::default()
+        };
+        let text = summary(&deployment, Some("curl 'http://127.0.0.1:8080/greeter/say/hello'".into()));
+        assert_eq!(
+            text,
+            "greeter revision 3 is ready
+  digest     sha256:ab
+  size       52.2 KiB
+  engine     lean
+  endpoints  Say.Hello
+  imports    wasi:io/streams@0.2.6
+             wasi:cli/stdout@0.2.6
+  try        curl 'http://127.0.0.1:8080/greeter/say/hello'"
+        );
+        let again = Deployment { changed: Some(false), imports: vec![], ..deployment };
+        let text = summary(&again, None);
+        assert!(text.starts_with("greeter revision 3 is already the current one\n"), "{text}");
+        assert!(text.ends_with("  imports    none"), "{text}");
+    }
+}

@@ -1,0 +1,29 @@
+//! Errors → HTTP responses. This is the one place that does it for the gateway and the sidecar.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use micro_mesh::Error;
+
+/// Seconds after which a caller that was turned away may try again: turns come within a call's time limit.
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// The error JSON with its code as the status.
+///
+/// A call that ran out of time is 408 among services, as go-micro has it. To an HTTP client 408 would say that its own
+/// request came too slowly, so it gets 504.
+pub(crate) fn error_response(mut error: Error) -> Response {
+    if error.code == 408 {
+        error = Error::new(error.id, 504, error.detail);
+    }
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(Body::from(error.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(micro_mesh::call::JSON));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    response
+}

@@ -1,0 +1,98 @@
+//! `/rpc`: a call whose service and endpoint are named in the body, as JSON or as a form.
+
+use super::{Gateway, answer, body, error_response};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method};
+use axum::response::Response;
+use micro_mesh::{Call, Error, Payload};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+const ID: &str = "go.micro.rpc";
+
+/// The header with which a caller limits the time of its call, in seconds.
+const TIMEOUT: &str = "timeout";
+
+/// What the body says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Rpc {
+    service: String,
+    endpoint: String,
+    /// What `endpoint` was called before.
+    method: String,
+    /// An object, or a string that holds one.
+    request: Option<Box<RawValue>>,
+}
+
+pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Response {
+    match read(request).await {
+        Ok(call) => answer(&gateway, call).await,
+        Err(error) => error_response(error),
+    }
+}
+
+async fn read(request: Request) -> Result<Call, Error> {
+    let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        return Err(Error::method_not_allowed(ID, "use POST"));
+    }
+    let body = body::read(body).await?;
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // curl says "form" of whatever it is given; an object in braces is JSON.
+    let is_json = content_type.contains("json") || body.trim_ascii_start().starts_with(b"{");
+    let rpc = if is_json {
+        serde_json::from_slice(&body).map_err(|error| Error::bad_request(ID, format!("not valid JSON: {error}")))?
+    } else {
+        read_form(parts.uri.query().unwrap_or_default().as_bytes(), &body)?
+    };
+    let endpoint = if rpc.endpoint.is_empty() { rpc.method } else { rpc.endpoint };
+    if rpc.service.is_empty() {
+        return Err(Error::bad_request(ID, "invalid service"));
+    }
+    if endpoint.is_empty() {
+        return Err(Error::bad_request(ID, "invalid endpoint"));
+    }
+    let message = request_text(rpc.request.as_deref())?;
+    let mut call = Call::new(rpc.service, endpoint, Payload::json(message));
+    call.header = super::metadata(parts.headers);
+    call.header.insert(ACCEPT, HeaderValue::from_static(micro_mesh::call::JSON));
+    let timeout = call.header.get(TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(match timeout {
+        Some(seconds) => call.within(Duration::from_secs(seconds)),
+        None => call,
+    })
+}
+
+fn read_form(query: &[u8], body: &[u8]) -> Result<Rpc, Error> {
+    let mut rpc = Rpc::default();
+    for (name, value) in form_urlencoded::parse(query).chain(form_urlencoded::parse(body)) {
+        match &*name {
+            "service" => rpc.service = value.into_owned(),
+            "endpoint" => rpc.endpoint = value.into_owned(),
+            "method" => rpc.method = value.into_owned(),
+            "request" => {
+                let raw = RawValue::from_string(value.into_owned());
+                rpc.request =
+                    Some(raw.map_err(|error| Error::bad_request(ID, format!("error decoding request string: {error}")))?);
+            }
+            _ => {}
+        }
+    }
+    match rpc.request {
+        Some(_) => Ok(rpc),
+        None => Err(Error::bad_request(ID, "error decoding request string: EOF")),
+    }
+}
+
+/// The request as JSON text; one that is a string holds the text.
+fn request_text(request: Option<&RawValue>) -> Result<String, Error> {
+    let Some(raw) = request else { return Ok(String::new()) };
+    if raw.get().starts_with('"') {
+        return serde_json::from_str(raw.get())
+            .map_err(|error| Error::bad_request(ID, format!("error decoding request string: {error}")));
+    }
+    Ok(if raw.get() == "null" { String::new() } else { raw.get().to_string() })
+}

@@ -1,0 +1,9 @@
+//! The program `micro`: a WebAssembly function host and the commands that work with it.
+
+pub mod admin;
+pub mod build;
+pub mod command;
+pub mod gateway;
+pub mod runtime;
+pub mod server;
+mod sidecar;

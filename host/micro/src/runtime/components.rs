@@ -1,0 +1,48 @@
+//! The components of all revisions, in a folder where the digest is the name.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A content-addressed folder. A file is there whole or not at all, and never changes.
+#[derive(Debug, Clone)]
+pub(super) struct Components {
+    folder: PathBuf,
+}
+
+impl Components {
+    pub(super) fn open(folder: &Path) -> io::Result<Components> {
+        fs::create_dir_all(folder)?;
+        Ok(Components { folder: folder.to_path_buf() })
+    }
+
+    /// Keeps `bytes` under `digest`, on the disk itself when this returns.
+    pub(super) fn put(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        // The name is in the folder, and the folder must reach the disk as well.
+        File::open(&self.folder)?.sync_all()
+    }
+
+    pub(super) fn read(&self, digest: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(digest))
+    }
+
+    pub(super) fn remove(&self, digest: &str) {
+        if let Err(error) = fs::remove_file(self.path(digest))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(digest, "an unused component cannot be removed: {error}");
+        }
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{}.wasm", digest.trim_start_matches("sha256:")))
+    }
+}

@@ -1,0 +1,43 @@
+//! How a call that failed looks to its caller. This is the one place that decides codes.
+
+use super::gate::TurnedAway;
+use micro_engine::{CallError, LoadError};
+use micro_mesh::Error;
+use micro_mesh::call::RequestId;
+
+/// The error of a call to `service` that the engine could not answer. `request` is how its log lines are found.
+pub(super) fn call_error(service: &str, request: RequestId, error: CallError) -> Error {
+    let with_id = |text: String| format!("{text} (request {request})");
+    match error {
+        CallError::BadRequest(detail) => Error::bad_request(service, detail),
+        CallError::Guest { id, code, detail } => Error::new(id.unwrap_or_else(|| service.into()), code, detail),
+        CallError::Timeout(_) => Error::timeout(service, with_id(error.to_string())),
+        CallError::PoolFull => Error::unavailable(service, with_id(error.to_string())),
+        CallError::Memory { .. } | CallError::ReplyTooLarge { .. } | CallError::Trap { .. } => {
+            Error::internal(service, with_id(error.to_string()))
+        }
+        CallError::Host(reason) => {
+            tracing::error!(service, %request, "the host failed a call: {reason}");
+            Error::internal(service, with_id("the host could not serve this call".into()))
+        }
+    }
+}
+
+/// The error of a call that was not let in.
+pub(super) fn turned_away(service: &str, reason: TurnedAway) -> Error {
+    match reason {
+        TurnedAway::QueueFull { queue } => {
+            Error::too_many(service, format!("too many calls at once: {queue} are waiting already"))
+        }
+        TurnedAway::WaitedTooLong { patience } => Error::unavailable(
+            service,
+            format!("no turn within {}: too many calls at once", humantime::format_duration(patience)),
+        ),
+    }
+}
+
+/// The error of a call whose revision could not be loaded.
+pub(super) fn load_error(service: &str, request: RequestId, error: &LoadError) -> Error {
+    tracing::error!(service, %request, "a revision cannot be loaded: {error}");
+    Error::unavailable(service, format!("the deployment cannot be loaded (request {request})"))
+}

@@ -1,0 +1,106 @@
+//! The last lines that each deployment wrote.
+
+use micro_engine::log::{Log, Stream};
+use micro_mesh::call::RequestId;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use tokio::sync::broadcast;
+
+/// Lines kept per deployment, and the bytes that they may be together. The oldest go first.
+const KEPT_LINES: usize = 1000;
+const KEPT_BYTES: usize = 512 * 1024;
+
+/// Lines that a slow follower may lag behind before it misses some.
+const FOLLOWER_LAG: usize = 1024;
+
+/// One line, as the admin API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct LogRecord {
+    /// When the host took it.
+    #[serde(serialize_with = "super::status::rfc3339")]
+    pub time: SystemTime,
+    /// Who wrote it.
+    pub deployment: Arc<str>,
+    /// The revision that was current.
+    pub revision: u64,
+    /// The request it was written for.
+    pub request: RequestId,
+    /// `stdout`, `stderr` or `host`.
+    pub stream: &'static str,
+    /// The line.
+    pub message: String,
+}
+
+/// The log of one deployment: a ring in memory, and everybody who follows it.
+pub struct DeploymentLog {
+    deployment: Arc<str>,
+    revision: AtomicU64,
+    ring: Mutex<Ring>,
+    followers: broadcast::Sender<LogRecord>,
+}
+
+#[derive(Default)]
+struct Ring {
+    records: VecDeque<LogRecord>,
+    bytes: usize,
+}
+
+impl DeploymentLog {
+    pub(super) fn new(deployment: Arc<str>) -> DeploymentLog {
+        let followers = broadcast::Sender::new(FOLLOWER_LAG);
+        DeploymentLog { deployment, revision: AtomicU64::new(0), ring: Mutex::default(), followers }
+    }
+
+    pub(super) fn deployment(&self) -> &Arc<str> {
+        &self.deployment
+    }
+
+    /// Takes a line of the host that belongs to no request.
+    pub(super) fn host_line(&self, line: &str) {
+        self.line(RequestId::from(0), Stream::Host, line);
+    }
+
+    pub(super) fn set_revision(&self, number: u64) {
+        self.revision.store(number, Ordering::Relaxed);
+    }
+
+    /// The last `count` lines, oldest first, and all that come after them.
+    pub fn tail(&self, count: usize) -> (Vec<LogRecord>, broadcast::Receiver<LogRecord>) {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let skip = ring.records.len().saturating_sub(count);
+        (ring.records.iter().skip(skip).cloned().collect(), self.followers.subscribe())
+    }
+}
+
+impl Log for DeploymentLog {
+    fn line(&self, request: RequestId, stream: Stream, line: &str) {
+        let record = LogRecord {
+            time: SystemTime::now(),
+            deployment: self.deployment.clone(),
+            revision: self.revision.load(Ordering::Relaxed),
+            request,
+            stream: stream.as_str(),
+            message: line.to_string(),
+        };
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.bytes += record.message.len();
+        if self.followers.receiver_count() > 0 {
+            // Nobody listening any more is no error.
+            let _ = self.followers.send(record.clone());
+        }
+        ring.records.push_back(record);
+        while ring.records.len() > KEPT_LINES || ring.bytes > KEPT_BYTES {
+            let Some(oldest) = ring.records.pop_front() else { break };
+            ring.bytes -= oldest.message.len();
+        }
+    }
+}
+
+impl std::fmt::Debug for DeploymentLog {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("DeploymentLog").field("deployment", &self.deployment).finish_non_exhaustive()
+    }
+}

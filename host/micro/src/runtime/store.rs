@@ -1,0 +1,211 @@
+//! What the host must not lose: names, revisions, and what inspection found, in SQLite.
+
+use micro_engine::{Inspection, Manifest};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a change waits for another process to let go of the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Revisions that a deployment keeps to roll back to; older ones are forgotten.
+pub(super) const KEPT_REVISIONS: u64 = 10;
+
+/// The layout of the tables, counted up with each change.
+const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE host (id TEXT NOT NULL);
+CREATE TABLE components (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    engine TEXT NOT NULL
+);
+CREATE TABLE revisions (
+    deployment TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES components (digest),
+    inspection TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    deployed_at INTEGER NOT NULL,
+    PRIMARY KEY (deployment, number)
+) WITHOUT ROWID;
+CREATE TABLE deployments (
+    name TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    next_revision INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+/// The database, on one connection.
+pub(super) struct Store {
+    connection: Connection,
+}
+
+/// A revision as the database knows it.
+#[derive(Debug, Clone)]
+pub(super) struct RevisionRow {
+    pub(super) deployment: String,
+    pub(super) number: u64,
+    pub(super) version: String,
+    pub(super) digest: String,
+    pub(super) size: u64,
+    pub(super) manifest: Manifest,
+    /// Milliseconds since 1970.
+    pub(super) deployed_at: i64,
+}
+
+/// What a new revision brings.
+pub(super) struct NewRevision {
+    pub(super) deployment: String,
+    pub(super) version: String,
+    pub(super) inspection: Inspection,
+    pub(super) manifest: Manifest,
+    pub(super) deployed_at: i64,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Store> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // An acknowledged deploy survives the loss of power, not only of the process.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 => {
+                let transaction = connection.transaction()?;
+                transaction.execute_batch(SCHEMA)?;
+                transaction.execute("INSERT INTO host VALUES (?1)", [uuid::Uuid::new_v4().to_string()])?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                transaction.commit()?;
+            }
+            SCHEMA_VERSION => {}
+            newer => {
+                return Err(rusqlite::Error::InvalidPath(
+                    format!("{} was written by a newer micro (layout {newer}, this one knows {SCHEMA_VERSION})", path.display()).into(),
+                ));
+            }
+        }
+        Ok(Store { connection })
+    }
+
+    /// The id that this data folder was given when it was made.
+    pub(super) fn host_id(&self) -> rusqlite::Result<String> {
+        self.connection.query_row("SELECT id FROM host", [], |row| row.get(0))
+    }
+
+    /// The revision that each deployment runs.
+    pub(super) fn current_revisions(&mut self) -> rusqlite::Result<Vec<RevisionRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at
+             FROM deployments d
+             JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
+             JOIN components c ON c.digest = r.digest",
+        )?;
+        statement.query_map([], revision)?.collect()
+    }
+
+    /// The kept revisions of one deployment, newest first.
+    pub(super) fn revisions(&mut self, deployment: &str) -> rusqlite::Result<Vec<RevisionRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at
+             FROM revisions r JOIN components c ON c.digest = r.digest
+             WHERE r.deployment = ?1 ORDER BY r.number DESC",
+        )?;
+        statement.query_map([deployment], revision)?.collect()
+    }
+
+    /// What inspection found in one revision's component.
+    pub(super) fn inspection(&mut self, deployment: &str, number: u64) -> rusqlite::Result<Option<Inspection>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT inspection FROM revisions WHERE deployment = ?1 AND number = ?2")?;
+        statement.query_row(params![deployment, number], |row| json(row, 0)).optional()
+    }
+
+    /// Adds a revision and makes it the current one, in one step. Gives its number and the digests nobody needs now.
+    pub(super) fn add_revision(&mut self, new: &NewRevision) -> rusqlite::Result<(u64, Vec<String>)> {
+        let transaction = self.connection.transaction()?;
+        let number: u64 = transaction
+            .query_row("SELECT next_revision FROM deployments WHERE name = ?1", [&new.deployment], |row| row.get(0))
+            .optional()?
+            .unwrap_or(1);
+        transaction.execute(
+            "INSERT INTO components VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![new.inspection.digest, new.inspection.size as u64, new.inspection.engine.as_str()],
+        )?;
+        transaction.execute(
+            "INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                new.deployment,
+                number,
+                new.version,
+                new.inspection.digest,
+                to_json(&new.inspection)?,
+                to_json(&new.manifest)?,
+                new.deployed_at
+            ],
+        )?;
+        transaction.execute(
+            "INSERT INTO deployments VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, next_revision = excluded.next_revision",
+            params![new.deployment, number, number + 1],
+        )?;
+        transaction.execute(
+            "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3",
+            params![new.deployment, KEPT_REVISIONS, number],
+        )?;
+        let unused = remove_unused(&transaction)?;
+        transaction.commit()?;
+        Ok((number, unused))
+    }
+
+    /// Makes a kept revision the current one.
+    pub(super) fn set_current(&mut self, deployment: &str, number: u64) -> rusqlite::Result<()> {
+        self.connection
+            .execute("UPDATE deployments SET revision = ?2 WHERE name = ?1", params![deployment, number])?;
+        Ok(())
+    }
+
+    /// Forgets a deployment with all its revisions. Gives the digests nobody needs now.
+    pub(super) fn remove(&mut self, deployment: &str) -> rusqlite::Result<Vec<String>> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM deployments WHERE name = ?1", [deployment])?;
+        transaction.execute("DELETE FROM revisions WHERE deployment = ?1", [deployment])?;
+        let unused = remove_unused(&transaction)?;
+        transaction.commit()?;
+        Ok(unused)
+    }
+}
+
+fn remove_unused(transaction: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = transaction
+        .prepare("DELETE FROM components WHERE digest NOT IN (SELECT digest FROM revisions) RETURNING digest")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn revision(row: &Row<'_>) -> rusqlite::Result<RevisionRow> {
+    Ok(RevisionRow {
+        deployment: row.get(0)?,
+        number: row.get(1)?,
+        version: row.get(2)?,
+        digest: row.get(3)?,
+        size: row.get(4)?,
+        manifest: json(row, 5)?,
+        deployed_at: row.get(6)?,
+    })
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

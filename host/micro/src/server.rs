@@ -1,0 +1,174 @@
+//! A running host, and the one place where its parts are put together.
+
+use crate::gateway::{self, Gateway};
+use crate::runtime::Runtime;
+use crate::sidecar::{self, HostStatus, Sidecar, Token};
+use anyhow::Context as _;
+use axum::Router;
+use micro_mesh::registry::{self, OpenOptions};
+use micro_mesh::{Cache, Client};
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long a host that stops waits for calls that run.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Files in the data folder.
+const LOCK: &str = "lock";
+const TOKEN: &str = "token";
+const REGISTRY: &str = "registry.db";
+/// Where the sidecar listens, for commands that use the same data folder.
+pub const SIDECAR_ADDRESS: &str = "sidecar.address";
+
+/// What a host is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the host keeps its state.
+    pub data_dir: PathBuf,
+    /// Where the gateway listens.
+    pub api_address: String,
+    /// Where the sidecar and the admin API listen.
+    pub sidecar_address: String,
+    /// What the gateway puts in front of service names.
+    pub namespace: String,
+}
+
+/// A host that runs inside this process.
+#[derive(Debug)]
+pub struct RunningHost {
+    /// Where the gateway really listens.
+    pub api_address: SocketAddr,
+    /// Where the sidecar really listens.
+    pub sidecar_address: SocketAddr,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<std::io::Result<()>>>,
+    address_file: PathBuf,
+    _lock: File,
+}
+
+impl RunningHost {
+    /// Ends the host: no new calls, running ones come to their end.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let drained = tokio::time::timeout(DRAIN, async {
+            for server in self.servers {
+                // A server that failed has said so itself.
+                let _ = server.await;
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("calls still ran after {} and were ended", humantime::format_duration(DRAIN));
+        }
+        // A file that is already gone says the same as one that is removed.
+        let _ = fs::remove_file(self.address_file);
+    }
+}
+
+/// Starts a host and returns when it listens.
+pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
+    let data_dir = options.data_dir;
+    fs::create_dir_all(&data_dir).with_context(|| format!("make the data folder {}", data_dir.display()))?;
+    let lock = lock(&data_dir)?;
+    let api = listen("--api-address", &options.api_address).await?;
+    let side = listen("--sidecar-address", &options.sidecar_address).await?;
+    let (api_address, sidecar_address) = (api.local_addr()?, side.local_addr()?);
+
+    let token = Token::open(&data_dir.join(TOKEN)).context("read the admin token")?;
+    let registry = registry::open("sqlite", OpenOptions { path: Some(data_dir.join(REGISTRY)), ..OpenOptions::default() })
+        .await
+        .context("open the registry")?;
+    let client = Client::new(Arc::new(Cache::open(registry).await));
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string()).await?;
+    let host = HostStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        host: runtime.host_id().to_string(),
+        started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        api_address,
+        sidecar_address,
+        data_dir: data_dir.clone(),
+        engines: runtime.engines().report(),
+    };
+    let gateway = Gateway { client, runtime, namespace: options.namespace.into() };
+    let sidecar = Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host) };
+
+    let (stop, stopped) = watch::channel(false);
+    let servers = vec![
+        serve(api, gateway::router(gateway), stopped.clone()),
+        serve(side, sidecar::router(sidecar), stopped),
+    ];
+    let address_file = data_dir.join(SIDECAR_ADDRESS);
+    write_whole(&address_file, &sidecar_address.to_string()).context("write the sidecar's address")?;
+    Ok(RunningHost { api_address, sidecar_address, stop, servers, address_file, _lock: lock })
+}
+
+/// Runs a host until it is told to stop.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let host = start(options).await?;
+    println!("api      http://{}", host.api_address);
+    println!("sidecar  http://{}", host.sidecar_address);
+    std::io::stdout().flush()?;
+    stop_signal().await?;
+    tracing::info!("stopping");
+    host.stop().await;
+    Ok(())
+}
+
+/// Waits for ctrl-C or for the signal that asks a process to end.
+pub async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Two hosts in one data folder would undo each other's work.
+fn lock(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join(LOCK);
+    let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("another host runs in {}: stop it, or choose another --data-dir", data_dir.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
+async fn listen(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
+    // `:8080` is how the toolkit's users write every interface's port.
+    let full = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_string() };
+    TcpListener::bind(&full).await.with_context(|| format!("listen on {address} ({flag})"))
+}
+
+fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>> {
+    use axum::serve::ListenerExt as _;
+    // Small replies leave at once instead of waiting for more to send.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("TCP_NODELAY cannot be set: {error}");
+        }
+    });
+    tokio::spawn(async move {
+        let stop = async move {
+            // An ended sender means the host is gone, which is a stop as well.
+            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+        };
+        axum::serve(listener, router).with_graceful_shutdown(stop).await
+    })
+}
+
+/// Writes a small file so that a reader sees all of it or the one before.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The admin API: deployments, their revisions and logs, events, the host.
+
+mod stream;
+
+use super::Sidecar;
+use crate::gateway::{error_response, read_up_to};
+use crate::runtime::{DeployError, Deployed, DeploymentStatus};
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use micro_engine::engines::Report;
+use micro_engine::inspect::MAX_COMPONENT;
+use micro_mesh::Error;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const ID: &str = "micro.admin";
+
+/// Requests other than a component are small.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// What the host says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HostStatus {
+    pub(crate) version: &'static str,
+    pub(crate) host: String,
+    pub(crate) started_at: String,
+    pub(crate) api_address: SocketAddr,
+    pub(crate) sidecar_address: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) engines: [Report; 2],
+}
+
+pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
+    Router::new()
+        .route("/status", get(status))
+        .route("/events", get(stream::events))
+        .route("/deployments", get(list))
+        .route("/deployments/{name}", get(one).put(deploy).delete(remove))
+        .route("/deployments/{name}/revisions", get(revisions))
+        .route("/deployments/{name}/rollback", post(roll_back))
+        .route("/deployments/{name}/logs", get(stream::logs))
+        .fallback(|| async { error_response(Error::not_found(ID, "the admin API has no such path")) })
+        .layer(middleware::from_fn_with_state(sidecar.clone(), check_token))
+}
+
+async fn check_token(State(sidecar): State<Sidecar>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match given.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(token) if sidecar.token.matches(token.trim()) => next.run(request).await,
+        Some(_) => error_response(Error::unauthorized(ID, "the token is not this host's")),
+        None => error_response(Error::unauthorized(
+            ID,
+            "a token is needed: send the header `Authorization: Bearer TOKEN` with the content of the file `token` in the host's data folder",
+        )),
+    }
+}
+
+async fn status(State(sidecar): State<Sidecar>) -> Response {
+    let mut status = serde_json::json!(&*sidecar.host);
+    status["deployments"] = sidecar.gateway.runtime.deployments().len().into();
+    Json(status).into_response()
+}
+
+async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {
+    let runtime = &sidecar.gateway.runtime;
+    let mut all = Vec::new();
+    for deployment in runtime.deployments() {
+        all.push(runtime.status(&deployment).await?);
+    }
+    Ok(Json(serde_json::json!({ "deployments": all })).into_response())
+}
+
+async fn one(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+    let runtime = &sidecar.gateway.runtime;
+    Ok(Json(runtime.status(&*runtime.existing(&name)?).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployParameters {
+    version: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DeployReply {
+    #[serde(flatten)]
+    status: DeploymentStatus,
+    changed: bool,
+}
+
+async fn deploy(
+    State(sidecar): State<Sidecar>,
+    Path(name): Path<String>,
+    Query(parameters): Query<DeployParameters>,
+    body: Body,
+) -> Result<Json<DeployReply>, Refusal> {
+    let component = read_up_to(body, MAX_COMPONENT).await?;
+    let runtime = sidecar.gateway.runtime.clone();
+    // A deploy that began comes to its end, whether or not its caller still waits.
+    let deploy = tokio::spawn(async move { runtime.deploy(&name, parameters.version, component).await });
+    let Deployed { status, changed } = deploy.await.map_err(|error| DeployError::Host(error.into()))??;
+    Ok(Json(DeployReply { status, changed }))
+}
+
+async fn remove(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+    let runtime = sidecar.gateway.runtime.clone();
+    let remove = tokio::spawn(async move { runtime.remove(&name).await });
+    Ok(Json(remove.await.map_err(|error| DeployError::Host(error.into()))??))
+}
+
+async fn revisions(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let revisions = sidecar.gateway.runtime.revisions(&name).await?;
+    Ok(Json(serde_json::json!({ "revisions": revisions })).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RollBackRequest {
+    revision: Option<u64>,
+}
+
+async fn roll_back(
+    State(sidecar): State<Sidecar>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<DeploymentStatus>, Refusal> {
+    let body = read_up_to(body, MAX_REQUEST).await?;
+    let request = match body.trim_ascii() {
+        b"" => RollBackRequest::default(),
+        text => serde_json::from_slice(text)
+            .map_err(|error| Error::bad_request(ID, format!("expected {{\"revision\": N}}: {error}")))?,
+    };
+    let runtime = sidecar.gateway.runtime.clone();
+    let roll_back = tokio::spawn(async move { runtime.roll_back(&name, request.revision).await });
+    Ok(Json(roll_back.await.map_err(|error| DeployError::Host(error.into()))??))
+}
+
+/// An error on its way out of a handler.
+struct Refusal(Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal(error)
+    }
+}
+
+impl From<DeployError> for Refusal {
+    fn from(error: DeployError) -> Refusal {
+        let detail = error.to_string();
+        Refusal(match error {
+            DeployError::BadRequest(_) => Error::bad_request(ID, detail),
+            DeployError::Refused(_) => Error::new(ID, 422, detail),
+            DeployError::NotFound(_) => Error::not_found(ID, detail),
+            DeployError::Host(_) => {
+                // Whoever holds the token may know what is wrong with the host.
+                tracing::error!("an admin request failed: {detail}");
+                Error::internal(ID, detail)
+            }
+        })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        error_response(self.0)
+    }
+}
