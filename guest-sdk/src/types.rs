@@ -25,12 +25,7 @@ impl Error {
     ///
     /// The id stays empty, for the host to fill in the deployment's name.
     pub fn new(code: u16, detail: impl Into<String>) -> Self {
-        Self {
-            id: String::new(),
-            code,
-            detail: detail.into(),
-            status: reason_phrase(code).to_owned(),
-        }
+        Self { id: String::new(), code, detail: detail.into(), status: reason_phrase(code).to_owned() }
     }
 
     /// 400: the request is wrong, and sending it again will not help.

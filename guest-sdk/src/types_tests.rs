@@ -37,10 +37,7 @@ fn a_code_without_a_reason_phrase_keeps_its_number() {
 
 #[test]
 fn an_error_reads_as_one_line() {
-    assert_eq!(
-        Error::bad_request("the name is empty").to_string(),
-        "400 Bad Request: the name is empty"
-    );
+    assert_eq!(Error::bad_request("the name is empty").to_string(), "400 Bad Request: the name is empty");
 }
 
 #[test]

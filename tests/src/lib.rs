@@ -1,1 +1,32 @@
+//! What the integration tests stand on: a host, the guests it serves, and the program run from outside.
+//!
+//! ```no_run
+//! # use micro_tests::{Host, json};
+//! # async fn test() {
+//! let host = Host::start().await;
+//! host.deploy("echo").await;
+//! let reply = host.call("echo", "Echo.Sum", json!({"a": 1, "b": 2})).await;
+//! assert_eq!(reply.json(), json!({"result": 3}));
+//! # }
+//! ```
+//!
+//! Nothing here sleeps to let something happen: [`until`] waits for a condition, and [`DEADLINE`] ends a wait in vain.
 
+mod client;
+mod guests;
+mod host;
+mod lines;
+mod process;
+mod program;
+mod reply;
+mod wait;
+
+pub use client::Client;
+pub use guests::{MARKER, function, guest, versioned, with_manifest};
+pub use host::Host;
+pub use lines::Lines;
+pub use process::HostProcess;
+pub use program::{Outcome, Program, workspace};
+pub use reply::Reply;
+pub use serde_json::{Value, json};
+pub use wait::{DEADLINE, until};

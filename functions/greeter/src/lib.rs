@@ -9,9 +9,7 @@ struct Greeter;
 impl Guest for Greeter {
     fn hello(request: Request) -> Response {
         println!("Received Say.Hello request");
-        Response {
-            msg: format!("Hello {}", request.name),
-        }
+        Response { msg: format!("Hello {}", request.name) }
     }
 }
 
@@ -23,9 +21,7 @@ mod tests {
 
     #[test]
     fn greets_by_name() {
-        let request = Request {
-            name: "John".to_owned(),
-        };
+        let request = Request { name: "John".to_owned() };
         assert_eq!(Greeter::hello(request).msg, "Hello John");
     }
 }

@@ -22,12 +22,8 @@ impl exports::demo::markdown::render::Guest for Markdown {
         task_lists: Option<bool>,
         allow_html: Option<bool>,
     ) -> Result<Vec<u8>, Error> {
-        let text = str::from_utf8(&text).map_err(|error| {
-            Error::bad_request(format!(
-                "the text is not UTF-8 at byte {}",
-                error.valid_up_to()
-            ))
-        })?;
+        let text = str::from_utf8(&text)
+            .map_err(|error| Error::bad_request(format!("the text is not UTF-8 at byte {}", error.valid_up_to())))?;
         let mut options = Options::empty();
         options.set(Options::ENABLE_TABLES, tables.unwrap_or(true));
         options.set(Options::ENABLE_STRIKETHROUGH, strikethrough.unwrap_or(true));

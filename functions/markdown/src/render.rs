@@ -24,38 +24,18 @@ fn harmless(event: Event<'_>) -> Event<'_> {
         Event::Html(code) | Event::InlineHtml(code) => Event::Text(code),
         Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
         Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
-        Event::Start(Tag::Link {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => Event::Start(Tag::Link {
-            link_type,
-            dest_url: safe_or_empty(dest_url),
-            title,
-            id,
-        }),
-        Event::Start(Tag::Image {
-            link_type,
-            dest_url,
-            title,
-            id,
-        }) => Event::Start(Tag::Image {
-            link_type,
-            dest_url: safe_or_empty(dest_url),
-            title,
-            id,
-        }),
+        Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
+            Event::Start(Tag::Link { link_type, dest_url: safe_or_empty(dest_url), title, id })
+        }
+        Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+            Event::Start(Tag::Image { link_type, dest_url: safe_or_empty(dest_url), title, id })
+        }
         other => other,
     }
 }
 
 fn safe_or_empty(url: CowStr<'_>) -> CowStr<'_> {
-    if is_safe(&url) {
-        url
-    } else {
-        CowStr::Borrowed("")
-    }
+    if is_safe(&url) { url } else { CowStr::Borrowed("") }
 }
 
 /// Whether the address has no scheme or one of the safe ones.
@@ -63,14 +43,11 @@ fn safe_or_empty(url: CowStr<'_>) -> CowStr<'_> {
 /// Browsers leave out control characters and spaces before they look for the scheme, so that
 /// `java\nscript:` is a script to them; this does the same.
 fn is_safe(url: &str) -> bool {
-    let seen: String = url
-        .chars()
-        .filter(|letter| !letter.is_control() && *letter != ' ')
-        .collect();
+    let seen: String = url.chars().filter(|letter| !letter.is_control() && *letter != ' ').collect();
     match seen.find([':', '/', '?', '#']) {
-        Some(end) if seen[end..].starts_with(':') => SAFE_SCHEMES
-            .iter()
-            .any(|scheme| seen[..end].eq_ignore_ascii_case(scheme)),
+        Some(end) if seen[end..].starts_with(':') => {
+            SAFE_SCHEMES.iter().any(|scheme| seen[..end].eq_ignore_ascii_case(scheme))
+        }
         _ => true,
     }
 }

@@ -12,13 +12,7 @@ fn render(
     task_lists: Option<bool>,
     allow_html: Option<bool>,
 ) -> String {
-    let reply = Markdown::html(
-        text.as_bytes().to_vec(),
-        tables,
-        strikethrough,
-        task_lists,
-        allow_html,
-    );
+    let reply = Markdown::html(text.as_bytes().to_vec(), tables, strikethrough, task_lists, allow_html);
     String::from_utf8(reply.unwrap()).unwrap()
 }
 
@@ -45,10 +39,7 @@ fn tables_are_on_until_turned_off() {
 #[test]
 fn strikethrough_is_on_until_turned_off() {
     assert_eq!(html("~~gone~~"), "<p><del>gone</del></p>\n");
-    assert_eq!(
-        render("~~gone~~", None, Some(false), None, None),
-        "<p>~~gone~~</p>\n"
-    );
+    assert_eq!(render("~~gone~~", None, Some(false), None, None), "<p>~~gone~~</p>\n");
 }
 
 #[test]
@@ -83,36 +74,21 @@ fn links_cannot_run_scripts_until_allowed() {
         let page = html(text);
         assert!(page.contains("=\"\""), "{text} became {page}");
     }
-    assert!(
-        render(scripts[0], None, None, None, Some(true)).contains("href=\"javascript:alert(1)\"")
-    );
+    assert!(render(scripts[0], None, None, None, Some(true)).contains("href=\"javascript:alert(1)\""));
 }
 
 #[test]
 fn harmless_links_stay() {
-    for url in [
-        "https://example.com/a:b",
-        "mailto:john@example.com",
-        "docs/a:b.md",
-        "/a",
-        "#top",
-        "?q=a:b",
-    ] {
+    for url in ["https://example.com/a:b", "mailto:john@example.com", "docs/a:b.md", "/a", "#top", "?q=a:b"] {
         let page = html(&format!("[x]({url})"));
-        assert!(
-            page.contains(&format!("href=\"{url}\"")),
-            "{url} became {page}"
-        );
+        assert!(page.contains(&format!("href=\"{url}\"")), "{url} became {page}");
     }
 }
 
 #[test]
 fn text_that_is_not_utf8_is_refused_with_its_place() {
     let refused = Markdown::html(b"caf\xe9".to_vec(), None, None, None, None);
-    assert_eq!(
-        refused,
-        Err(Error::bad_request("the text is not UTF-8 at byte 3"))
-    );
+    assert_eq!(refused, Err(Error::bad_request("the text is not UTF-8 at byte 3")));
 }
 
 #[test]

@@ -15,12 +15,7 @@ micro_sdk::wit_bindgen::generate!({
 struct Thumbnail;
 
 impl exports::demo::thumbnail::image::Guest for Thumbnail {
-    fn resize(
-        image: Vec<u8>,
-        width: Option<u32>,
-        height: Option<u32>,
-        quality: Option<u8>,
-    ) -> Result<Vec<u8>, Error> {
+    fn resize(image: Vec<u8>, width: Option<u32>, height: Option<u32>, quality: Option<u8>) -> Result<Vec<u8>, Error> {
         let frame = request::Frame::new(width, height)?;
         let quality = request::jpeg_quality(quality)?;
         resize::resize(&image, frame, quality)

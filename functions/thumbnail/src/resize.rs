@@ -21,31 +21,19 @@ const MAX_UNPACKED: u64 = 96 << 20;
 /// Makes the picture fit into `frame`, in its own format.
 pub fn resize(file: &[u8], frame: Frame, jpeg_quality: u8) -> Result<Vec<u8>, Error> {
     if file.is_empty() {
-        return Err(Error::bad_request(
-            "the image is empty: send a PNG or JPEG file as the body",
-        ));
+        return Err(Error::bad_request("the image is empty: send a PNG or JPEG file as the body"));
     }
     let small = match image::guess_format(file) {
         Ok(ImageFormat::Png) => {
             let limits = unpacked_limits();
-            let small = shrink(
-                PngDecoder::with_limits(Cursor::new(file), limits).map_err(unreadable)?,
-                frame,
-            )?;
+            let small = shrink(PngDecoder::with_limits(Cursor::new(file), limits).map_err(unreadable)?, frame)?;
             let mut small_file = Vec::new();
-            small
-                .write_with_encoder(PngEncoder::new(&mut small_file))
-                .map(|()| small_file)
+            small.write_with_encoder(PngEncoder::new(&mut small_file)).map(|()| small_file)
         }
         Ok(ImageFormat::Jpeg) => {
-            let small = shrink(
-                JpegDecoder::new(Cursor::new(file)).map_err(unreadable)?,
-                frame,
-            )?;
+            let small = shrink(JpegDecoder::new(Cursor::new(file)).map_err(unreadable)?, frame)?;
             let mut small_file = Vec::new();
-            small
-                .write_with_encoder(JpegEncoder::new_with_quality(&mut small_file, jpeg_quality))
-                .map(|()| small_file)
+            small.write_with_encoder(JpegEncoder::new_with_quality(&mut small_file, jpeg_quality)).map(|()| small_file)
         }
         _ => return Err(Error::bad_request("the image is neither a PNG nor a JPEG")),
     };
@@ -67,11 +55,7 @@ fn shrink(mut decoder: impl ImageDecoder, frame: Frame) -> Result<DynamicImage, 
     let large = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
 
     // Turned after shrinking, when there is little left to turn.
-    let frame = if is_quarter_turn(orientation) {
-        frame.turned()
-    } else {
-        frame
-    };
+    let frame = if is_quarter_turn(orientation) { frame.turned() } else { frame };
     let (small_width, small_height) = frame.fit(width, height);
     let mut small = if (small_width, small_height) == (width, height) {
         large
@@ -93,10 +77,7 @@ fn unpacked_limits() -> Limits {
 fn is_quarter_turn(orientation: Orientation) -> bool {
     matches!(
         orientation,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
     )
 }
 

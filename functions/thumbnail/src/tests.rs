@@ -6,14 +6,7 @@ use crate::exports::demo::thumbnail::image::Guest;
 
 /// A picture whose left half is red and right half blue.
 fn picture(width: u32, height: u32) -> DynamicImage {
-    RgbImage::from_fn(width, height, |x, _| {
-        if x < width / 2 {
-            Rgb([255, 0, 0])
-        } else {
-            Rgb([0, 0, 255])
-        }
-    })
-    .into()
+    RgbImage::from_fn(width, height, |x, _| if x < width / 2 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) }).into()
 }
 
 fn file(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -44,14 +37,8 @@ fn refusal(file: Vec<u8>, width: Option<u32>, height: Option<u32>, quality: Opti
 fn fits_into_the_frame_and_keeps_proportions() {
     let png = file(&picture(400, 200), ImageFormat::Png);
     assert_eq!(resize(png.clone(), Some(100), None).dimensions(), (100, 50));
-    assert_eq!(
-        resize(png.clone(), None, Some(100)).dimensions(),
-        (200, 100)
-    );
-    assert_eq!(
-        resize(png.clone(), Some(100), Some(10)).dimensions(),
-        (20, 10)
-    );
+    assert_eq!(resize(png.clone(), None, Some(100)).dimensions(), (200, 100));
+    assert_eq!(resize(png.clone(), Some(100), Some(10)).dimensions(), (20, 10));
     assert_eq!(resize(png, None, None).dimensions(), (256, 128));
 }
 
@@ -96,22 +83,10 @@ fn a_picture_from_a_turned_camera_comes_upright() {
 #[test]
 fn silly_sizes_are_refused_by_name() {
     let png = file(&picture(4, 4), ImageFormat::Png);
-    assert_eq!(
-        refusal(png.clone(), Some(0), None, None),
-        "width 0: must be from 1 to 2048 pixels"
-    );
-    assert_eq!(
-        refusal(png.clone(), None, Some(9000), None),
-        "height 9000: must be from 1 to 2048 pixels"
-    );
-    assert_eq!(
-        refusal(png.clone(), None, None, Some(0)),
-        "quality 0: must be from 1 to 100"
-    );
-    assert_eq!(
-        refusal(png, None, None, Some(101)),
-        "quality 101: must be from 1 to 100"
-    );
+    assert_eq!(refusal(png.clone(), Some(0), None, None), "width 0: must be from 1 to 2048 pixels");
+    assert_eq!(refusal(png.clone(), None, Some(9000), None), "height 9000: must be from 1 to 2048 pixels");
+    assert_eq!(refusal(png.clone(), None, None, Some(0)), "quality 0: must be from 1 to 100");
+    assert_eq!(refusal(png, None, None, Some(101)), "quality 101: must be from 1 to 100");
 }
 
 #[test]
@@ -128,11 +103,7 @@ fn a_file_cut_off_anywhere_is_refused_or_read_but_never_a_trap() {
         let whole = file(&picture(32, 32), format);
         for length in 0..whole.len() {
             if let Err(error) = Thumbnail::resize(whole[..length].to_vec(), None, None, None) {
-                assert_eq!(
-                    error.code, 400,
-                    "{format:?} cut at {length}: {}",
-                    error.detail
-                );
+                assert_eq!(error.code, 400, "{format:?} cut at {length}: {}", error.detail);
             }
         }
     }
@@ -146,17 +117,12 @@ fn a_decompression_bomb_is_refused_unopened() {
     let checksum = crc32(&bomb[12..29]).to_be_bytes();
     bomb[29..33].copy_from_slice(&checksum);
     let detail = refusal(bomb, None, None, None);
-    assert!(
-        detail.starts_with("the image is too large: 50000 × 50000"),
-        "{detail}"
-    );
+    assert!(detail.starts_with("the image is too large: 50000 × 50000"), "{detail}");
 }
 
 /// The checksum of a PNG chunk.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })
 }

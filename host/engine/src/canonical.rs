@@ -154,11 +154,11 @@ fn only_result(cx: &LiftContext<'_>, ty: InterfaceType) -> Result<Option<Interfa
 }
 
 /// The payload type of each case of something that is lowered as a variant, and its layout.
-fn cases<'t>(
-    types: &'t wasmtime::component::__internal::ComponentTypes,
+fn cases(
+    types: &wasmtime::component::__internal::ComponentTypes,
     ty: InterfaceType,
     case: u32,
-) -> Result<Option<(&'t VariantInfo, Option<InterfaceType>)>> {
+) -> Result<Option<(&VariantInfo, Option<InterfaceType>)>> {
     let case = case as usize;
     let unknown = || format_err!("case {case} does not exist");
     Ok(Some(match ty {

@@ -187,6 +187,7 @@ struct Ticker {
 }
 
 impl Ticker {
+    #[expect(clippy::disallowed_methods, reason = "the thread that sleeps has nothing else to do")]
     fn start(engines: [Engine; 2]) -> Result<Ticker, LoadError> {
         let stop = Arc::new(AtomicBool::new(false));
         let is_stopped = stop.clone();

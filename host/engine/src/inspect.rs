@@ -6,16 +6,18 @@
 mod features;
 mod types;
 
+use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::manifest::{Manifest, SECTION};
 use crate::name::title_case;
+use crate::section;
 use crate::schema::{Endpoint, Field, Record, Reply, Request, Type};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
-use types::{Types, docs};
+use types::{Types, text};
 use wit_parser::decoding::DecodedWasm;
 use wit_parser::{Function, FunctionKind, Resolve, WorldId, WorldItem, WorldKey};
 
@@ -24,6 +26,10 @@ pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
 
 /// Packages whose exports are not endpoints: the platform's own, and our contract with a guest.
 const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
+
+/// Functions with which toolchains for interpreted languages prepare a component, and which they leave in it: called from
+/// outside they would run any script. Each is known by its interface, its name and its first parameter.
+const LEFT_BEHIND: [(Option<&str>, &str, &str); 2] = [(None, "init", "shim"), (Some("exports"), "init", "app-name")];
 
 /// Which of the two engines runs a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,7 +92,10 @@ pub fn digest(bytes: &[u8]) -> String {
 pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, LoadError> {
     check_is_component(bytes)?;
     let manifest = manifest_of(bytes)?;
-    let (resolve, world) = decode(bytes)?;
+    let (mut resolve, world) = decode(bytes)?;
+    if let Some(section) = section::get(bytes, docs::SECTION).map_err(refused)? {
+        Docs::read(section).apply(&mut resolve, world);
+    }
     let name = deployment
         .map(str::to_string)
         .or_else(|| manifest.as_ref().and_then(Manifest::full_name))
@@ -111,19 +120,9 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
 
 /// The manifest that a component holds.
 pub fn manifest_of(bytes: &[u8]) -> Result<Option<Manifest>, LoadError> {
-    let mut depth = 0_usize;
-    for payload in wasmparser::Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| refused(format!("not a wasm component: {error}")))? {
-            wasmparser::Payload::ModuleSection { .. } | wasmparser::Payload::ComponentSection { .. } => depth += 1,
-            wasmparser::Payload::End(_) => depth = depth.saturating_sub(1),
-            wasmparser::Payload::CustomSection(custom) if depth == 0 && custom.name() == SECTION => {
-                let text = std::str::from_utf8(custom.data()).map_err(|_| refused("the manifest is not UTF-8"))?;
-                return Manifest::parse(text).map(Some).map_err(|error| refused(error.to_string()));
-            }
-            _ => {}
-        }
-    }
-    Ok(None)
+    let Some(section) = section::get(bytes, SECTION).map_err(refused)? else { return Ok(None) };
+    let text = std::str::from_utf8(section).map_err(|_| refused("the manifest is not UTF-8"))?;
+    Manifest::parse(text).map(Some).map_err(|error| refused(error.to_string()))
 }
 
 fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
@@ -197,6 +196,10 @@ impl<'r> Reader<'r> {
     }
 
     fn add(&mut self, prefix: &str, interface: Option<&Arc<str>>, function: &'r Function) -> Result<(), LoadError> {
+        let first_param = function.params.first().map_or("", |param| &param.name);
+        if LEFT_BEHIND.contains(&(interface.map(|id| &**id), &function.name, first_param)) {
+            return Ok(());
+        }
         let name = format!("{prefix}.{}", title_case(&function.name));
         if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
             return Err(refused(format!(
@@ -233,7 +236,7 @@ impl<'r> Reader<'r> {
             name: name.into(),
             interface: interface.cloned(),
             function: function.name.as_str().into(),
-            docs: docs(&function.docs),
+            docs: text(&function.docs),
             request,
             reply,
         });

@@ -9,7 +9,9 @@
 pub mod error;
 pub mod name;
 pub mod schema;
+pub mod section;
 pub mod manifest;
+pub mod docs;
 pub mod inspect;
 pub mod value;
 pub mod json;

@@ -4,10 +4,10 @@
 //! one `.wasm` file is the whole deployable thing.
 
 use crate::name::nearest;
+use crate::section;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 /// The custom section that holds the manifest.
@@ -212,50 +212,7 @@ fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
 /// Appends `manifest` to a component, in place of one that it already holds.
 pub fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, ManifestError> {
     Manifest::parse(manifest)?;
-    let mut out = Vec::with_capacity(component.len() + manifest.len() + 32);
-    for (range, is_manifest) in top_level_sections(component).map_err(ManifestError)? {
-        if !is_manifest {
-            out.extend_from_slice(&component[range]);
-        }
-    }
-    let section = wasm_encoder::CustomSection { name: SECTION.into(), data: manifest.as_bytes().into() };
-    wasm_encoder::ComponentSection::append_to_component(&section, &mut out);
-    Ok(out)
-}
-
-/// The ranges of a component's top-level sections (the header among them), and whether each is a manifest.
-fn top_level_sections(component: &[u8]) -> Result<Vec<(Range<usize>, bool)>, String> {
-    use wasmparser::Payload::{ComponentSection, CustomSection, End, ModuleSection, Version};
-    let mut sections = Vec::new();
-    let mut depth = 0_usize;
-    let mut begin = 0;
-    for payload in wasmparser::Parser::new(0).parse_all(component) {
-        let payload = payload.map_err(|error| format!("not a component: {error}"))?;
-        // Sections lie end to end, so the end of one is where the header of the next begins.
-        let end = match &payload {
-            End(_) => {
-                depth = depth.saturating_sub(1);
-                continue;
-            }
-            _ if depth > 0 && !matches!(payload, ModuleSection { .. } | ComponentSection { .. }) => continue,
-            ModuleSection { unchecked_range, .. } | ComponentSection { unchecked_range, .. } => {
-                depth += 1;
-                if depth > 1 {
-                    continue;
-                }
-                unchecked_range.end
-            }
-            Version { range, .. } => range.end,
-            other => match other.as_section() {
-                Some((_, range)) => range.end,
-                None => continue,
-            },
-        } as usize;
-        let is_manifest = matches!(&payload, CustomSection(custom) if custom.name() == SECTION);
-        sections.push((begin..end, is_manifest));
-        begin = end;
-    }
-    Ok(sections)
+    section::put(component, SECTION, manifest.as_bytes()).map_err(ManifestError)
 }
 
 /// Durations as people write them: `5s`, `250ms`.

@@ -8,6 +8,7 @@ use crate::json;
 use crate::name::nearest;
 use crate::schema::{Field, Record, Type};
 use crate::value::Value;
+use std::collections::HashMap;
 
 /// A name with more steps than this is no path into a message.
 const MAX_DEPTH: usize = 32;
@@ -26,6 +27,8 @@ pub fn read_query(message: &Record, query: &str, given: Vec<Option<Value>>) -> R
 struct Tree {
     values: Vec<String>,
     children: Vec<(String, Tree)>,
+    /// Where each child is while pairs are inserted: a form may hold millions of them.
+    places: HashMap<String, usize>,
 }
 
 impl Tree {
@@ -36,9 +39,10 @@ impl Tree {
             if depth == MAX_DEPTH {
                 return Err(format!("query parameter {name:.40}: nested deeper than {MAX_DEPTH} names"));
             }
-            let index = match node.children.iter().position(|(known, _)| known == step) {
-                Some(index) => index,
+            let index = match node.places.get(step) {
+                Some(index) => *index,
                 None => {
+                    node.places.insert(step.to_string(), node.children.len());
                     node.children.push((step.to_string(), Tree::default()));
                     node.children.len() - 1
                 }
@@ -211,7 +215,7 @@ fn check_length(given: usize, wanted: usize, place: &str) -> Result<(), String> 
 }
 
 fn leaf(text: String) -> Tree {
-    Tree { values: vec![text], children: Vec::new() }
+    Tree { values: vec![text], ..Tree::default() }
 }
 
 fn is_text(ty: &Type) -> bool {
@@ -221,3 +225,6 @@ fn is_text(ty: &Type) -> bool {
 fn join(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_string() } else { format!("{place}.{name}") }
 }
+
+#[cfg(test)]
+mod tests;

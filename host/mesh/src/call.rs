@@ -44,11 +44,7 @@ pub struct Call {
 
 impl Call {
     /// A call with a new id, no header, no deadline and no known caller.
-    pub fn new(
-        service: impl Into<Arc<str>>,
-        endpoint: impl Into<Arc<str>>,
-        payload: Payload,
-    ) -> Self {
+    pub fn new(service: impl Into<Arc<str>>, endpoint: impl Into<Arc<str>>, payload: Payload) -> Self {
         Self {
             service: service.into(),
             endpoint: endpoint.into(),
@@ -73,8 +69,7 @@ impl Call {
 
     /// How long until the deadline, zero when it has passed, `None` when there is none.
     pub fn time_left(&self) -> Option<Duration> {
-        self.deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -90,10 +85,7 @@ pub struct Reply {
 impl Reply {
     /// A reply without a header.
     pub fn new(payload: Payload) -> Self {
-        Self {
-            header: HeaderMap::new(),
-            payload,
-        }
+        Self { header: HeaderMap::new(), payload }
     }
 }
 
@@ -117,10 +109,7 @@ pub enum Payload {
 impl Payload {
     /// A JSON text. It is not checked here: whoever reads the message does.
     pub fn json(body: impl Into<Bytes>) -> Self {
-        Self::Bytes {
-            content_type: Cow::Borrowed(JSON),
-            body: body.into(),
-        }
+        Self::Bytes { content_type: Cow::Borrowed(JSON), body: body.into() }
     }
 
     /// The media type of an encoded message, `None` for an in-process value.
@@ -193,9 +182,7 @@ impl FromStr for RequestId {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(NotARequestId);
         }
-        u128::from_str_radix(text, 16)
-            .map(Self)
-            .map_err(|_| NotARequestId)
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| NotARequestId)
     }
 }
 

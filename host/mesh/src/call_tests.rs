@@ -4,9 +4,8 @@ use super::*;
 
 #[test]
 fn ids_do_not_repeat_across_threads() {
-    let threads: Vec<_> = (0..4)
-        .map(|_| std::thread::spawn(|| (0..10_000).map(|_| RequestId::next()).collect::<Vec<_>>()))
-        .collect();
+    let threads: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(|| (0..10_000).map(|_| RequestId::next()).collect::<Vec<_>>())).collect();
     let mut seen = HashSet::new();
     for thread in threads {
         for id in thread.join().unwrap() {
@@ -21,21 +20,14 @@ fn an_id_is_written_and_read_as_32_hexadecimal_digits() {
     assert_eq!(id.to_string(), "000000000000000000000000000000ab");
     assert_eq!(id.to_string().parse(), Ok(id));
     assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
-    for wrong in [
-        "",
-        "ab",
-        "+00000000000000000000000000000ab",
-        "0000000000000000000000000000000g",
-    ] {
+    for wrong in ["", "ab", "+00000000000000000000000000000ab", "0000000000000000000000000000000g"] {
         assert_eq!(wrong.parse::<RequestId>(), Err(NotARequestId), "{wrong:?}");
     }
 }
 
 #[test]
 fn consecutive_ids_differ_in_their_first_characters() {
-    let starts: HashSet<_> = (0..100)
-        .map(|_| RequestId::next().to_string()[..12].to_owned())
-        .collect();
+    let starts: HashSet<_> = (0..100).map(|_| RequestId::next().to_string().split_at(12).0.to_owned()).collect();
     assert_eq!(starts.len(), 100);
 }
 
@@ -43,9 +35,7 @@ fn consecutive_ids_differ_in_their_first_characters() {
 async fn a_deadline_can_only_come_nearer() {
     let call = Call::new("demo.greeter", "Say.Hello", Payload::json("{}"));
     assert_eq!(call.time_left(), None);
-    let call = call
-        .within(Duration::from_secs(2))
-        .within(Duration::from_secs(60));
+    let call = call.within(Duration::from_secs(2)).within(Duration::from_secs(60));
     assert_eq!(call.time_left(), Some(Duration::from_secs(2)));
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(call.time_left(), Some(Duration::ZERO));

@@ -29,10 +29,7 @@ pub struct Client {
 impl Client {
     /// A client that finds nodes through the cache and cannot reach any until a transport is attached.
     pub fn new(cache: Arc<Cache>) -> Self {
-        Self {
-            cache,
-            transports: Arc::default(),
-        }
+        Self { cache, transports: Arc::default() }
     }
 
     /// Lets all handles of this client use a transport; one of the same name is replaced.
@@ -41,9 +38,7 @@ impl Client {
     /// this very client. A transport that holds the client should therefore hold it weakly or not be dropped.
     pub fn attach(&self, transport: Arc<dyn Transport>) {
         self.transports.rcu(|attached| {
-            let others = attached
-                .iter()
-                .filter(|other| other.name() != transport.name());
+            let others = attached.iter().filter(|other| other.name() != transport.name());
             others.chain([&transport]).cloned().collect::<Transports>()
         });
     }
@@ -61,10 +56,7 @@ impl Client {
     /// known, 503 when none of its nodes can be reached.
     pub async fn call(&self, call: Call) -> Result<Reply, Error> {
         let Some(records) = self.cache.get(&call.service) else {
-            return Err(Error::not_found(
-                ID,
-                format!("service {}: not found", call.service),
-            ));
+            return Err(Error::not_found(ID, format!("service {}: not found", call.service)));
         };
         let transports = self.transports.load_full();
         let Some((node, transport)) = pick(&records, &transports) else {
@@ -76,21 +68,13 @@ impl Client {
 }
 
 /// Picks without building a list: counts what can be reached, then walks to the chosen one.
-fn pick<'a>(
-    records: &'a [Service],
-    transports: &'a Transports,
-) -> Option<(&'a Node, &'a Arc<dyn Transport>)> {
+fn pick<'a>(records: &'a [Service], transports: &'a Transports) -> Option<(&'a Node, &'a Arc<dyn Transport>)> {
     let reachable = || {
-        records
-            .iter()
-            .flat_map(|service| &service.nodes)
-            .filter_map(|node| {
-                let name = node.transport()?;
-                let transport = transports
-                    .iter()
-                    .find(|transport| transport.name() == name)?;
-                Some((node, transport))
-            })
+        records.iter().flat_map(|service| &service.nodes).filter_map(|node| {
+            let name = node.transport()?;
+            let transport = transports.iter().find(|transport| transport.name() == name)?;
+            Some((node, transport))
+        })
     };
     match reachable().count() {
         0 => None,

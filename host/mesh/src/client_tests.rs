@@ -18,10 +18,7 @@ struct Recording {
 
 impl Recording {
     fn new(name: &'static str) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            reached: Mutex::default(),
-        })
+        Arc::new(Self { name, reached: Mutex::default() })
     }
 
     fn reached(&self) -> Vec<String> {
@@ -53,15 +50,8 @@ async fn client(nodes: &[(&str, &str, &str)]) -> Client {
             "" => Metadata::new(),
             name => BTreeMap::from([("transport".to_owned(), name.to_owned())]),
         };
-        service.nodes = vec![Node {
-            id: (*id).into(),
-            address: String::new(),
-            metadata,
-        }];
-        registry
-            .register(&service, RegisterOptions::default())
-            .await
-            .unwrap();
+        service.nodes = vec![Node { id: (*id).into(), address: String::new(), metadata }];
+        registry.register(&service, RegisterOptions::default()).await.unwrap();
     }
     Client::new(Arc::new(Cache::open(Arc::new(registry)).await))
 }
@@ -94,10 +84,7 @@ async fn an_unknown_service_is_not_found() {
     let client = client(&[]).await;
     let call = Call::new("demo.nobody", "Say.Hello", Payload::json("{}"));
     let error = client.call(call).await.unwrap_err();
-    assert_eq!(
-        error,
-        Error::not_found("go.micro.client", "service demo.nobody: not found")
-    );
+    assert_eq!(error, Error::not_found("go.micro.client", "service demo.nobody: not found"));
 }
 
 #[tokio::test]
@@ -111,13 +98,8 @@ async fn nodes_that_no_transport_reaches_are_not_available() {
 
 #[tokio::test]
 async fn picks_among_the_nodes_of_all_versions_by_their_transport() {
-    let client = client(&[
-        ("1", "n1", "local"),
-        ("1", "n2", "grpc"),
-        ("2", "n3", "local"),
-        ("2", "n4", "carrier-pigeon"),
-    ])
-    .await;
+    let client =
+        client(&[("1", "n1", "local"), ("1", "n2", "grpc"), ("2", "n3", "local"), ("2", "n4", "carrier-pigeon")]).await;
     let (local, grpc) = (Recording::new("local"), Recording::new("grpc"));
     client.attach(local.clone());
     client.clone().attach(grpc.clone());
@@ -127,10 +109,7 @@ async fn picks_among_the_nodes_of_all_versions_by_their_transport() {
     let (local, grpc) = (local.reached(), grpc.reached());
     assert_eq!(local.len() + grpc.len(), 200);
     assert!(grpc.len() > 20, "about a third: {}", grpc.len());
-    assert_eq!(
-        HashSet::from_iter(local),
-        HashSet::from(["n1".to_owned(), "n3".to_owned()])
-    );
+    assert_eq!(HashSet::from_iter(local), HashSet::from(["n1".to_owned(), "n3".to_owned()]));
     assert_eq!(HashSet::from_iter(grpc), HashSet::from(["n2".to_owned()]));
 }
 
@@ -169,10 +148,7 @@ impl Transport for Forwarding {
 async fn a_transport_may_call_through_its_own_client() {
     let client = client(&[("1", "n1", "local")]).await;
     let last = Recording::new("last");
-    client.attach(Arc::new(Forwarding {
-        client: Mutex::new(Some(client.clone())),
-        last: Arc::downgrade(&last),
-    }));
+    client.attach(Arc::new(Forwarding { client: Mutex::new(Some(client.clone())), last: Arc::downgrade(&last) }));
     client.call(hello()).await.unwrap();
     assert_eq!(last.reached(), ["n1"]);
 }

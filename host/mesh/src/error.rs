@@ -33,12 +33,7 @@ pub struct Error {
 impl Error {
     /// An error with any code; `status` becomes the reason phrase of that code.
     pub fn new(id: impl Into<String>, code: u16, detail: impl Into<String>) -> Self {
-        Self {
-            id: id.into(),
-            code,
-            detail: detail.into(),
-            status: reason(code).to_owned(),
-        }
+        Self { id: id.into(), code, detail: detail.into(), status: reason(code).to_owned() }
     }
 
     /// 400: the request cannot be understood as it is.
@@ -94,10 +89,7 @@ impl Error {
     /// Reads an error that arrived as text. Text that is not the JSON object becomes the detail of an error with
     /// code 0, as go-micro's own parser does, so nothing a peer says is lost.
     pub fn parse(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_else(|_| Self {
-            detail: text.to_owned(),
-            ..Self::default()
-        })
+        serde_json::from_str(text).unwrap_or_else(|_| Self { detail: text.to_owned(), ..Self::default() })
     }
 
     /// The HTTP status to answer with: the code when it is a valid 4xx or 5xx, 500 otherwise, so that an error
@@ -120,10 +112,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 fn reason(code: u16) -> &'static str {
-    http::StatusCode::from_u16(code)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("")
+    http::StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }
 
 fn text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -16,11 +16,7 @@ fn every_constructor_sets_code_and_reason_phrase() {
         (Error::unauthorized("a", "b"), 401, "Unauthorized"),
         (Error::forbidden("a", "b"), 403, "Forbidden"),
         (Error::not_found("a", "b"), 404, "Not Found"),
-        (
-            Error::method_not_allowed("a", "b"),
-            405,
-            "Method Not Allowed",
-        ),
+        (Error::method_not_allowed("a", "b"), 405, "Method Not Allowed"),
         (Error::timeout("a", "b"), 408, "Request Timeout"),
         (Error::conflict("a", "b"), 409, "Conflict"),
         (Error::too_many("a", "b"), 429, "Too Many Requests"),
@@ -43,20 +39,14 @@ fn a_line_break_in_the_detail_stays_on_one_line() {
 #[test]
 fn reads_what_newer_peers_write_who_leave_out_empty_keys() {
     let error = Error::parse(r#"{"id":"say","code":500}"#);
-    assert_eq!(
-        (error.id.as_str(), error.code, error.detail.as_str()),
-        ("say", 500, "")
-    );
+    assert_eq!((error.id.as_str(), error.code, error.detail.as_str()), ("say", 500, ""));
     assert_eq!(Error::parse(r#"{"id":null,"code":null}"#), Error::default());
 }
 
 #[test]
 fn text_that_is_no_json_becomes_the_detail() {
     let error = Error::parse("connection refused");
-    assert_eq!(
-        (error.code, error.detail.as_str()),
-        (0, "connection refused")
-    );
+    assert_eq!((error.code, error.detail.as_str()), (0, "connection refused"));
 }
 
 #[test]

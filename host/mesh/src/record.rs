@@ -70,11 +70,7 @@ pub struct Value {
 impl Service {
     /// A record with a name and a version and nothing else yet.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            version: version.into(),
-            ..Self::default()
-        }
+        Self { name: name.into(), version: version.into(), ..Self::default() }
     }
 
     /// The node of that id.

@@ -12,11 +12,7 @@ fn greeter() -> Service {
             request: Some(Value {
                 name: "Request".into(),
                 kind: "Request".into(),
-                values: vec![Value {
-                    name: "name".into(),
-                    kind: "string".into(),
-                    values: vec![],
-                }],
+                values: vec![Value { name: "name".into(), kind: "string".into(), values: vec![] }],
             }),
             response: None,
             metadata: Metadata::new(),
@@ -26,11 +22,7 @@ fn greeter() -> Service {
 }
 
 fn node(id: &str, address: &str) -> Node {
-    Node {
-        id: id.into(),
-        address: address.into(),
-        metadata: Metadata::new(),
-    }
+    Node { id: id.into(), address: address.into(), metadata: Metadata::new() }
 }
 
 #[test]
@@ -73,10 +65,7 @@ fn reads_keys_in_any_letter_case_and_leaves_metadata_keys_alone() {
     assert_eq!(service.name, "go.micro.srv.example");
     assert_eq!(service.version, "latest");
     assert_eq!(service.metadata["Team"], "Blue");
-    assert_eq!(
-        service.endpoints[0].request.as_ref().unwrap().kind,
-        "Request"
-    );
+    assert_eq!(service.endpoints[0].request.as_ref().unwrap().kind, "Request");
     assert_eq!(service.nodes, [node("n-1", "10.0.0.7:80")]);
 }
 
@@ -93,50 +82,28 @@ fn reads_null_and_missing_as_empty() {
     assert_eq!(service.version, "");
     assert_eq!(service.metadata["empty"], "");
     assert_eq!(service.endpoints.len(), 1);
-    assert!(
-        service.endpoints[0]
-            .request
-            .as_ref()
-            .unwrap()
-            .values
-            .is_empty()
-    );
+    assert!(service.endpoints[0].request.as_ref().unwrap().values.is_empty());
     assert!(service.nodes.is_empty());
-    assert_eq!(
-        serde_json::from_str::<Service>("{}").unwrap(),
-        Service::default()
-    );
+    assert_eq!(serde_json::from_str::<Service>("{}").unwrap(), Service::default());
 }
 
 #[test]
 fn ignores_keys_it_does_not_know() {
-    let service: Service =
-        serde_json::from_str(r#"{"name":"a","later":{"deep":[1,2]},"version":"1"}"#).unwrap();
-    assert_eq!(
-        (service.name.as_str(), service.version.as_str()),
-        ("a", "1")
-    );
+    let service: Service = serde_json::from_str(r#"{"name":"a","later":{"deep":[1,2]},"version":"1"}"#).unwrap();
+    assert_eq!((service.name.as_str(), service.version.as_str()), ("a", "1"));
 }
 
 #[test]
 fn joins_the_port_that_the_oldest_peers_keep_apart() {
     let read = |text| serde_json::from_str::<Node>(text).unwrap().address;
-    assert_eq!(
-        read(r#"{"port":8080,"address":"10.0.0.7"}"#),
-        "10.0.0.7:8080"
-    );
-    assert_eq!(
-        read(r#"{"address":"fd00::1","port":8080}"#),
-        "[fd00::1]:8080"
-    );
+    assert_eq!(read(r#"{"port":8080,"address":"10.0.0.7"}"#), "10.0.0.7:8080");
+    assert_eq!(read(r#"{"address":"fd00::1","port":8080}"#), "[fd00::1]:8080");
     assert_eq!(read(r#"{"address":"10.0.0.7:80","port":0}"#), "10.0.0.7:80");
 }
 
 #[test]
 fn says_what_it_expected() {
-    let error = serde_json::from_str::<Service>("[]")
-        .unwrap_err()
-        .to_string();
+    let error = serde_json::from_str::<Service>("[]").unwrap_err().to_string();
     assert!(error.contains("a service record"), "{error}");
     assert!(serde_json::from_str::<Service>(r#"{"nodes":"x"}"#).is_err());
 }
@@ -169,14 +136,8 @@ fn taking_nodes_away_goes_by_id_and_none_means_all() {
     let mut record = greeter();
     record.nodes.push(node("greeter-2", "127.0.0.1:9001"));
     assert!(record.take_nodes(&[node("other", "")]).is_empty());
-    assert_eq!(
-        record.take_nodes(&[node("greeter-2", "")]),
-        [node("greeter-2", "127.0.0.1:9001")]
-    );
-    assert_eq!(
-        record.take_nodes(&[]),
-        [node("greeter-1", "127.0.0.1:9000")]
-    );
+    assert_eq!(record.take_nodes(&[node("greeter-2", "")]), [node("greeter-2", "127.0.0.1:9001")]);
+    assert_eq!(record.take_nodes(&[]), [node("greeter-1", "127.0.0.1:9000")]);
     assert!(record.nodes.is_empty());
 }
 

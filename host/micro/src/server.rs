@@ -81,7 +81,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let (api_address, sidecar_address) = (api.local_addr()?, side.local_addr()?);
 
     let token = Token::open(&data_dir.join(TOKEN)).context("read the admin token")?;
-    let registry = registry::open("sqlite", OpenOptions { path: Some(data_dir.join(REGISTRY)), ..OpenOptions::default() })
+    let registry = registry::open("sqlite", OpenOptions { path: Some(data_dir.join(REGISTRY)) })
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
@@ -92,6 +92,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         api_address,
         sidecar_address,
+        namespace: options.namespace.clone(),
         data_dir: data_dir.clone(),
         engines: runtime.engines().report(),
     };
@@ -111,9 +112,13 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
 /// Runs a host until it is told to stop.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let host = start(options).await?;
-    println!("api      http://{}", host.api_address);
-    println!("sidecar  http://{}", host.sidecar_address);
-    std::io::stdout().flush()?;
+    // That nobody reads where it listens is no reason to stop.
+    let _ = writeln!(
+        std::io::stdout(),
+        "api      http://{}\nsidecar  http://{}",
+        host.api_address,
+        host.sidecar_address
+    );
     stop_signal().await?;
     tracing::info!("stopping");
     host.stop().await;
@@ -143,8 +148,8 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 }
 
 async fn listen(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
-    // `:8080` is how the toolkit's users write every interface's port.
-    let full = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_string() };
+    // `:8080` is how the toolkit's users write a port; this host is for its own machine unless told otherwise.
+    let full = if address.starts_with(':') { format!("127.0.0.1{address}") } else { address.to_string() };
     TcpListener::bind(&full).await.with_context(|| format!("listen on {address} ({flag})"))
 }
 

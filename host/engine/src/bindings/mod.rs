@@ -15,25 +15,39 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// What belongs to one instance.
 pub(crate) struct State {
-    wasi: WasiCtx,
-    table: ResourceTable,
+    /// Made when the guest first asks for any of it: most functions only compute.
+    wasi: Option<Box<Wasi>>,
+    log: Arc<dyn Log>,
+    request: RequestId,
     pub(crate) limiter: Limiter,
+}
+
+struct Wasi {
+    ctx: WasiCtx,
+    table: ResourceTable,
 }
 
 impl State {
     /// The state of a fresh instance that may use clocks, random numbers and its log, and nothing else.
     pub(crate) fn new(limits: &Limits, log: &Arc<dyn Log>, request: RequestId) -> State {
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(Output::new(log.clone(), request, Stream::Stdout));
-        wasi.stderr(Output::new(log.clone(), request, Stream::Stderr));
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-        State { wasi: wasi.build(), table: ResourceTable::new(), limiter: Limiter::new(limits.memory) }
+        State { wasi: None, log: log.clone(), request, limiter: Limiter::new(limits.memory) }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log, self.request)));
+        WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+    }
+}
+
+impl Wasi {
+    fn new(log: &Arc<dyn Log>, request: RequestId) -> Wasi {
+        let mut builder = WasiCtxBuilder::new();
+        builder.stdout(Output::new(log.clone(), request, Stream::Stdout));
+        builder.stderr(Output::new(log.clone(), request, Stream::Stderr));
+        builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        Wasi { ctx: builder.build(), table: ResourceTable::new() }
     }
 }
 

@@ -52,7 +52,7 @@ impl<'r> Types<'r> {
     fn read_defined(&mut self, id: TypeId) -> Result<Type, String> {
         let def = &self.resolve.types[id];
         let name: Arc<str> = def.name.as_deref().unwrap_or(def.kind.as_str()).into();
-        let docs = docs(&def.docs);
+        let docs = text(&def.docs);
         Ok(match &def.kind {
             TypeDefKind::Type(ty) => self.read(ty)?,
             TypeDefKind::List(item) => match self.read(item)? {
@@ -74,7 +74,7 @@ impl<'r> Types<'r> {
             TypeDefKind::Record(record) => {
                 let fields = record.fields.iter().map(|field| {
                     let ty = self.read(&field.ty).map_err(|reason| format!("field {}: {reason}", field.name))?;
-                    Ok(Field { name: Name::new(&field.name), docs: self::docs(&field.docs), ty })
+                    Ok(Field { name: Name::new(&field.name), docs: text(&field.docs), ty })
                 });
                 let fields = fields.collect::<Result<_, String>>()?;
                 Type::Record(Arc::new(Record { name, docs, fields }))
@@ -83,7 +83,7 @@ impl<'r> Types<'r> {
                 let cases = variant.cases.iter().map(|case| {
                     let ty = case.ty.as_ref().map(|ty| self.read(ty)).transpose();
                     let ty = ty.map_err(|reason| format!("case {}: {reason}", case.name))?;
-                    Ok(Case { name: Name::new(&case.name), docs: self::docs(&case.docs), ty })
+                    Ok(Case { name: Name::new(&case.name), docs: text(&case.docs), ty })
                 });
                 let cases = cases.collect::<Result<_, String>>()?;
                 Type::Variant(Arc::new(Variant { name, docs, cases }))
@@ -115,6 +115,6 @@ impl<'r> Types<'r> {
 }
 
 /// A doc comment, if there is one.
-pub(super) fn docs(docs: &Docs) -> Option<Arc<str>> {
+pub(super) fn text(docs: &Docs) -> Option<Arc<str>> {
     docs.contents.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(Arc::from)
 }

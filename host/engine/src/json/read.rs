@@ -1,6 +1,7 @@
 //! JSON → values.
 
 use super::place::Place;
+use super::write::key_text;
 use crate::name::{Name, nearest};
 use crate::schema::{Record, Type, Variant};
 use crate::value::Value;
@@ -8,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use std::collections::HashSet;
 use std::fmt;
 
 const LENIENT: GeneralPurposeConfig =
@@ -72,9 +74,8 @@ impl<'s, 'p> Seed<'s, 'p> {
     }
 
     fn unsigned<E: Error>(&self, number: u64) -> Result<Value, E> {
-        let (low, high) = match bounds(self.ty) {
-            Some(bounds) => bounds,
-            None => return self.other_number(number as f64, number.to_string()),
+        let Some((low, high)) = bounds(self.ty) else {
+            return self.other_number(number as f64, number.to_string());
         };
         if i128::from(number) > high {
             return Err(out_of_range(self.ty, number));
@@ -83,9 +84,8 @@ impl<'s, 'p> Seed<'s, 'p> {
     }
 
     fn signed<E: Error>(&self, number: i64) -> Result<Value, E> {
-        let (low, high) = match bounds(self.ty) {
-            Some(bounds) => bounds,
-            None => return self.other_number(number as f64, number.to_string()),
+        let Some((low, high)) = bounds(self.ty) else {
+            return self.other_number(number as f64, number.to_string());
         };
         if i128::from(number) < low || i128::from(number) > high {
             return Err(out_of_range(self.ty, number));
@@ -272,12 +272,14 @@ impl<'de, 's, 'p> Visitor<'de> for Seed<'s, 'p> {
         match self.ty {
             Type::Map(key_ty, value_ty) => {
                 let mut map = Vec::new();
+                let mut known = HashSet::new();
                 while let Some(text) = entries.next_key::<String>()? {
                     self.place.enter_key(&text);
                     let key = read_key(key_ty, &text).ok_or_else(|| {
                         A::Error::custom(format_args!("expected a key that is {}", expected(key_ty)))
                     })?;
-                    if map.iter().any(|(known, _)| *known == key) {
+                    // By its text in full: `1` and `01` are the same number.
+                    if !known.insert(key_text(key_ty, &key)) {
                         return Err(A::Error::custom("the key is there twice"));
                     }
                     map.push((key, entries.next_value_seed(self.of(value_ty))?));

@@ -127,7 +127,8 @@ fn write_case<S: Serializer>(ty: &Type, index: u32, payload: Option<&Value>, out
     map.end()
 }
 
-fn key_text(ty: &Type, key: &Value) -> String {
+/// A map's key as JSON writes it.
+pub(super) fn key_text(ty: &Type, key: &Value) -> String {
     match (ty, key) {
         (_, Value::String(text)) => text.clone(),
         (_, Value::Unsigned(number)) => number.to_string(),

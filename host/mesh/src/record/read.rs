@@ -89,11 +89,8 @@ impl From<NodeFields> for Node {
         if port != 0 {
             // An IPv6 address without brackets would swallow the port.
             let bare_v6 = node.address.contains(':') && !node.address.starts_with('[');
-            node.address = if bare_v6 {
-                format!("[{}]:{port}", node.address)
-            } else {
-                format!("{}:{port}", node.address)
-            };
+            node.address =
+                if bare_v6 { format!("[{}]:{port}", node.address) } else { format!("{}:{port}", node.address) };
         }
         node
     }
@@ -119,9 +116,7 @@ impl<'de> Deserialize<'de> for Value {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(Filling::<NodeFields>(PhantomData))
-            .map(Node::from)
+        deserializer.deserialize_map(Filling::<NodeFields>(PhantomData)).map(Node::from)
     }
 }
 
@@ -144,26 +139,18 @@ impl<'de, T: Fields> Visitor<'de> for Filling<T> {
     }
 }
 
-fn or_empty<'de, T: Deserialize<'de> + Default, M: MapAccess<'de>>(
-    map: &mut M,
-) -> Result<T, M::Error> {
+fn or_empty<'de, T: Deserialize<'de> + Default, M: MapAccess<'de>>(map: &mut M) -> Result<T, M::Error> {
     Ok(map.next_value::<Option<T>>()?.unwrap_or_default())
 }
 
 /// Lists may be null, and so may their items: the peers cut deep messages off that way.
 fn list<'de, T: Deserialize<'de>, M: MapAccess<'de>>(map: &mut M) -> Result<Vec<T>, M::Error> {
-    Ok(or_empty::<Vec<Option<T>>, M>(map)?
-        .into_iter()
-        .flatten()
-        .collect())
+    Ok(or_empty::<Vec<Option<T>>, M>(map)?.into_iter().flatten().collect())
 }
 
 fn metadata<'de, M: MapAccess<'de>>(map: &mut M) -> Result<Metadata, M::Error> {
     let labels: std::collections::BTreeMap<String, Option<String>> = or_empty(map)?;
-    Ok(labels
-        .into_iter()
-        .map(|(key, value)| (key, value.unwrap_or_default()))
-        .collect())
+    Ok(labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
 }
 
 fn skip<'de, M: MapAccess<'de>>(map: &mut M) -> Result<(), M::Error> {

@@ -73,10 +73,7 @@ impl Cache {
     /// All records in full, sorted by name and version.
     pub fn list(&self) -> Vec<Service> {
         let snapshot = self.shared.snapshot.load();
-        let mut records: Vec<_> = snapshot
-            .values()
-            .flat_map(|versions| versions.iter())
-            .collect();
+        let mut records: Vec<_> = snapshot.values().flat_map(|versions| versions.iter()).collect();
         records.sort_unstable_by_key(|record| (&record.name, &record.version));
         records.into_iter().cloned().collect()
     }
@@ -153,12 +150,7 @@ impl Shared {
                 snapshot.insert(Arc::from(record.name.as_str()), vec![record]);
             }
         }
-        self.store(
-            snapshot
-                .into_iter()
-                .map(|(name, records)| (name, records.into()))
-                .collect(),
-        );
+        self.store(snapshot.into_iter().map(|(name, records)| (name, records.into())).collect());
         Ok(())
     }
 
@@ -167,10 +159,7 @@ impl Shared {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         for event in events {
             let name = event.service.name.as_str();
-            let mut records = snapshot
-                .get(name)
-                .map(|known| known.to_vec())
-                .unwrap_or_default();
+            let mut records = snapshot.get(name).map(|known| known.to_vec()).unwrap_or_default();
             follow_event(&mut records, event);
             put(&mut snapshot, name, records);
         }
@@ -203,9 +192,7 @@ async fn follow(shared: Arc<Shared>, mut watcher: Option<Watcher>) {
 
 fn follow_event(records: &mut Vec<Service>, event: &Event) {
     let change = &event.service;
-    let position = records
-        .iter()
-        .position(|record| record.version == change.version);
+    let position = records.iter().position(|record| record.version == change.version);
     match (event.action, position) {
         (Action::Delete, None) => {}
         (Action::Delete, Some(position)) => {

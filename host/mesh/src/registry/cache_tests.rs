@@ -19,11 +19,7 @@ impl Flaky {
     fn up(&self) -> Result<&Memory, RegistryError> {
         if self.down.load(Ordering::Relaxed) {
             let source = "connection refused".into();
-            return Err(RegistryError::Backend {
-                registry: "flaky",
-                doing: "ask".into(),
-                source,
-            });
+            return Err(RegistryError::Backend { registry: "flaky", doing: "ask".into(), source });
         }
         Ok(&self.memory)
     }
@@ -57,10 +53,7 @@ impl Registry for Flaky {
 }
 
 async fn register(registry: &dyn Registry, service: &Service) {
-    registry
-        .register(service, RegisterOptions::default())
-        .await
-        .unwrap();
+    registry.register(service, RegisterOptions::default()).await.unwrap();
 }
 
 async fn until(cache: &Cache, holds: impl Fn(&Cache) -> bool) {
@@ -71,9 +64,7 @@ async fn until(cache: &Cache, holds: impl Fn(&Cache) -> bool) {
 }
 
 fn node_count(cache: &Cache, name: &str) -> usize {
-    cache.get(name).map_or(0, |records| {
-        records.iter().map(|record| record.nodes.len()).sum()
-    })
+    cache.get(name).map_or(0, |records| records.iter().map(|record| record.nodes.len()).sum())
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,10 +73,7 @@ async fn starts_with_what_is_there() {
     register(&*registry, &service("demo.a", "2", &["n1"])).await;
     register(&*registry, &service("demo.a", "1", &["n1"])).await;
     let cache = Cache::open(registry).await;
-    let expected = [
-        service("demo.a", "1", &["n1"]),
-        service("demo.a", "2", &["n1"]),
-    ];
+    let expected = [service("demo.a", "1", &["n1"]), service("demo.a", "2", &["n1"])];
     assert_eq!(&*cache.get("demo.a").unwrap(), expected);
     assert_eq!(cache.list(), expected);
     assert!(cache.get("demo.b").is_none());
@@ -102,19 +90,10 @@ async fn follows_what_comes_and_goes() {
     register(&*registry, &service("demo.a", "0", &["n2"])).await;
     until(&cache, |cache| node_count(cache, "demo.a") == 3).await;
     assert_eq!(cache.get("demo.a").unwrap()[0].version, "0");
-    registry
-        .deregister(&service("demo.a", "1", &["n1"]))
-        .await
-        .unwrap();
+    registry.deregister(&service("demo.a", "1", &["n1"])).await.unwrap();
     until(&cache, |cache| node_count(cache, "demo.a") == 2).await;
-    registry
-        .deregister(&service("demo.a", "1", &[]))
-        .await
-        .unwrap();
-    registry
-        .deregister(&service("demo.a", "0", &[]))
-        .await
-        .unwrap();
+    registry.deregister(&service("demo.a", "1", &[])).await.unwrap();
+    registry.deregister(&service("demo.a", "0", &[])).await.unwrap();
     until(&cache, |cache| cache.get("demo.a").is_none()).await;
     assert!(cache.snapshot().is_empty());
 }
@@ -126,10 +105,7 @@ async fn a_change_just_made_is_visible_after_refreshing_that_service() {
     register(&*registry, &service("demo.a", "1", &["n1"])).await;
     cache.refresh_service("demo.a").await.unwrap();
     assert_eq!(node_count(&cache, "demo.a"), 1);
-    registry
-        .deregister(&service("demo.a", "1", &[]))
-        .await
-        .unwrap();
+    registry.deregister(&service("demo.a", "1", &[])).await.unwrap();
     cache.refresh_service("demo.a").await.unwrap();
     assert!(cache.get("demo.a").is_none());
     cache.refresh_service("never.was").await.unwrap();
@@ -164,11 +140,7 @@ async fn catches_up_after_more_changes_than_a_watcher_can_hold() {
     let registry = Arc::new(Memory::new());
     let cache = Cache::open(registry.clone()).await;
     for number in 0..20_000 {
-        register(
-            &*registry,
-            &service(&format!("demo.s{number}"), "1", &["n1"]),
-        )
-        .await;
+        register(&*registry, &service(&format!("demo.s{number}"), "1", &["n1"])).await;
     }
     until(&cache, |cache| cache.snapshot().len() == 20_000).await;
 }
@@ -179,11 +151,7 @@ async fn a_burst_makes_few_snapshots() {
     let cache = Cache::open(registry.clone()).await;
     let before = *cache.changes().borrow();
     for number in 0..1_000 {
-        register(
-            &*registry,
-            &service(&format!("demo.s{number}"), "1", &["n1"]),
-        )
-        .await;
+        register(&*registry, &service(&format!("demo.s{number}"), "1", &["n1"])).await;
         if number % 100 == 0 {
             tokio::task::yield_now().await;
         }
@@ -204,20 +172,8 @@ async fn dropping_the_cache_stops_following() {
 
 #[test]
 fn a_delete_without_nodes_means_the_whole_version() {
-    let mut records = vec![
-        service("demo.a", "1", &["n1", "n2"]),
-        service("demo.a", "2", &["n1"]),
-    ];
-    let gone = Service {
-        nodes: Vec::<Node>::new(),
-        ..service("demo.a", "1", &[])
-    };
-    follow_event(
-        &mut records,
-        &Event {
-            action: Action::Delete,
-            service: gone.into(),
-        },
-    );
+    let mut records = vec![service("demo.a", "1", &["n1", "n2"]), service("demo.a", "2", &["n1"])];
+    let gone = Service { nodes: Vec::<Node>::new(), ..service("demo.a", "1", &[]) };
+    follow_event(&mut records, &Event { action: Action::Delete, service: gone.into() });
     assert_eq!(records, [service("demo.a", "2", &["n1"])]);
 }

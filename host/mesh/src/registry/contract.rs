@@ -3,6 +3,7 @@
 //! A backend's test hands over a way to make an empty registry and calls [`all`]; one that several processes can
 //! share also calls [`shared`]. The checks panic with what went wrong, and never sleep: where time has to pass
 //! they wait for the event that it brings, so a paused clock makes them instant.
+#![expect(clippy::panic, reason = "checks for tests, whose way to fail is to panic")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -56,16 +57,8 @@ pub async fn shared(make: impl AsyncFn() -> (Arc<dyn Registry>, Arc<dyn Registry
 
 /// A record with one endpoint, full enough that losing a part of it shows.
 pub fn service(name: &str, version: &str, nodes: &[&str]) -> Service {
-    let field = Value {
-        name: "name".into(),
-        kind: "string".into(),
-        values: Vec::new(),
-    };
-    let message = |name: &str, values| Value {
-        name: name.into(),
-        kind: name.into(),
-        values,
-    };
+    let field = Value { name: "name".into(), kind: "string".into(), values: Vec::new() };
+    let message = |name: &str, values| Value { name: name.into(), kind: name.into(), values };
     Service {
         name: name.into(),
         version: version.into(),
@@ -113,19 +106,10 @@ async fn nodes_of_one_version_are_merged_by_id(registry: &dyn Registry) {
     moved.endpoints.clear();
     registered(registry, &moved).await;
 
-    let [record] = &found(registry, "demo.a").await[..] else {
-        panic!("one version, one record")
-    };
+    let [record] = &found(registry, "demo.a").await[..] else { panic!("one version, one record") };
     assert_eq!(node_ids(record), BTreeSet::from(["n1", "n2"]));
-    assert_eq!(
-        record.node("n1"),
-        moved.nodes.first(),
-        "the latest registration of a node counts"
-    );
-    assert_eq!(
-        record.metadata, moved.metadata,
-        "the latest metadata counts"
-    );
+    assert_eq!(record.node("n1"), moved.nodes.first(), "the latest registration of a node counts");
+    assert_eq!(record.metadata, moved.metadata, "the latest metadata counts");
     assert_eq!(record.endpoints, [], "the latest endpoints count");
 }
 
@@ -143,24 +127,15 @@ async fn the_list_is_complete_and_sorted(registry: &dyn Registry) {
         registered(registry, &service(name, version, &["n1"])).await;
     }
     let listed = listed(registry).await;
-    let names: Vec<_> = listed
-        .iter()
-        .map(|s| (s.name.as_str(), s.version.as_str()))
-        .collect();
+    let names: Vec<_> = listed.iter().map(|s| (s.name.as_str(), s.version.as_str())).collect();
     assert_eq!(names, [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]);
-    assert_eq!(
-        listed[0],
-        service("a", "1", &["n1"]),
-        "the list holds full records"
-    );
+    assert_eq!(listed[0], service("a", "1", &["n1"]), "the list holds full records");
 }
 
 async fn a_record_goes_with_its_last_node(registry: &dyn Registry) {
     registered(registry, &service("demo.a", "1", &["n1", "n2"])).await;
     deregistered(registry, &service("demo.a", "1", &["n1"])).await;
-    let [record] = &found(registry, "demo.a").await[..] else {
-        panic!("one node is left")
-    };
+    let [record] = &found(registry, "demo.a").await[..] else { panic!("one node is left") };
     assert_eq!(node_ids(record), BTreeSet::from(["n2"]));
     deregistered(registry, &service("demo.a", "1", &["n2"])).await;
     absent(registry, "demo.a").await;
@@ -191,10 +166,7 @@ async fn a_record_that_cannot_be_held_is_refused(registry: &dyn Registry) {
     for (record, reason) in broken {
         match registry.register(&record, RegisterOptions::default()).await {
             Err(error @ RegistryError::Invalid { .. }) => {
-                assert!(
-                    error.to_string().contains(reason),
-                    "{error} should say: {reason}"
-                );
+                assert!(error.to_string().contains(reason), "{error} should say: {reason}");
             }
             other => panic!("{reason}: {other:?}"),
         }
@@ -203,15 +175,7 @@ async fn a_record_that_cannot_be_held_is_refused(registry: &dyn Registry) {
 }
 
 async fn odd_names_are_names(registry: &dyn Registry) {
-    for name in [
-        "a/b",
-        "größe",
-        "it's",
-        "100%",
-        "a b",
-        "x_y",
-        "'; DROP TABLE record; --",
-    ] {
+    for name in ["a/b", "größe", "it's", "100%", "a b", "x_y", "'; DROP TABLE record; --"] {
         registered(registry, &service(name, "", &["n/1"])).await;
         assert_eq!(found(registry, name).await, [service(name, "", &["n/1"])]);
         deregistered(registry, &service(name, "", &["n/1"])).await;
@@ -234,16 +198,9 @@ async fn events_say_what_happened_in_order(registry: &dyn Registry) {
         (Action::Delete, "1", "n2"),
     ] {
         let event = next(&mut watcher).await;
-        assert_eq!(
-            (event.action, event.service.version.as_str()),
-            (action, version)
-        );
+        assert_eq!((event.action, event.service.version.as_str()), (action, version));
         assert_eq!(event.service.name, "demo.a");
-        assert!(
-            event.service.node(node).is_some(),
-            "{action:?} of {node}: {:?}",
-            event.service
-        );
+        assert!(event.service.node(node).is_some(), "{action:?} of {node}: {:?}", event.service);
     }
 }
 
@@ -257,10 +214,7 @@ async fn a_registration_that_changes_nothing_is_no_event(registry: &dyn Registry
     changed.nodes[0].metadata.insert("zone".into(), "b".into());
     registered(registry, &changed).await;
     let event = next(&mut watcher).await;
-    assert_eq!(
-        (event.action, event.service.node("n1")),
-        (Action::Update, changed.nodes.first())
-    );
+    assert_eq!((event.action, event.service.node("n1")), (Action::Update, changed.nodes.first()));
 }
 
 async fn a_watch_of_one_service_hears_of_no_other(registry: &dyn Registry) {
@@ -279,11 +233,7 @@ async fn every_watcher_hears_everything(registry: &dyn Registry) {
     registered(registry, &service("demo.b", "1", &["n1"])).await;
     assert_eq!(next(&mut first).await.service.name, "demo.a");
     assert_eq!(next(&mut first).await.service.name, "demo.b");
-    assert_eq!(
-        next(&mut second).await.service.name,
-        "demo.b",
-        "nothing from before the watch"
-    );
+    assert_eq!(next(&mut second).await.service.name, "demo.b", "nothing from before the watch");
 }
 
 async fn a_node_goes_when_its_time_passes(registry: &dyn Registry) {
@@ -292,13 +242,8 @@ async fn a_node_goes_when_its_time_passes(registry: &dyn Registry) {
     registered_for(registry, &service("demo.a", "1", &["goes"]), SHORT).await;
     assert_eq!(next(&mut watcher).await.action, Action::Update);
     let event = next(&mut watcher).await;
-    assert_eq!(
-        (event.action, node_ids(&event.service)),
-        (Action::Delete, BTreeSet::from(["goes"]))
-    );
-    let [record] = &found(registry, "demo.a").await[..] else {
-        panic!("one node stays")
-    };
+    assert_eq!((event.action, node_ids(&event.service)), (Action::Delete, BTreeSet::from(["goes"])));
+    let [record] = &found(registry, "demo.a").await[..] else { panic!("one node stays") };
     assert_eq!(node_ids(record), BTreeSet::from(["stays"]));
 
     registered_for(registry, &service("demo.b", "1", &["n1"]), SHORT).await;
@@ -363,9 +308,7 @@ async fn many_at_once_lose_nothing(registry: Arc<dyn Registry>) {
     for task in tasks {
         must("registering from many tasks", task.await);
     }
-    let [record] = &found(&*registry, "demo.a").await[..] else {
-        panic!("one version, one record")
-    };
+    let [record] = &found(&*registry, "demo.a").await[..] else { panic!("one version, one record") };
     assert_eq!(record.nodes.len(), 32);
 }
 
@@ -373,18 +316,13 @@ async fn what_one_registers_the_other_finds(one: &dyn Registry, other: &dyn Regi
     let mut watcher = watch(other, WatchOptions::default()).await;
     registered(one, &service("demo.a", "1", &["n1"])).await;
     next(&mut watcher).await;
-    assert_eq!(
-        found(other, "demo.a").await,
-        [service("demo.a", "1", &["n1"])]
-    );
+    assert_eq!(found(other, "demo.a").await, [service("demo.a", "1", &["n1"])]);
     registered(other, &service("demo.a", "1", &["n2"])).await;
     next(&mut watcher).await;
     let mut back = watch(one, WatchOptions::default()).await;
     deregistered(other, &service("demo.a", "1", &["n1"])).await;
     while next(&mut back).await.action != Action::Delete {}
-    let [record] = &found(one, "demo.a").await[..] else {
-        panic!("one version, one record")
-    };
+    let [record] = &found(one, "demo.a").await[..] else { panic!("one version, one record") };
     assert_eq!(node_ids(record), BTreeSet::from(["n2"]));
 }
 
@@ -399,10 +337,7 @@ async fn what_one_does_the_other_hears(one: &dyn Registry, other: &dyn Registry)
 }
 
 async fn what_expires_is_told_once_to_each(one: &dyn Registry, other: &dyn Registry) {
-    let mut watchers = [
-        watch(one, WatchOptions::default()).await,
-        watch(other, WatchOptions::default()).await,
-    ];
+    let mut watchers = [watch(one, WatchOptions::default()).await, watch(other, WatchOptions::default()).await];
     registered_for(one, &service("demo.a", "1", &["n1"]), SHORT).await;
     for watcher in &mut watchers {
         assert_eq!(next(watcher).await.action, Action::Create);
@@ -415,19 +350,11 @@ async fn what_expires_is_told_once_to_each(one: &dyn Registry, other: &dyn Regis
 }
 
 async fn registered(registry: &dyn Registry, service: &Service) {
-    must(
-        "register",
-        registry.register(service, RegisterOptions::default()).await,
-    );
+    must("register", registry.register(service, RegisterOptions::default()).await);
 }
 
 async fn registered_for(registry: &dyn Registry, service: &Service, ttl: Duration) {
-    must(
-        "register",
-        registry
-            .register(service, RegisterOptions::with_ttl(ttl))
-            .await,
-    );
+    must("register", registry.register(service, RegisterOptions::with_ttl(ttl)).await);
 }
 
 async fn deregistered(registry: &dyn Registry, service: &Service) {
@@ -470,8 +397,5 @@ fn node_ids(service: &Service) -> BTreeSet<&str> {
 }
 
 fn versions(services: &[Service]) -> Vec<&str> {
-    services
-        .iter()
-        .map(|service| service.version.as_str())
-        .collect()
+    services.iter().map(|service| service.version.as_str()).collect()
 }

@@ -64,25 +64,16 @@ impl Registry for Memory {
         NAME
     }
 
-    async fn register(
-        &self,
-        service: &Service,
-        options: RegisterOptions,
-    ) -> Result<(), RegistryError> {
+    async fn register(&self, service: &Service, options: RegisterOptions) -> Result<(), RegistryError> {
         check(service)?;
         let mut state = lock(&self.state);
         let action = state.merge(service);
         for node in &service.nodes {
-            let lease = options
-                .lease()
-                .map(|ttl| state.lease(&self.state, service, node, ttl));
+            let lease = options.lease().map(|ttl| state.lease(&self.state, service, node, ttl));
             state.set_lease(service, &node.id, lease);
         }
         if let Some(action) = action {
-            state.watchers.publish(&Event {
-                action,
-                service: Arc::new(service.clone()),
-            });
+            state.watchers.publish(&Event { action, service: Arc::new(service.clone()) });
         }
         Ok(())
     }
@@ -94,10 +85,7 @@ impl Registry for Memory {
 
     async fn get(&self, name: &str) -> Result<Vec<Service>, RegistryError> {
         match lock(&self.state).services.get(name) {
-            Some(versions) => Ok(versions
-                .values()
-                .map(|record| record.service.clone())
-                .collect()),
+            Some(versions) => Ok(versions.values().map(|record| record.service.clone()).collect()),
             None => Err(RegistryError::NotFound(name.to_owned())),
         }
     }
@@ -126,10 +114,7 @@ impl State {
         // Merging into an empty record keeps each node id once, whatever the registration says.
         let mut record = Service::new(&service.name, &service.version);
         record.merge(service);
-        let record = Record {
-            service: record,
-            leases: HashMap::new(),
-        };
+        let record = Record { service: record, leases: HashMap::new() };
         let versions = self.services.entry(service.name.clone()).or_default();
         versions.insert(service.version.clone(), record);
         Some(Action::Create)
@@ -145,13 +130,7 @@ impl State {
         }
     }
 
-    fn lease(
-        &mut self,
-        shared: &Arc<Mutex<Self>>,
-        service: &Service,
-        node: &Node,
-        ttl: Duration,
-    ) -> Lease {
+    fn lease(&mut self, shared: &Arc<Mutex<Self>>, service: &Service, node: &Node, ttl: Duration) -> Lease {
         self.leases_given += 1;
         let number = self.leases_given;
         let (name, version) = (service.name.clone(), service.version.clone());
@@ -179,20 +158,14 @@ impl State {
             record.leases.remove(&node.id);
         }
         let empty = record.service.nodes.is_empty();
-        let event = Service {
-            nodes: gone,
-            ..record.service.without_nodes()
-        };
+        let event = Service { nodes: gone, ..record.service.without_nodes() };
         if empty && let Some(versions) = self.services.get_mut(name) {
             versions.remove(version);
             if versions.is_empty() {
                 self.services.remove(name);
             }
         }
-        self.watchers.publish(&Event {
-            action: Action::Delete,
-            service: Arc::new(event),
-        });
+        self.watchers.publish(&Event { action: Action::Delete, service: Arc::new(event) });
     }
 }
 
@@ -201,9 +174,7 @@ fn expire(shared: &Weak<Mutex<State>>, name: &str, version: &str, node: Node, nu
         return;
     };
     let mut state = lock(&shared);
-    let current = state
-        .record(name, version)
-        .and_then(|record| record.leases.get(&node.id));
+    let current = state.record(name, version).and_then(|record| record.leases.get(&node.id));
     if current.is_some_and(|lease| lease.number == number) {
         state.remove(name, version, &[node]);
     }

@@ -32,11 +32,7 @@ pub trait Registry: Send + Sync {
     fn name(&self) -> &str;
 
     /// Adds the record's nodes, or renews them. The record needs a name and at least one node, each with an id.
-    async fn register(
-        &self,
-        service: &Service,
-        options: RegisterOptions,
-    ) -> Result<(), RegistryError>;
+    async fn register(&self, service: &Service, options: RegisterOptions) -> Result<(), RegistryError>;
 
     /// Takes the record's nodes away, or the whole version when it lists none. What is not there is no error.
     async fn deregister(&self, service: &Service) -> Result<(), RegistryError>;
@@ -81,9 +77,7 @@ pub struct WatchOptions {
 impl WatchOptions {
     /// Only the service of that name.
     pub fn service(name: impl Into<String>) -> Self {
-        Self {
-            service: Some(name.into()),
-        }
+        Self { service: Some(name.into()) }
     }
 }
 
@@ -135,15 +129,12 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Registry>,
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
         sqlite::NAME => {
-            let path = options.path.ok_or_else(|| {
-                RegistryError::Setting("Registry sqlite needs the path of its file".to_owned())
-            })?;
+            let path = options
+                .path
+                .ok_or_else(|| RegistryError::Setting("Registry sqlite needs the path of its file".to_owned()))?;
             Ok(Arc::new(sqlite::Sqlite::open(path).await?))
         }
-        other => Err(RegistryError::Setting(format!(
-            "Registry {other} not found, known are: {}",
-            KINDS.join(", ")
-        ))),
+        other => Err(RegistryError::Setting(format!("Registry {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }
 
@@ -158,10 +149,7 @@ pub(crate) fn check(service: &Service) -> Result<(), RegistryError> {
     } else {
         return Ok(());
     };
-    Err(RegistryError::Invalid {
-        name: service.name.clone(),
-        problem: problem.to_owned(),
-    })
+    Err(RegistryError::Invalid { name: service.name.clone(), problem: problem.to_owned() })
 }
 
 #[cfg(test)]

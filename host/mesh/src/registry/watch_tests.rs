@@ -3,19 +3,13 @@ use serde_json::json;
 use super::*;
 
 fn event(name: &str) -> Event {
-    Event {
-        action: Action::Create,
-        service: Arc::new(Service::new(name, "1")),
-    }
+    Event { action: Action::Create, service: Arc::new(Service::new(name, "1")) }
 }
 
 #[test]
 fn an_event_has_go_micros_keys() {
     let value = serde_json::to_value(event("a")).unwrap();
-    assert_eq!(
-        (&value["Action"], &value["Service"]["name"]),
-        (&json!("create"), &json!("a"))
-    );
+    assert_eq!((&value["Action"], &value["Service"]["name"]), (&json!("create"), &json!("a")));
     assert_eq!(serde_json::from_value::<Event>(value).unwrap(), event("a"));
 }
 

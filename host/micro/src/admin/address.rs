@@ -72,7 +72,8 @@ impl Address {
             "" => "127.0.0.1",
             host => host,
         };
-        Ok(Address { authority: format!("{host}:{port}"), source: Source::Given })
+        let authority = reachable(&format!("{host}:{port}"));
+        Ok(Address { authority, source: Source::Given })
     }
 
     /// Whether the user named this address.
@@ -91,6 +92,15 @@ impl Address {
             Source::File(file) => format!(" (the address is from {})", file.display()),
             Source::Given | Source::Default => String::new(),
         }
+    }
+}
+
+/// A host that listens on every address of its machine says so with one that nobody can call.
+pub(super) fn reachable(authority: &str) -> String {
+    match authority.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => authority.to_owned(),
     }
 }
 
@@ -114,6 +124,8 @@ mod tests {
             ("http://proxy.example.com", "proxy.example.com:80"),
             ("[::1]:9000", "[::1]:9000"),
             ("[::1]", "[::1]:8081"),
+            ("0.0.0.0:9000", "127.0.0.1:9000"),
+            ("http://[::]:9000", "[::1]:9000"),
             (" 127.0.0.1:41234\n", "127.0.0.1:41234"),
         ] {
             assert_eq!(Address::parse(text).unwrap().to_string(), authority, "{text}");

@@ -1,8 +1,8 @@
 //! What the admin API tells, as far as commands show it. Every field may be missing: a host of another version is
 //! still worth talking to.
 
+use super::address::reachable;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A name with its desired state and its current revision.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -158,8 +158,8 @@ pub struct Status {
     pub namespace: String,
     /// Where the host keeps its state.
     pub data_dir: String,
-    /// What its engines run with.
-    pub engines: BTreeMap<String, serde_json::Value>,
+    /// What its engines run with, in whatever form the host tells it.
+    pub engines: serde_json::Value,
     /// How many deployments there are.
     pub deployments: u64,
 }
@@ -167,6 +167,16 @@ pub struct Status {
 impl Status {
     /// The gateway's base URL, without a slash at its end.
     pub fn api_url(&self) -> String {
-        format!("http://{}", self.api_address.trim_start_matches("http://").trim_end_matches('/'))
+        url(&self.api_address)
     }
+
+    /// The sidecar's base URL, without a slash at its end.
+    pub fn sidecar_url(&self) -> String {
+        url(&self.sidecar_address)
+    }
+}
+
+fn url(address: &str) -> String {
+    let address = address.trim_start_matches("http://").trim_end_matches('/');
+    format!("http://{}", reachable(address))
 }

@@ -131,8 +131,19 @@ impl Package {
         let bytes = std::fs::read(artefact).map_err(|error| BuildError::io("read", artefact, error))?;
         let component = micro_engine::manifest::embed(&bytes, &self.manifest_text)
             .map_err(|error| BuildError::NoComponent(format!("{}: {error}", artefact.display())))?;
+        let component = self.embed_docs(component)?;
         let digest = micro_engine::inspect::digest(&component);
         Ok(Built { name: self.name(), component, digest, remarks: output.remarks })
+    }
+
+    /// Puts the doc comments of the package's WIT, which compilers drop, into the component.
+    fn embed_docs(&self, component: Vec<u8>) -> Result<Vec<u8>, BuildError> {
+        let wit = self.dir.join("wit");
+        if !wit.is_dir() {
+            return Ok(component);
+        }
+        let docs = micro_engine::docs::Docs::of_folder(&wit).and_then(|docs| docs.embed(&component));
+        docs.map_err(|error| BuildError::NoComponent(format!("{}: {error}", wit.display())))
     }
 
     async fn compile(&self, progress: &dyn Fn(&str)) -> Result<Output, BuildError> {

@@ -69,7 +69,7 @@ fn request_text(words: &[String]) -> Result<String> {
             text
         }
         [one] if one.starts_with('@') => {
-            let file = &one[1..];
+            let file = one.get(1..).unwrap_or_default();
             std::fs::read_to_string(file).with_context(|| format!("read the request from {file}"))?
         }
         words => words.join(" "),

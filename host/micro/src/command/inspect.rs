@@ -7,10 +7,11 @@ use clap::Args;
 use micro_engine::Inspection;
 use micro_engine::schema::Endpoint;
 
-use super::layout::{schema, service, size, table};
+use super::layout::{service, size, table};
 use super::{Options, Output, deploy, print};
 use crate::build::Built;
 use crate::build::source::Source;
+use crate::runtime::endpoint_record;
 
 /// Show what a component holds: its imports, its endpoints, and the engine that runs it
 #[derive(Debug, Args)]
@@ -56,7 +57,7 @@ fn layout(name: &str, inspection: &Inspection) -> String {
     text.push('\n');
     for endpoint in &inspection.endpoints {
         let docs = endpoint.docs.as_deref().unwrap_or_default().trim();
-        text.push_str(&service::endpoint(&schema::endpoint(endpoint), "", docs));
+        text.push_str(&service::endpoint(&endpoint_record(endpoint), "", docs));
         if let Some(error) = error_type(endpoint) {
             text.push_str(&format!("\nError: {error}\n"));
         }
@@ -67,7 +68,7 @@ fn layout(name: &str, inspection: &Inspection) -> String {
 fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
     let manifest = inspection.manifest.clone().unwrap_or_default();
     let endpoints = inspection.endpoints.iter().map(|endpoint| {
-        let record = schema::endpoint(endpoint);
+        let record = endpoint_record(endpoint);
         serde_json::json!({
             "name": record.name,
             "docs": endpoint.docs.as_deref(),
@@ -93,5 +94,5 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
 /// The type of an endpoint's own error, if it can give one.
 fn error_type(endpoint: &Endpoint) -> Option<String> {
     let error = endpoint.reply.err.as_ref()?;
-    Some(error.as_ref().map_or_else(|| "without a value".to_owned(), |error| error.label()))
+    Some(error.as_ref().map_or_else(|| "without a value".to_owned(), micro_engine::schema::Type::label))
 }

@@ -36,19 +36,26 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
 }
 
 fn host_layout(status: &Status) -> String {
-    let mut rows = vec![
+    let rows = [
         ("host", status.host.clone()),
         ("version", status.version.clone()),
         ("started", age(&status.started_at)),
         ("api", status.api_url()),
-        ("sidecar", format!("http://{}", status.sidecar_address.trim_start_matches("http://"))),
+        ("sidecar", status.sidecar_url()),
         ("data dir", status.data_dir.clone()),
         ("deployments", status.deployments.to_string()),
+        ("engines", engines_text(&status.engines)),
     ];
-    let engines: Vec<(String, String)> =
-        status.engines.iter().map(|(name, value)| (format!("engines {name}"), value_text(value))).collect();
-    rows.extend(engines.iter().map(|(name, value)| (name.as_str(), value.clone())));
     table::pairs(&rows)
+}
+
+/// The engines, one on a line.
+fn engines_text(engines: &serde_json::Value) -> String {
+    match engines {
+        serde_json::Value::Array(all) => all.iter().map(value_text).collect::<Vec<_>>().join("\n"),
+        serde_json::Value::Null => String::new(),
+        other => value_text(other),
+    }
 }
 
 /// A JSON value as people read it: no quotes around texts, `key value` pairs for objects.
@@ -56,10 +63,13 @@ fn value_text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| format!("{key} {}", value_text(value)));
-            fields.collect::<Vec<_>>().join(", ")
+            let name = fields.get("engine").map(value_text);
+            let rest = fields.iter().filter(|(key, _)| *key != "engine");
+            let rest = rest.map(|(key, value)| format!("{key} {}", value_text(value)));
+            name.into_iter().chain(rest).collect::<Vec<_>>().join(", ")
         }
         serde_json::Value::Array(items) => items.iter().map(value_text).collect::<Vec<_>>().join(", "),
+        serde_json::Value::Null => "none".to_owned(),
         other => other.to_string(),
     }
 }
@@ -141,7 +151,10 @@ mod tests {
 
     #[test]
     fn the_state_of_the_engines_is_readable() {
-        let value = serde_json::json!({"memories": 1000, "pagemap_scan": true, "kinds": ["lean"]});
-        assert_eq!(value_text(&value), "kinds lean, memories 1000, pagemap_scan true");
+        let engines = serde_json::json!([
+            {"engine": "lean", "pool": 1000, "pagemap_scan": true},
+            {"engine": "concurrent", "pool": null},
+        ]);
+        assert_eq!(engines_text(&engines), "lean, pagemap_scan true, pool 1000\nconcurrent, pool none");
     }
 }

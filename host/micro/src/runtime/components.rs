@@ -1,5 +1,6 @@
 //! The components of all revisions, in a folder where the digest is the name.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,19 @@ impl Components {
         {
             tracing::warn!(digest, "an unused component cannot be removed: {error}");
         }
+    }
+
+    /// Removes what a crash between two writes left behind: files that no revision needs, and half-written ones.
+    pub(super) fn sweep(&self, known: &HashSet<String>) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let digest = path.file_stem().map(|stem| format!("sha256:{}", stem.to_string_lossy()));
+            let is_needed = digest.is_some_and(|digest| known.contains(&digest) && path == self.path(&digest));
+            if !is_needed && let Err(error) = fs::remove_file(&path) {
+                tracing::warn!("{} is not needed and cannot be removed: {error}", path.display());
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, digest: &str) -> PathBuf {

@@ -132,14 +132,16 @@ impl Runtime {
         let deployment = self.existing(name)?;
         let status = self.status(&deployment).await?;
         let owned = name.to_string();
+        let storage = self.storage.lock().await;
         let unused = self.with_store(move |store| store.remove(&owned)).await?;
+        self.forget(unused).await?;
+        drop(storage);
         self.routes.rcu(|routes| {
             let mut routes = Routes::clone(routes);
             routes.remove(name);
             routes
         });
         self.deregister(name).await?;
-        self.forget(unused).await?;
         self.events.tell("removed", name, Some(deployment.current().number), "");
         Ok(status)
     }
@@ -213,6 +215,7 @@ impl Runtime {
         checked: &Checked,
         component: Bytes,
     ) -> Result<RevisionRow, DeployError> {
+        let _storage = self.storage.lock().await;
         let (components, digest) = (self.components.clone(), checked.inspection.digest.clone());
         let written = blocking(move || components.put(&digest, &component)).await?;
         written.map_err(|error| anyhow::anyhow!("write component {}: {error}", checked.inspection.digest))?;

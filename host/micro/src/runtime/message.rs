@@ -105,9 +105,9 @@ fn looks_like_object(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"{")
 }
 
-/// Encoded forms are printable ASCII without spaces.
+/// Encoded forms are pairs of printable ASCII without spaces.
 fn is_form_encoded(body: &[u8]) -> bool {
-    body.iter().all(u8::is_ascii_graphic)
+    body.contains(&b'=') && body.iter().all(u8::is_ascii_graphic)
 }
 
 /// Writes the reply of a call in the form that the caller accepts: JSON, or plain bytes where the reply is a `list<u8>`.

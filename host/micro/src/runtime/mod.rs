@@ -20,6 +20,7 @@ pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::{DeploymentLog, LogRecord};
 pub(crate) use message::QUERY;
+pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 
 use crate::runtime::components::Components;
@@ -42,6 +43,9 @@ pub struct Runtime {
     routes: ArcSwap<Routes>,
     /// One change at a time per name.
     changes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while components and database change together: a component that one deployment takes up must not be
+    /// removed as the last use of another.
+    storage: tokio::sync::Mutex<()>,
     events: Events,
     client: Client,
     node: record::NodeIdentity,
@@ -69,6 +73,7 @@ impl Runtime {
             components,
             routes: ArcSwap::default(),
             changes: Mutex::default(),
+            storage: tokio::sync::Mutex::default(),
             events: Events::default(),
             client: client.clone(),
             node,
@@ -111,6 +116,8 @@ impl Runtime {
 
     /// Brings back what the database knows, and tells the registry; nothing is loaded.
     async fn restore(self: &Arc<Self>) -> anyhow::Result<()> {
+        let known = self.with_store(Store::digests).await?;
+        self.components.sweep(&known)?;
         let rows = self.with_store(Store::current_revisions).await?;
         let mut routes = Routes::with_capacity(rows.len());
         for row in rows {

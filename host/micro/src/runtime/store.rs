@@ -2,6 +2,7 @@
 
 use micro_engine::{Inspection, Manifest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,6 +107,12 @@ impl Store {
              JOIN components c ON c.digest = r.digest",
         )?;
         statement.query_map([], revision)?.collect()
+    }
+
+    /// The components that some revision needs.
+    pub(super) fn digests(&mut self) -> rusqlite::Result<HashSet<String>> {
+        let mut statement = self.connection.prepare("SELECT digest FROM components")?;
+        statement.query_map([], |row| row.get(0))?.collect()
     }
 
     /// The kept revisions of one deployment, newest first.

@@ -32,6 +32,7 @@ pub(crate) struct HostStatus {
     pub(crate) started_at: String,
     pub(crate) api_address: SocketAddr,
     pub(crate) sidecar_address: SocketAddr,
+    pub(crate) namespace: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) engines: [Report; 2],
 }

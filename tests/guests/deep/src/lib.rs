@@ -17,9 +17,5 @@ export!(Deep);
 /// Counts up on the way back, so that no frame can be given up early.
 #[inline(never)]
 fn descend(depth: u32) -> u32 {
-    if depth == 0 {
-        0
-    } else {
-        std::hint::black_box(descend(depth - 1)) + 1
-    }
+    if depth == 0 { 0 } else { std::hint::black_box(descend(depth - 1)) + 1 }
 }

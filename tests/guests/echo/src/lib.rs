@@ -46,11 +46,7 @@ impl Guest for Echo {
     fn nothing() {}
 
     fn refuse(name: String, code: u16) -> Result<String, Error> {
-        if code == 0 {
-            Ok(name)
-        } else {
-            Err(Error::new(code, format!("{name} is refused")))
-        }
+        if code == 0 { Ok(name) } else { Err(Error::new(code, format!("{name} is refused"))) }
     }
 
     fn complain(text: Option<String>) -> Result<(), String> {

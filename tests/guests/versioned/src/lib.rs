@@ -18,6 +18,7 @@ impl Guest for Versioned {
     }
 
     fn get_after(ms: u32) -> String {
+        #[expect(clippy::disallowed_methods, reason = "an instance has its thread for itself")]
         std::thread::sleep(std::time::Duration::from_millis(ms.into()));
         Self::get()
     }

@@ -44,26 +44,11 @@ pub struct Sqlite {
 type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 
 enum Request {
-    Register {
-        service: Arc<Service>,
-        ttl: Option<Duration>,
-        answer: Answer<()>,
-    },
-    Deregister {
-        service: Service,
-        answer: Answer<()>,
-    },
-    Get {
-        name: String,
-        answer: Answer<Vec<Service>>,
-    },
-    List {
-        answer: Answer<Vec<Service>>,
-    },
-    Watch {
-        options: WatchOptions,
-        answer: Answer<Watcher>,
-    },
+    Register { service: Arc<Service>, ttl: Option<Duration>, answer: Answer<()> },
+    Deregister { service: Service, answer: Answer<()> },
+    Get { name: String, answer: Answer<Vec<Service>> },
+    List { answer: Answer<Vec<Service>> },
+    Watch { options: WatchOptions, answer: Answer<Watcher> },
 }
 
 impl Sqlite {
@@ -72,24 +57,26 @@ impl Sqlite {
     /// # Errors
     /// [`RegistryError::Backend`] when the file cannot be opened, is no database, or was written by a newer
     /// version of this program.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each caller waits for its answer, so there are as many requests as callers"
+    )]
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, RegistryError> {
         let path = path.into();
         let doing = format!("open {}", path.display());
         let (requests, received) = channel();
         let (opened, answer) = oneshot::channel();
         // The thread ends when the registry, which holds the only sender, is dropped.
-        let spawned = thread::Builder::new()
-            .name("registry".to_owned())
-            .spawn(move || {
-                match Tables::open(&path) {
-                    Ok(tables) => {
-                        // Nobody waiting any more means the sender is gone too, which ends the loop.
-                        drop(opened.send(Ok(())));
-                        Keeper::new(tables).serve(&received);
-                    }
-                    Err(failure) => drop(opened.send(Err(failure))),
+        let spawned = thread::Builder::new().name("registry".to_owned()).spawn(move || {
+            match Tables::open(&path) {
+                Ok(tables) => {
+                    // Nobody waiting any more means the sender is gone too, which ends the loop.
+                    drop(opened.send(Ok(())));
+                    Keeper::new(tables).serve(&received);
                 }
-            });
+                Err(failure) => drop(opened.send(Err(failure))),
+            }
+        });
         if let Err(error) = spawned {
             return Err(failed(doing, error.into()));
         }
@@ -115,11 +102,7 @@ impl Sqlite {
 }
 
 fn failed(doing: String, source: Failure) -> RegistryError {
-    RegistryError::Backend {
-        registry: NAME,
-        doing,
-        source,
-    }
+    RegistryError::Backend { registry: NAME, doing, source }
 }
 
 fn ended() -> Failure {
@@ -132,47 +115,22 @@ impl Registry for Sqlite {
         NAME
     }
 
-    async fn register(
-        &self,
-        service: &Service,
-        options: RegisterOptions,
-    ) -> Result<(), RegistryError> {
+    async fn register(&self, service: &Service, options: RegisterOptions) -> Result<(), RegistryError> {
         check(service)?;
         let (copy, ttl) = (Arc::new(service.clone()), options.lease());
-        self.ask(
-            || format!("register {}", service.name),
-            |answer| Request::Register {
-                service: copy,
-                ttl,
-                answer,
-            },
-        )
-        .await
+        self.ask(|| format!("register {}", service.name), |answer| Request::Register { service: copy, ttl, answer })
+            .await
     }
 
     async fn deregister(&self, service: &Service) -> Result<(), RegistryError> {
         let copy = service.clone();
-        self.ask(
-            || format!("deregister {}", service.name),
-            |answer| Request::Deregister {
-                service: copy,
-                answer,
-            },
-        )
-        .await
+        self.ask(|| format!("deregister {}", service.name), |answer| Request::Deregister { service: copy, answer })
+            .await
     }
 
     async fn get(&self, name: &str) -> Result<Vec<Service>, RegistryError> {
         let wanted = name.to_owned();
-        let found = self
-            .ask(
-                || format!("get {name}"),
-                |answer| Request::Get {
-                    name: wanted,
-                    answer,
-                },
-            )
-            .await?;
+        let found = self.ask(|| format!("get {name}"), |answer| Request::Get { name: wanted, answer }).await?;
         if found.is_empty() {
             return Err(RegistryError::NotFound(name.to_owned()));
         }
@@ -180,19 +138,11 @@ impl Registry for Sqlite {
     }
 
     async fn list(&self) -> Result<Vec<Service>, RegistryError> {
-        self.ask(
-            || "list services".to_owned(),
-            |answer| Request::List { answer },
-        )
-        .await
+        self.ask(|| "list services".to_owned(), |answer| Request::List { answer }).await
     }
 
     async fn watch(&self, options: WatchOptions) -> Result<Watcher, RegistryError> {
-        self.ask(
-            || "watch services".to_owned(),
-            |answer| Request::Watch { options, answer },
-        )
-        .await
+        self.ask(|| "watch services".to_owned(), |answer| Request::Watch { options, answer }).await
     }
 }
 
@@ -205,11 +155,7 @@ struct Keeper {
 
 impl Keeper {
     fn new(tables: Tables) -> Self {
-        Self {
-            tables,
-            watchers: Watchers::default(),
-            looked: Instant::now(),
-        }
+        Self { tables, watchers: Watchers::default(), looked: Instant::now() }
     }
 
     fn serve(mut self, requests: &Receiver<Request>) {
@@ -237,10 +183,7 @@ impl Keeper {
     /// Waits for a request, but only until something has to be looked at.
     fn next(&mut self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
         let poll = (!self.watchers.is_empty()).then_some(POLL);
-        let expiry = self
-            .tables
-            .earliest_expiry()
-            .map(|at| Duration::from_millis(at.since(now())));
+        let expiry = self.tables.earliest_expiry().map(|at| Duration::from_millis(at.since(now())));
         match poll.into_iter().chain(expiry).min() {
             Some(wait) => requests.recv_timeout(wait),
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -250,11 +193,7 @@ impl Keeper {
     /// Answers one request. An answer nobody waits for any more is dropped: the asker may go away.
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Register {
-                service,
-                ttl,
-                answer,
-            } => {
+            Request::Register { service, ttl, answer } => {
                 let expires = ttl.map(|ttl| now().after(ttl));
                 drop(answer.send(self.change(|tables| tables.register(&service, expires))));
             }
@@ -269,10 +208,7 @@ impl Keeper {
         }
     }
 
-    fn change(
-        &mut self,
-        change: impl FnOnce(&mut Tables) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn change(&mut self, change: impl FnOnce(&mut Tables) -> Result<(), Failure>) -> Result<(), Failure> {
         // Nodes whose time has passed go first, or their event would come after the one of their return.
         self.tables.expire(now())?;
         change(&mut self.tables)?;
@@ -354,8 +290,6 @@ impl WallMillis {
 }
 
 fn now() -> WallMillis {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallMillis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
 }

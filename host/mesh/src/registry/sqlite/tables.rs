@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::WallMillis;
 use crate::record::{Node, Service};
@@ -70,9 +68,7 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         // The default flags would read a path that begins with `file:` as a URI.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -82,14 +78,7 @@ impl Tables {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         create(&mut connection)?;
 
-        let mut tables = Self {
-            connection,
-            foreign: 0,
-            told: 0,
-            untold: Vec::new(),
-            unread: false,
-            earliest: None,
-        };
+        let mut tables = Self { connection, foreign: 0, told: 0, untold: Vec::new(), unread: false, earliest: None };
         tables.foreign = tables.foreign_changes()?;
         tables.find_earliest()?;
         tables.skip_changes()?;
@@ -124,28 +113,14 @@ impl Tables {
         expired
     }
 
-    pub(super) fn register(
-        &mut self,
-        service: &Arc<Service>,
-        expires: Option<WallMillis>,
-    ) -> Result<(), Failure> {
+    pub(super) fn register(&mut self, service: &Arc<Service>, expires: Option<WallMillis>) -> Result<(), Failure> {
         let change = begin(&mut self.connection)?;
         let known = record(&change, &service.name, &service.version)?;
-        let action = if known.is_some() {
-            Action::Update
-        } else {
-            Action::Create
-        };
+        let action = if known.is_some() { Action::Update } else { Action::Create };
         let mut merged = known.unwrap_or_else(|| Service::new(&service.name, &service.version));
         let logged = if merged.merge(service) {
             write(&change, &merged)?;
-            Some(log(
-                &change,
-                Event {
-                    action,
-                    service: Arc::clone(service),
-                },
-            )?)
+            Some(log(&change, Event { action, service: Arc::clone(service) })?)
         } else {
             None
         };
@@ -167,9 +142,7 @@ impl Tables {
     }
 
     pub(super) fn get(&self, name: &str) -> Result<Vec<Service>, Failure> {
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT body FROM record WHERE name = ?1 ORDER BY version")?;
+        let mut select = self.connection.prepare_cached("SELECT body FROM record WHERE name = ?1 ORDER BY version")?;
         let mut rows = select.query([name])?;
         let mut records = Vec::new();
         while let Some(row) = rows.next()? {
@@ -179,9 +152,7 @@ impl Tables {
     }
 
     pub(super) fn list(&self) -> Result<Vec<Service>, Failure> {
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT body FROM record ORDER BY name, version")?;
+        let mut select = self.connection.prepare_cached("SELECT body FROM record ORDER BY name, version")?;
         let mut rows = select.query([])?;
         let mut records = Vec::new();
         while let Some(row) = rows.next()? {
@@ -196,9 +167,9 @@ impl Tables {
         if !self.unread {
             return Ok(events);
         }
-        let mut select = self.connection.prepare_cached(
-            "SELECT number, action, body FROM change WHERE number > ?1 ORDER BY number",
-        )?;
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT number, action, body FROM change WHERE number > ?1 ORDER BY number")?;
         let mut rows = select.query([self.told])?;
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
@@ -207,10 +178,7 @@ impl Tables {
             }
             let action = action(row.get_ref(1)?.as_str()?)?;
             let service = parse(row.get_ref(2)?.as_str()?)?;
-            events.push(Event {
-                action,
-                service: service.into(),
-            });
+            events.push(Event { action, service: service.into() });
             self.told = number;
         }
         self.unread = false;
@@ -252,9 +220,7 @@ impl Tables {
     }
 
     fn find_earliest(&mut self) -> Result<(), Failure> {
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT min(expires) FROM lease")?;
+        let mut select = self.connection.prepare_cached("SELECT min(expires) FROM lease")?;
         let earliest: Option<i64> = select.query_row([], |row| row.get(0))?;
         self.earliest = earliest.map(WallMillis);
         Ok(())
@@ -263,19 +229,14 @@ impl Tables {
     fn remove_due(&mut self, now: WallMillis) -> Result<(), Failure> {
         let change = begin(&mut self.connection)?;
         let due: Vec<(String, String, String)> = {
-            let mut select = change.prepare_cached(
-                "SELECT name, version, node FROM lease WHERE expires <= ?1 ORDER BY expires",
-            )?;
-            let due =
-                select.query_map([now.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let mut select =
+                change.prepare_cached("SELECT name, version, node FROM lease WHERE expires <= ?1 ORDER BY expires")?;
+            let due = select.query_map([now.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             due.collect::<Result<_, _>>()?
         };
         let mut logged = Vec::new();
         for (name, version, id) in due {
-            let node = Node {
-                id,
-                ..Node::default()
-            };
+            let node = Node { id, ..Node::default() };
             logged.extend(remove(&change, &name, &version, &[node])?);
         }
         change.commit()?;
@@ -304,8 +265,7 @@ fn create(connection: &mut Connection) -> Result<(), Failure> {
             .into());
         }
     }
-    let tables: i64 =
-        change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 = change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 {
         return Err("the file is a database of something else, choose another path".into());
     }
@@ -321,11 +281,8 @@ fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusqlite::Error
 }
 
 fn record(change: &Transaction, name: &str, version: &str) -> Result<Option<Service>, Failure> {
-    let mut select =
-        change.prepare_cached("SELECT body FROM record WHERE name = ?1 AND version = ?2")?;
-    let body: Option<String> = select
-        .query_row([name, version], |row| row.get(0))
-        .optional()?;
+    let mut select = change.prepare_cached("SELECT body FROM record WHERE name = ?1 AND version = ?2")?;
+    let body: Option<String> = select.query_row([name, version], |row| row.get(0)).optional()?;
     body.as_deref().map(parse).transpose()
 }
 
@@ -335,20 +292,11 @@ fn write(change: &Transaction, service: &Service) -> Result<(), Failure> {
             "INSERT INTO record (name, version, body) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET body = excluded.body",
         )?
-        .execute(params![
-            service.name,
-            service.version,
-            serde_json::to_string(service)?
-        ])?;
+        .execute(params![service.name, service.version, serde_json::to_string(service)?])?;
     Ok(())
 }
 
-fn lease(
-    change: &Transaction,
-    service: &Service,
-    node: &str,
-    expires: Option<WallMillis>,
-) -> Result<(), Failure> {
+fn lease(change: &Transaction, service: &Service, node: &str, expires: Option<WallMillis>) -> Result<(), Failure> {
     let Some(WallMillis(expires)) = expires else {
         return end_lease(change, &service.name, &service.version, node);
     };
@@ -369,12 +317,7 @@ fn end_lease(change: &Transaction, name: &str, version: &str, node: &str) -> Res
 }
 
 /// Takes nodes away, all when none is given; `None` when there were none of them.
-fn remove(
-    change: &Transaction,
-    name: &str,
-    version: &str,
-    nodes: &[Node],
-) -> Result<Option<Logged>, Failure> {
+fn remove(change: &Transaction, name: &str, version: &str, nodes: &[Node]) -> Result<Option<Logged>, Failure> {
     // A lease whose node is not in the record would come up as due for ever.
     for node in nodes {
         end_lease(change, name, version, &node.id)?;
@@ -390,24 +333,12 @@ fn remove(
         end_lease(change, name, version, &node.id)?;
     }
     if kept.nodes.is_empty() {
-        change
-            .prepare_cached("DELETE FROM record WHERE name = ?1 AND version = ?2")?
-            .execute([name, version])?;
+        change.prepare_cached("DELETE FROM record WHERE name = ?1 AND version = ?2")?.execute([name, version])?;
     } else {
         write(change, &kept)?;
     }
-    let service = Arc::new(Service {
-        nodes: gone,
-        ..kept
-    });
-    log(
-        change,
-        Event {
-            action: Action::Delete,
-            service,
-        },
-    )
-    .map(Some)
+    let service = Arc::new(Service { nodes: gone, ..kept });
+    log(change, Event { action: Action::Delete, service }).map(Some)
 }
 
 fn log(change: &Transaction, event: Event) -> Result<Logged, Failure> {
@@ -422,9 +353,7 @@ fn log(change: &Transaction, event: Event) -> Result<Logged, Failure> {
     // The latest row is never removed, so the next one always gets the number that follows.
     let number = change.last_insert_rowid();
     if number % TRIM_EVERY == 0 {
-        change
-            .prepare_cached("DELETE FROM change WHERE number <= ?1")?
-            .execute([number - CHANGES_KEPT])?;
+        change.prepare_cached("DELETE FROM change WHERE number <= ?1")?.execute([number - CHANGES_KEPT])?;
     }
     Ok(Logged { number, event })
 }

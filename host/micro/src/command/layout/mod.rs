@@ -2,7 +2,6 @@
 
 pub mod first_call;
 pub mod json;
-pub mod schema;
 pub mod service;
 pub mod table;
 

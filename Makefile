@@ -1,0 +1,125 @@
+# What people and CI do with this tree. `make help` lists it.
+#
+# Nothing here repeats work: cargo builds only what changed, and a deploy of the same bytes changes nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# rustup's folder comes last: it is for those who installed it in this very shell.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+PREFIX ?= /usr/local
+MICRO := target/release/micro
+# The one folder for everything that is built for WebAssembly; the tests and micro build use it as well.
+GUESTS := target/guests
+WASM := toolchain=$$(scripts/wasm-target); PATH="$$toolchain:$$PATH" cargo build --release --locked \
+	--target wasm32-wasip2 --target-dir $(GUESTS)
+PHASE := @scripts/phase
+
+# Sources in workspaces of their own, whose formatting cargo fmt would follow into this one.
+WASM_SOURCES = $$(find functions tests/guests bench/wasi-http -name target -prune -o -name '*.rs' -print)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Start a host with the sample functions on 127.0.0.1:8080, make a first call, stay until ctrl-C
+	@MICRO=$(MICRO) scripts/run
+
+.PHONY: build
+build: setup ## Build the program: target/release/micro
+	cargo build --release --locked -p micro
+
+.PHONY: test
+test: ## Check and test everything, as CI does
+	@scripts/phase --start
+	$(PHASE) setup       $(MAKE) setup
+	$(PHASE) format      $(MAKE) fmt-check
+	$(PHASE) lint        $(MAKE) lint
+	$(PHASE) docs        $(MAKE) docs
+	$(PHASE) guests      $(MAKE) guests
+	$(PHASE) lint-wasm   $(MAKE) lint-wasm
+	$(PHASE) build       $(MAKE) build
+	$(PHASE) tests       cargo test --workspace --locked
+	$(PHASE) functions   $(MAKE) test-functions
+	$(PHASE) examples    $(MAKE) examples
+	$(PHASE) deny        $(MAKE) deny-if-there
+	@scripts/phase --summary
+
+.PHONY: setup
+setup: ## Make sure that a C linker and a Rust that is new enough are here; installs them on Debian as root
+	@scripts/setup
+
+.PHONY: fmt
+fmt: ## Format all Rust code
+	cargo fmt --all
+	rustfmt --edition 2024 $(WASM_SOURCES)
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+	rustfmt --edition 2024 --check $(WASM_SOURCES)
+
+.PHONY: lint
+lint: ## Run clippy over the host; any warning fails
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Functions natively, because that covers their unit tests; guests for the target that they are written for, which not
+# every toolchain that builds them has clippy for.
+.PHONY: lint-wasm
+lint-wasm: ## Run clippy over functions and guests; any warning fails
+	cargo clippy --locked --all-targets --target-dir $(GUESTS) --manifest-path functions/Cargo.toml -- -D warnings
+	@toolchain=$$(scripts/wasm-target); export PATH="$$toolchain:$$PATH"; \
+	if ! cargo clippy --version >/dev/null 2>&1; then echo "skipped: no clippy beside $$toolchain/cargo"; exit 0; fi; \
+	for manifest in tests/guests bench/wasi-http; do \
+		cargo clippy --release --locked --target wasm32-wasip2 --target-dir $(GUESTS) \
+			--manifest-path $$manifest/Cargo.toml -- -D warnings; \
+	done
+
+.PHONY: docs
+docs: ## Build the documentation of the crates: target/doc
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+.PHONY: guests
+guests: functions ## Build the guests of the tests
+	$(WASM) --manifest-path tests/guests/Cargo.toml
+
+.PHONY: functions
+functions: setup ## Build the functions that are shipped
+	$(WASM) --manifest-path functions/Cargo.toml
+
+.PHONY: test-functions
+test-functions:
+	cargo test --locked --target-dir $(GUESTS) --manifest-path functions/Cargo.toml
+
+.PHONY: examples
+examples: build ## Walk through the examples
+	@MICRO=$(MICRO) examples/hello/run
+
+.PHONY: bench
+bench: setup guests ## Measure the parts and the whole; the machine should have nothing else to do
+	cargo build --release --locked -p micro -p micro-bench
+	cargo bench --locked --no-run -p micro-engine --bench parts
+	cargo bench --locked --no-run -p micro --bench route
+	$(WASM) --manifest-path bench/wasi-http/Cargo.toml
+	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
+
+.PHONY: deny
+deny: ## Check licences, advisories and sources of all dependencies; needs cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: cargo install cargo-deny --locked"; exit 1; }
+	cargo deny --workspace check
+
+.PHONY: deny-if-there
+deny-if-there:
+	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; else echo "skipped: cargo-deny is not installed"; fi
+
+.PHONY: install
+install: build ## Install the program in PREFIX/bin, /usr/local/bin by default
+	install -D -m 755 $(MICRO) $(DESTDIR)$(PREFIX)/bin/micro
+
+.PHONY: clean
+clean: ## Remove everything that was built, and the sample host's data
+	rm -rf target functions/target tests/guests/target bench/wasi-http/target

@@ -1,0 +1,70 @@
+//! Custom sections at the top level of a component: where our own words about it stand.
+
+use std::ops::Range;
+use wasmparser::Payload::{ComponentSection, CustomSection, End, ModuleSection, Version};
+
+/// The content of the first top-level custom section called `name`.
+pub fn get<'c>(component: &'c [u8], name: &str) -> Result<Option<&'c [u8]>, String> {
+    let mut found = None;
+    visit(component, |_, custom| {
+        if let Some(custom) = custom
+            && custom.name() == name
+            && found.is_none()
+        {
+            found = Some(custom.data());
+        }
+    })?;
+    Ok(found)
+}
+
+/// The component with a custom section called `name`, in place of those of that name that it already holds.
+pub fn put(component: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(component.len() + content.len() + 32);
+    visit(component, |range, custom| {
+        if !custom.is_some_and(|custom| custom.name() == name) {
+            out.extend_from_slice(&component[range]);
+        }
+    })?;
+    let section = wasm_encoder::CustomSection { name: name.into(), data: content.into() };
+    wasm_encoder::ComponentSection::append_to_component(&section, &mut out);
+    Ok(out)
+}
+
+/// Visits the top-level sections in order: the range of each with its header, and what it holds if it is a custom one.
+fn visit<'c>(
+    component: &'c [u8],
+    mut visitor: impl FnMut(Range<usize>, Option<wasmparser::CustomSectionReader<'c>>),
+) -> Result<(), String> {
+    let mut depth = 0_usize;
+    let mut begin = 0;
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| format!("not a component: {error}"))?;
+        // Sections lie end to end, so the end of one is where the header of the next begins.
+        let end = match &payload {
+            End(_) => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            ModuleSection { unchecked_range, .. } | ComponentSection { unchecked_range, .. } => {
+                depth += 1;
+                if depth > 1 {
+                    continue;
+                }
+                unchecked_range.end
+            }
+            _ if depth > 0 => continue,
+            Version { range, .. } => range.end,
+            other => match other.as_section() {
+                Some((_, range)) => range.end,
+                None => continue,
+            },
+        } as usize;
+        let custom = match payload {
+            CustomSection(custom) => Some(custom),
+            _ => None,
+        };
+        visitor(begin..end, custom);
+        begin = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The functions that are shipped, deployed as they are shipped.
+
+use bytes::Bytes;
+use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage};
+use micro_tests::{Host, function, json};
+use std::io::Cursor;
+
+async fn host_with(name: &str) -> Host {
+    let host = Host::start().await;
+    let deployed = host.deploy_as(name, function(name)).await.ok();
+    assert_eq!(deployed["version"], "0.1.0", "the manifest is inside");
+    host
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greeter_greets() {
+    let host = host_with("greeter").await;
+    assert_eq!(host.call("greeter", "Say.Hello", json!({"name": "John"})).await.ok(), json!({"msg": "Hello John"}));
+    assert_eq!(host.get("/greeter/say/hello?name=John").await.ok(), json!({"msg": "Hello John"}));
+    let line = host.logs("greeter").await.pop().expect("a log line");
+    assert_eq!(line["message"], "Received Say.Hello request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn markdown_renders_pages() {
+    let host = host_with("markdown").await;
+    let page = host.post("/markdown/render/html", "text/markdown", "# Hello\n\n*World* & [home](/)\n").await;
+    assert_eq!(page.text(), "<h1>Hello</h1>\n<p><em>World</em> &amp; <a href=\"/\">home</a></p>\n");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+
+    // The longest texts at hand, sent as curl does.
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read(micro_tests::workspace().join(name)).unwrap();
+        let page = host.post("/markdown/render/html", "application/x-www-form-urlencoded", text).await;
+        assert_eq!(page.status, 200, "{name}: {}", page.text());
+        assert!(page.text().contains("<h1>") && page.text().contains("<h2>"), "{name}");
+    }
+    let detail = host.post("/markdown/render/html", "text/markdown", Bytes::from_static(b"caf\xe9")).await.refused(400);
+    assert_eq!(detail, "the text is not UTF-8 at byte 3");
+    let json = host.call("markdown", "Render.Html", json!({"text": "IyBIaQ=="})).await;
+    assert_eq!(json.result(), json!("PGgxPkhpPC9oMT4K"), "base64 in JSON, there and back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thumbnail_makes_pictures_small() {
+    let host = host_with("thumbnail").await;
+    for (format, content_type) in [(ImageFormat::Jpeg, "image/jpeg"), (ImageFormat::Png, "image/png")] {
+        let large = file(&photo(1600, 1200), format);
+        let reply = host.post("/thumbnail/image/resize?width=200", content_type, large.clone()).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        assert_eq!(reply.header("content-type"), content_type);
+        assert!(reply.body.len() < large.len() / 4, "{} of {} bytes", reply.body.len(), large.len());
+        assert_eq!(image::guess_format(&reply.body).unwrap(), format);
+        let small = image::load_from_memory(&reply.body).unwrap();
+        assert_eq!(small.dimensions(), (200, 150));
+        // It is the same picture: bright at the top left, dark at the bottom right.
+        assert!(small.get_pixel(10, 10)[0] > small.get_pixel(190, 140)[0]);
+    }
+    let large = file(&photo(64, 64), ImageFormat::Jpeg);
+    let wrong = host.post("/thumbnail/image/resize?width=0", "image/jpeg", large.clone()).await;
+    assert_eq!(wrong.refused(400), "width 0: must be from 1 to 2048 pixels");
+    host.post("/thumbnail/image/resize?width=x", "image/jpeg", large).await.refused(400);
+    let detail = host.post("/thumbnail/image/resize", "image/jpeg", "no picture").await.refused(400);
+    assert_eq!(detail, "the image is neither a PNG nor a JPEG");
+}
+
+/// A picture with something in every corner.
+fn photo(width: u32, height: u32) -> DynamicImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let shade = 255 - (255 * (x + y) / (width + height)) as u8;
+        Rgb([shade, shade / 2 + ((x / 8 + y / 8) % 2) as u8 * 60, (x % 251) as u8 / 4])
+    })
+    .into()
+}
+
+fn file(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, format).unwrap();
+    file.into_inner()
+}

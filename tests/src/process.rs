@@ -1,0 +1,96 @@
+//! A host in a process of its own, which can be killed.
+
+use crate::client::Client;
+use crate::program::Program;
+use crate::wait::DEADLINE;
+use std::ops::Deref;
+use std::path::Path;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A `micro server`. It is its [`Client`].
+pub struct HostProcess {
+    client: Client,
+    child: Child,
+    folder: TempDir,
+}
+
+impl HostProcess {
+    /// Starts a host in a new data folder.
+    pub async fn start() -> HostProcess {
+        HostProcess::start_in(tempfile::tempdir().expect("a data folder")).await
+    }
+
+    /// Ends the process as nothing can prevent, and starts another in the same data folder.
+    pub async fn kill_and_start_again(self) -> HostProcess {
+        HostProcess::start_in(self.kill().await).await
+    }
+
+    /// Ends the process as nothing can prevent. The data folder stays.
+    pub async fn kill(mut self) -> TempDir {
+        self.child.kill().await.expect("the process can be killed");
+        self.folder
+    }
+
+    /// Starts a host in a data folder that is there already.
+    pub async fn start_in(folder: TempDir) -> HostProcess {
+        let program = Program::new(folder.path());
+        let mut child =
+            program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
+        // Read to the end in the background, or a host that writes much would stand still.
+        let mut stderr = child.stderr.take().expect("its standard error");
+        let said = tokio::spawn(async move {
+            let mut said = Vec::new();
+            // What could be read until the process ended is all there is to show.
+            let _ = stderr.read_to_end(&mut said).await;
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("its standard output")).lines();
+        let mut addresses = Vec::new();
+        for prefix in ["api      ", "sidecar  "] {
+            let line = tokio::time::timeout(DEADLINE, stdout.next_line()).await.expect("the host says its addresses");
+            match line.expect("its standard output is text") {
+                Some(line) => {
+                    let address = line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix:?} in {line:?}"));
+                    addresses.push(address.to_string());
+                }
+                None => panic!("the host ended at its start: {}", said.await.expect("its standard error")),
+            }
+        }
+        let [api, sidecar] = addresses.try_into().expect("two addresses");
+        let client = Client::new(api, sidecar, folder.path());
+        HostProcess { client, child, folder }
+    }
+
+    /// Sends the signal that asks a process to end, and waits for its exit status.
+    pub async fn ask_to_end(mut self) -> Option<i32> {
+        let asked = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
+        assert!(asked.expect("kill runs").success());
+        let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("the host ends in time");
+        ended.expect("its exit status").code()
+    }
+
+    /// The command line, talking to this host.
+    pub fn program(&self) -> Program {
+        Program::new(self.folder.path())
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the host runs")
+    }
+
+    /// The host's data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Deref for HostProcess {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
