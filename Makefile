@@ -101,9 +101,7 @@ examples: build ## Walk through the examples
 
 .PHONY: bench
 bench: setup guests ## Measure the parts and the whole; the machine should have nothing else to do
-	cargo build --release --locked -p micro -p micro-bench
-	cargo bench --locked --no-run -p micro-engine --bench parts
-	cargo bench --locked --no-run -p micro --bench route
+	cargo build --release --locked -p micro -p micro-engine -p micro-bench --bins --bench parts --bench route
 	$(WASM) --manifest-path bench/wasi-http/Cargo.toml
 	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
 

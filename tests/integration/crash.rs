@@ -1,7 +1,9 @@
 //! `kill -9` at any moment loses no acknowledged deploy.
 
 use micro_tests::{HostProcess, Value, json, until, versioned};
-use std::collections::HashMap;
+use reqwest::Method;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,7 +38,7 @@ async fn an_acknowledged_deploy_survives_kill_9() {
                 let mut last = None;
                 for number in first.. {
                     let path = format!("/deployments/{name}");
-                    match client.try_admin(reqwest::Method::PUT, &path, versioned(&text(number))).await {
+                    match client.try_admin(Method::PUT, &path, versioned(&text(number))).await {
                         Ok(reply) => drop(reply.ok()),
                         // The host is gone: this one may or may not have been kept.
                         Err(_) => return (name, last, number + 1),
@@ -70,12 +72,33 @@ async fn an_acknowledged_deploy_survives_kill_9() {
             let records = host.sidecar(&format!("/registry?service={name}")).await.ok();
             assert_eq!(records.as_array().map(Vec::len), Some(1), "{records}");
         }
+        assert_eq!(files(host.folder()), needed(&host).await, "round {round}: nothing is left behind, nothing is lost");
     }
     assert!(!acknowledged.is_empty(), "something was deployed at all");
     for name in NAMES {
         host.deploy_as(name, versioned("v0")).await.ok();
         assert_eq!(host.call(name, "Version.Get", json!({})).await.result(), json!("v0"));
     }
+}
+
+/// The names of the components on disk.
+fn files(data_dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(data_dir.join("components")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The names of the components of all revisions.
+async fn needed(host: &HostProcess) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    let all = host.admin(Method::GET, "/deployments", "").await.ok();
+    for deployment in all["deployments"].as_array().unwrap() {
+        let name = deployment["name"].as_str().unwrap();
+        let revisions = host.admin(Method::GET, &format!("/deployments/{name}/revisions"), "").await.ok();
+        for revision in revisions["revisions"].as_array().unwrap() {
+            needed.insert(format!("{}.wasm", revision["digest"].as_str().unwrap().trim_start_matches("sha256:")));
+        }
+    }
+    needed
 }
 
 #[tokio::test(flavor = "multi_thread")]

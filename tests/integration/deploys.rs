@@ -197,6 +197,27 @@ async fn ten_revisions_are_kept_and_older_components_leave_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_stays_while_any_deployment_needs_it() {
+    let mut host = Host::start().await;
+    let component = guest("counter");
+    host.deploy_as("keeper", component.clone()).await.ok();
+    // One comes and goes while another comes: neither takes the component from the other.
+    for _ in 0..10 {
+        host.deploy_as("guest", component.clone()).await.ok();
+        host.admin(Method::DELETE, "/deployments/keeper", "").await.ok();
+        let (gone, come) = tokio::join!(
+            host.admin(Method::DELETE, "/deployments/guest", ""),
+            host.deploy_as("keeper", component.clone())
+        );
+        assert_eq!((gone.status, come.status), (200, 200), "{}", come.text());
+    }
+    std::fs::remove_dir_all(host.data_dir.join("cache")).unwrap();
+    host.restart().await;
+    assert_eq!(host.call("keeper", "Counter.Next", json!({})).await.result(), json!(1));
+    assert_eq!(std::fs::read_dir(host.data_dir.join("components")).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_deployment_is_gone_and_may_come_again() {
     let mut host = Host::start().await;
     deploy(&host, "one").await;

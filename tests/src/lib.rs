@@ -11,6 +11,7 @@
 //! ```
 //!
 //! Nothing here sleeps to let something happen: [`until`] waits for a condition, and [`DEADLINE`] ends a wait in vain.
+#![expect(clippy::expect_used, clippy::panic, reason = "a harness ends the test that uses it by panicking")]
 
 mod client;
 mod guests;

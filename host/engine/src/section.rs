@@ -21,7 +21,7 @@ pub fn get<'c>(component: &'c [u8], name: &str) -> Result<Option<&'c [u8]>, Stri
 pub fn put(component: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(component.len() + content.len() + 32);
     visit(component, |range, custom| {
-        if !custom.is_some_and(|custom| custom.name() == name) {
+        if custom.is_none_or(|custom| custom.name() != name) {
             out.extend_from_slice(&component[range]);
         }
     })?;

@@ -103,7 +103,7 @@ pub enum Payload {
         body: Bytes,
     },
     /// A value handed over inside this process, opaque here; a transport that leaves the process refuses it.
-    Value(Box<dyn Any + Send>),
+    Value(Box<dyn Any + Send + Sync>),
 }
 
 impl Payload {

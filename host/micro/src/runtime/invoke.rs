@@ -1,5 +1,6 @@
 //! The way in: every call of a deployment on this host passes here, whatever door it came through.
 
+use super::deployment::Deployment;
 use super::{Runtime, errors, message};
 use async_trait::async_trait;
 use micro_engine::log::{Log, Stream};
@@ -14,26 +15,28 @@ impl Runtime {
         let Some(deployment) = self.deployment(&call.service) else {
             return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
         };
-        let revision = deployment.current();
-        let function = self.function(&deployment, &revision, call.id).await?;
-        let Some(endpoint) = function.endpoint(&call.endpoint) else {
-            return Err(unknown_endpoint(&call, &function));
-        };
-        let fields = message::read(&call, endpoint)?;
-        let outcome = match revision.gate.enter().await {
-            Err(reason) => Err(errors::turned_away(&call.service, reason)),
-            Ok(_permit) => {
-                let result = within_deadline(call.time_left(), function.call(call.id, &call.endpoint, fields)).await;
-                result.map_err(|error| {
-                    if let CallError::Trap { backtrace, .. } = &error {
-                        deployment.log.line(call.id, Stream::Host, backtrace);
-                    }
-                    errors::call_error(&call.service, call.id, error)
-                })
-            }
-        };
+        let outcome = self.serve(&deployment, &call).await;
         deployment.count(outcome.is_err());
-        message::write(&call, endpoint, outcome?.as_ref(), revision.manifest.reply.content_type.as_deref())
+        outcome
+    }
+
+    async fn serve(&self, deployment: &Deployment, call: &Call) -> Result<Reply, Error> {
+        let revision = deployment.current();
+        let function = self.function(deployment, &revision, call.id).await?;
+        let Some(endpoint) = function.endpoint(&call.endpoint) else {
+            return Err(unknown_endpoint(call, &function));
+        };
+        let fields = message::read(call, endpoint)?;
+        let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
+        let result = within_deadline(call.time_left(), function.call(call.id, &call.endpoint, fields)).await;
+        drop(turn);
+        let reply = result.map_err(|error| {
+            if let CallError::Trap { backtrace, .. } = &error {
+                deployment.log.line(call.id, Stream::Host, backtrace);
+            }
+            errors::call_error(&call.service, call.id, error)
+        })?;
+        message::write(call, endpoint, reply.as_ref(), revision.manifest.reply.content_type.as_deref())
     }
 }
 
