@@ -42,10 +42,10 @@ test: ## Check and test everything, as CI does
 	$(PHASE) docs        $(MAKE) docs
 	$(PHASE) guests      $(MAKE) guests
 	$(PHASE) lint-wasm   $(MAKE) lint-wasm
-	$(PHASE) build       $(MAKE) build
+	$(PHASE) build       cargo build --workspace --locked
 	$(PHASE) tests       cargo test --workspace --locked
 	$(PHASE) functions   $(MAKE) test-functions
-	$(PHASE) examples    $(MAKE) examples
+	$(PHASE) examples    env MICRO=target/debug/micro examples/hello/run
 	$(PHASE) deny        $(MAKE) deny-if-there
 	@scripts/phase --summary
 
@@ -80,8 +80,8 @@ lint-wasm: ## Run clippy over functions and guests; any warning fails
 	done
 
 .PHONY: docs
-docs: ## Build the documentation of the crates: target/doc
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+docs: ## Build the documentation of the crates, private items too: target/doc
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: guests
 guests: functions ## Build the guests of the tests

@@ -24,6 +24,7 @@ pub fn sample() -> Value {
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "proptest calls its check from outside of async code")]
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_message_holds_comes_back_as_it_went_in() {
     let host = Host::start().await;

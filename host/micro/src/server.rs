@@ -97,9 +97,13 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         engines: runtime.engines().report(),
     };
     let gateway = Gateway { client, runtime, namespace: options.namespace.into() };
-    let sidecar = Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host) };
-
     let (stop, stopped) = watch::channel(false);
+    let sidecar = Sidecar {
+        gateway: gateway.clone(),
+        token: Arc::new(token),
+        host: Arc::new(host),
+        stopped: stopped.clone(),
+    };
     let servers = vec![
         serve(api, gateway::router(gateway), stopped.clone()),
         serve(side, sidecar::router(sidecar), stopped),

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/{service}/{path…}` | a call, see [`path`] |
-//! | `/rpc` | a call named in the body, see [`rpc`] |
+//! | `/rpc` | a call named in the body, see [`mod@rpc`] |
 //! | `/openapi.json` | what all deployments offer, see [`openapi`] |
 //! | `/` | the version |
 

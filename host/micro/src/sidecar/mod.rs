@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct Sidecar {
     pub(crate) gateway: Gateway,
     pub(crate) token: Arc<Token>,
     pub(crate) host: Arc<HostStatus>,
+    /// True when the host stops: replies that go on for ever end then.
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl FromRef<Sidecar> for Gateway {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 /// Lines shown when nobody says how many.
@@ -32,8 +33,7 @@ pub(super) async fn logs(
     let (last, next) = deployment.log.tail(parameters.lines.unwrap_or(DEFAULT_LINES));
     let last = stream::iter(last).map(line);
     let body = if parameters.follow {
-        // Who reads too slowly misses lines and stays connected.
-        Body::from_stream(last.chain(received(next).map(line)))
+        Body::from_stream(last.chain(received(next, &sidecar).map(line)))
     } else {
         Body::from_stream(last)
     };
@@ -42,15 +42,19 @@ pub(super) async fn logs(
 
 /// Everything that happens from now on, as server-sent events.
 pub(super) async fn events(State(sidecar): State<Sidecar>) -> impl IntoResponse {
-    let events = received(sidecar.gateway.runtime.events().listen()).map(|event| {
+    let events = received(sidecar.gateway.runtime.events().listen(), &sidecar).map(|event| {
         let sse = axum::response::sse::Event::default().event(event.kind);
         Ok::<_, Infallible>(sse.json_data(&event).unwrap_or_default())
     });
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-fn received<T: Clone + Send + 'static>(receiver: tokio::sync::broadcast::Receiver<T>) -> impl Stream<Item = T> {
-    BroadcastStream::new(receiver).filter_map(async |received| received.ok())
+/// Everything that is sent until the host stops. Who reads too slowly misses some and stays connected.
+fn received<T: Clone + Send + 'static>(receiver: broadcast::Receiver<T>, sidecar: &Sidecar) -> impl Stream<Item = T> + use<T> {
+    let mut stopped = sidecar.stopped.clone();
+    // A sender that is gone means the same as one that says so.
+    let stop = async move { stopped.wait_for(|is_stopped| *is_stopped).await.map(drop) };
+    BroadcastStream::new(receiver).filter_map(async |received| received.ok()).take_until(Box::pin(stop))
 }
 
 fn line(record: impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
