@@ -43,7 +43,7 @@ test: ## Check and test everything, as CI does
 	$(PHASE) guests      $(MAKE) guests
 	$(PHASE) lint-wasm   $(MAKE) lint-wasm
 	$(PHASE) build       cargo build --workspace --locked
-	$(PHASE) tests       cargo test --workspace --locked
+	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
 	$(PHASE) functions   $(MAKE) test-functions
 	$(PHASE) examples    env MICRO=target/debug/micro examples/hello/run
 	$(PHASE) deny        $(MAKE) deny-if-there

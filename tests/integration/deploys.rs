@@ -343,6 +343,19 @@ async fn what_happens_to_deployments_is_told_as_it_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_end_with_the_host_and_do_not_hold_it_up() {
+    let mut host = Host::start().await;
+    host.deploy("logger").await;
+    let mut events = host.admin_lines("/events").await;
+    let mut log = host.admin_lines("/deployments/logger/logs?follow=true").await;
+    let began = std::time::Instant::now();
+    host.stop().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "took {:?}", began.elapsed());
+    while events.next().await.is_some() {}
+    while log.next().await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_compile_cache_is_compiled_anew() {
     let mut host = Host::start().await;
     deploy(&host, "one").await;

@@ -50,7 +50,10 @@ impl LineWriter {
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.rest.len() >= MAX_LINE {
+            if piece == b"\n" && self.rest.len() == 1 {
+                self.log.line(self.request, self.stream, "");
+                self.rest.clear();
+            } else if piece.ends_with(b"\n") || self.rest.len() >= MAX_LINE {
                 self.finish_line();
             }
         }

@@ -49,12 +49,18 @@ pub fn read_value(ty: &Type, text: &[u8]) -> Result<Value, String> {
 }
 
 fn finish<T>(place: &Place<'_>, outcome: Result<T, serde_json::Error>) -> Result<T, String> {
-    outcome.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            let place = place.to_string();
-            if place.is_empty() { error.to_string() } else { format!("field {place}: {error}") }
-        }
-        _ => format!("not valid JSON: {error}"),
+    outcome.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        // serde_json ends its texts with the position, which reads badly after a question.
+        let text = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+        let place = place.to_string();
+        let what = match error.classify() {
+            serde_json::error::Category::Data if place.is_empty() => text.to_string(),
+            serde_json::error::Category::Data => format!("field {place}: {text}"),
+            _ => format!("not valid JSON: {text}"),
+        };
+        if line == 0 { what } else { format!("{what} (line {line}, column {column})") }
     })
 }
 

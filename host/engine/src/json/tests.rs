@@ -211,7 +211,7 @@ fn errors_name_the_place_and_what_was_expected() {
         named("nick", Type::Option(Arc::new(Type::Option(Arc::new(Type::Char))))),
     ]);
     for (body, expected) in [
-        (r#"{"user_name": 1}"#, "field user_name: expected string, got number at line 1 column 15"),
+        (r#"{"user_name": 1}"#, "field user_name: expected string, got number (line 1, column 15)"),
         (r#"{"userName": "x", "places": [{"x": 1, "y": "2"}]}"#, "field places[0].y: expected integer (s32), got string"),
         (r#"{"user_name": "x", "places": [{"x": 1}]}"#, "field places[0]: missing field y: expected integer (s32)"),
         (r#"{"ages": {"a": 300}}"#, "field ages[\"a\"]: 300 is out of range for u8"),

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_state_of_the_engines_is_readable() {
         let engines = serde_json::json!([
-            {"engine": "lean", "pool": 1000, "pagemap_scan": true},
+            {"engine": "lean", "pagemap_scan": true, "pool": 1000},
             {"engine": "concurrent", "pool": null},
         ]);
         assert_eq!(engines_text(&engines), "lean, pagemap_scan true, pool 1000\nconcurrent, pool none");
