@@ -117,7 +117,8 @@ fn crates_name_only_the_crates_below_them() {
         let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for name in forbidden {
             let key = name.replace('_', "-");
-            if manifest.lines().any(|line| line.starts_with(&format!("{key}.")) || line.starts_with(&format!("{key} "))) {
+            if manifest.lines().any(|line| line.starts_with(&format!("{key}.")) || line.starts_with(&format!("{key} ")))
+            {
                 wrong.push(format!("{folder}/Cargo.toml: must not depend on {key}"));
             }
         }

@@ -32,7 +32,11 @@ async fn a_message_that_does_not_fit_is_refused_with_its_place() {
         ("Echo.Bytes", json!({"value": "?"}), "field value: expected base64 string"),
         ("Echo.Strings", json!({"value": ["a", 1]}), "field value[1]: expected string, got number"),
         ("Echo.Points", json!({"value": [{"x": 1, "y": 1}, {"x": 1}]}), "field value[1]: missing field y"),
-        ("Echo.Points", json!({"value": [{"x": 1, "y": true}]}), "field value[0].y: expected integer (s32), got boolean"),
+        (
+            "Echo.Points",
+            json!({"value": [{"x": 1, "y": true}]}),
+            "field value[0].y: expected integer (s32), got boolean",
+        ),
         ("Echo.Map", json!({"value": {"a b": "x"}}), "field value[\"a b\"]: expected integer (u32), got string"),
         ("Echo.Tuple", json!({"value": [1, "x"]}), "field value: expected 3 items, got 2"),
         ("Echo.Color", json!({"value": "purple"}), "unknown case \"purple\": expected red, green, blue_green"),
@@ -41,7 +45,11 @@ async fn a_message_that_does_not_fit_is_refused_with_its_place() {
         ("Echo.Shape", json!({"value": {"circle": 1, "empty": null}}), "expected one case, got"),
         ("Echo.Shape", json!({"value": "circle"}), "case circle carries number"),
         ("Echo.Sum", json!({}), "missing field a: expected integer (u32)"),
-        ("Echo.Kebab", json!({"first_name": "x", "http_stats": 1}), "unknown field \"http_stats\": did you mean http_status?"),
+        (
+            "Echo.Kebab",
+            json!({"first_name": "x", "http_stats": 1}),
+            "unknown field \"http_stats\": did you mean http_status?",
+        ),
         ("Echo.Nothing", json!({"zzz": 1}), "unknown field \"zzz\": expected none"),
     ] {
         let detail = host.call("echo", endpoint, message.clone()).await.refused(400);
@@ -196,7 +204,10 @@ async fn a_reply_over_the_limit_is_an_error() {
     for endpoint in ["Big.Text", "Big.Bytes"] {
         let detail = ask(endpoint, 65 * 1024 * 1024).await.refused(500);
         assert!(detail.contains("the reply is larger than 64.0 MiB"), "{detail}");
-        assert_eq!(ask(endpoint, 3).await.result().as_str().map(str::len), Some(if endpoint == "Big.Text" { 3 } else { 4 }));
+        assert_eq!(
+            ask(endpoint, 3).await.result().as_str().map(str::len),
+            Some(if endpoint == "Big.Text" { 3 } else { 4 })
+        );
     }
     let large = ask("Big.Text", 8 * 1024 * 1024).await.result();
     assert_eq!(large.as_str().map(str::len), Some(8 * 1024 * 1024));
@@ -259,5 +270,6 @@ async fn sleep(host: &Host, ms: u32) -> Reply {
 async fn in_flight(host: &Host, count: u32) {
     let what = format!("{count} calls run");
     let count = json!(count);
-    micro_tests::until(&what, async || (host.deployment("slow").await["stats"]["in_flight"] == count).then_some(())).await;
+    micro_tests::until(&what, async || (host.deployment("slow").await["stats"]["in_flight"] == count).then_some(()))
+        .await;
 }

@@ -58,13 +58,24 @@ async fn a_body_that_fits_nothing_is_415() {
     let detail = host.post("/echo/echo/sum", "text/plain", "a is 1").await.refused(415);
     assert!(detail.contains("text/plain") && detail.contains("send application/json"), "{detail}");
     host.post("/echo/echo/sum", "image/png", Bytes::from_static(PNG)).await.refused(415);
-    assert_eq!(host.post("/echo/echo/sum", "text/plain", r#"{"a": 1}"#).await.result(), json!(1), "an object in braces");
+    assert_eq!(
+        host.post("/echo/echo/sum", "text/plain", r#"{"a": 1}"#).await.result(),
+        json!(1),
+        "an object in braces"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_told_by_its_type_or_its_braces() {
     let host = host_with(&["echo"]).await;
-    for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/problem+json", FORM, ""] {
+    for content_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/problem+json",
+        FORM,
+        "",
+    ] {
         let reply = host.post("/echo/echo/sum", content_type, r#" {"a": 1, "b": 2}"#).await;
         assert_eq!(reply.result(), json!(3), "{content_type}");
     }

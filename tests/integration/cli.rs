@@ -82,7 +82,9 @@ async fn deployments_are_made_shown_rolled_back_and_killed() {
     let deployed = micro.succeed(&["deploy", text(&path)]).await;
     assert!(deployed.starts_with("versioned revision 1 is ready\n"), "{deployed}");
     assert!(deployed.contains("curl 'http://127.0.0.1:"), "{deployed}");
-    assert!(micro.succeed(&["deploy", text(&path)]).await.starts_with("versioned revision 1 is already the current one"));
+    assert!(
+        micro.succeed(&["deploy", text(&path)]).await.starts_with("versioned revision 1 is already the current one")
+    );
     file(host.folder(), "versioned.wasm", &versioned("two"));
     let json = micro.succeed(&["--output", "json", "deploy", text(&path), "--version", "2.0.0"]).await;
     let json: Value = serde_json::from_str(&json).expect("JSON");
@@ -91,7 +93,10 @@ async fn deployments_are_made_shown_rolled_back_and_killed() {
     let table = micro.succeed(&["ps"]).await;
     let mut lines = table.lines();
     assert_eq!(lines.next(), Some("NAME       VERSION  REVISION  STATE  ENGINE  CALLS  ERRORS  DEPLOYED"));
-    assert!(lines.next().is_some_and(|line| line.starts_with("versioned  2.0.0    2         ready  lean    0")), "{table}");
+    assert!(
+        lines.next().is_some_and(|line| line.starts_with("versioned  2.0.0    2         ready  lean    0")),
+        "{table}"
+    );
     let status = micro.succeed(&["status", "versioned"]).await;
     assert!(status.contains("\n2 *       2.0.0 ") && status.contains("\n1         latest "), "{status}");
     let status = micro.succeed(&["status"]).await;
@@ -185,8 +190,11 @@ async fn without_a_host_commands_say_how_to_get_one() {
     let folder = tempfile::tempdir().unwrap();
     let micro = Program::new(folder.path());
     // Nobody listens at port 1.
-    for command in [&["ps"][..], &["list", "services"], &["call", "a", "B.C"], &["status"], &["logs", "a"], &["kill", "a"]] {
-        let Outcome { code, stdout, stderr } = micro.run(&[&["--proxy-address", "127.0.0.1:1"], command].concat()).await;
+    for command in
+        [&["ps"][..], &["list", "services"], &["call", "a", "B.C"], &["status"], &["logs", "a"], &["kill", "a"]]
+    {
+        let Outcome { code, stdout, stderr } =
+            micro.run(&[&["--proxy-address", "127.0.0.1:1"], command].concat()).await;
         assert_eq!((code, stdout.as_str()), (3, ""), "{command:?}: {stderr}");
         assert_eq!(stderr, "no micro host at 127.0.0.1:1: start one with 'micro server' or set --proxy-address\n");
     }
@@ -287,7 +295,8 @@ async fn run_starts_a_host_when_there_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "versioned.wasm", &versioned("one"));
     let micro = Program::new(&folder.path().join("data"));
-    let mut run = micro.spawn(&["run", text(&path), "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
+    let mut run =
+        micro.spawn(&["run", text(&path), "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
     let mut printed = BufReader::new(run.stdout.take().unwrap()).lines();
     let ready = printed.next_line().await.unwrap().expect("it says when it is ready");
     assert!(ready.starts_with("versioned revision 1 ready in "), "{ready}");

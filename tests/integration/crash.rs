@@ -19,7 +19,10 @@ fn text(number: u64) -> String {
 }
 
 fn number(answer: &Value) -> u64 {
-    answer.as_str().and_then(|text| text.strip_prefix('v')?.parse().ok()).unwrap_or_else(|| panic!("{answer} is no version"))
+    answer
+        .as_str()
+        .and_then(|text| text.strip_prefix('v')?.parse().ok())
+        .unwrap_or_else(|| panic!("{answer} is no version"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,10 +110,8 @@ async fn a_host_that_is_asked_to_end_does_so_with_its_calls() {
     host.deploy_as("versioned", versioned("one")).await.ok();
     let client = micro_tests::Client::clone(&host);
     let slow = tokio::spawn(async move { client.call("versioned", "Version.GetAfter", json!({"ms": 1500})).await });
-    until("the call runs", async || {
-        (host.deployment("versioned").await["stats"]["in_flight"] == 1).then_some(())
-    })
-    .await;
+    until("the call runs", async || (host.deployment("versioned").await["stats"]["in_flight"] == 1).then_some(()))
+        .await;
     let code = host.ask_to_end().await;
     assert_eq!(slow.await.expect("the call ended").result(), json!("one"));
     assert_eq!(code, Some(0));

@@ -36,7 +36,11 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
         ("a component without exports", empty_component, "the component has no endpoint: it exports nothing"),
         ("an import that nobody gives", guest("needs"), "acme:missing/thing@1.0.0"),
         ("a trap at its start", guest("starttrap"), "the component does not start: "),
-        ("a resource in a message", guest("resource"), "look belongs to a resource, and resources are not callable from outside"),
+        (
+            "a resource in a message",
+            guest("resource"),
+            "look belongs to a resource, and resources are not callable from outside",
+        ),
         ("an unknown key in its manifest", bad_manifest, "unknown key `limits.memry`: did you mean `memory`?"),
     ] {
         let detail = host.deploy_as("versioned", component).await.refused(422);
@@ -116,7 +120,11 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
     let digest = deployed["digest"].as_str().expect("a digest").to_string();
     assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
     assert!(deployed["deployed_at"].as_str().is_some_and(|time| time.starts_with("20") && time.ends_with('Z')));
-    assert!(deployed["imports"].as_array().is_some_and(|all| all.iter().all(|import| import.as_str().is_some_and(|import| import.starts_with("wasi:")))));
+    assert!(
+        deployed["imports"].as_array().is_some_and(|all| all
+            .iter()
+            .all(|import| import.as_str().is_some_and(|import| import.starts_with("wasi:"))))
+    );
     for changing in ["changed", "digest", "deployed_at", "imports"] {
         deployed.as_object_mut().expect("an object").remove(changing);
     }
@@ -177,8 +185,16 @@ async fn a_deployment_goes_back_to_the_revision_before_or_to_any_kept_one() {
     // Numbers go on counting, and going back does not lose the way forward.
     assert_eq!(deploy(&host, "four").await["revision"], 4);
     let revisions = host.admin(Method::GET, "/deployments/versioned/revisions", "").await.ok();
-    let shown: Vec<_> = revisions["revisions"].as_array().expect("a list").iter().map(|r| (r["number"].clone(), r["current"].clone())).collect();
-    assert_eq!(shown, [(json!(4), json!(true)), (json!(3), json!(false)), (json!(2), json!(false)), (json!(1), json!(false))]);
+    let shown: Vec<_> = revisions["revisions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|r| (r["number"].clone(), r["current"].clone()))
+        .collect();
+    assert_eq!(
+        shown,
+        [(json!(4), json!(true)), (json!(3), json!(false)), (json!(2), json!(false)), (json!(1), json!(false))]
+    );
     for key in ["version", "digest", "size", "deployed_at"] {
         assert!(!revisions["revisions"][0][key].is_null(), "{key}");
     }
@@ -191,7 +207,8 @@ async fn ten_revisions_are_kept_and_older_components_leave_the_disk() {
         deploy(&host, &format!("v{n}")).await;
     }
     let revisions = host.admin(Method::GET, "/deployments/versioned/revisions", "").await.ok();
-    let numbers: Vec<_> = revisions["revisions"].as_array().expect("a list").iter().map(|r| r["number"].as_u64()).collect();
+    let numbers: Vec<_> =
+        revisions["revisions"].as_array().expect("a list").iter().map(|r| r["number"].as_u64()).collect();
     assert_eq!(numbers, (4..=13).rev().map(Some).collect::<Vec<_>>());
     assert_eq!(std::fs::read_dir(host.data_dir.join("components")).unwrap().count(), 10);
 }

@@ -118,7 +118,8 @@ async fn requests_and_replies_are_what_their_schemas_say() {
         let by_path = host.post(path, "application/json", request.to_string()).await;
         assert_eq!(by_path.status, 200, "{path}");
     }
-    let error_schema = &document["paths"]["/echo/echo/sum"]["post"]["responses"]["default"]["content"]["application/json"]["schema"];
+    let error_schema =
+        &document["paths"]["/echo/echo/sum"]["post"]["responses"]["default"]["content"]["application/json"]["schema"];
     let error = host.call("echo", "Echo.Sum", json!({"a": "x"})).await.json();
     assert!(validator(&document, error_schema).is_valid(&error), "{error}");
 }

@@ -88,10 +88,9 @@ async fn texts_and_lists_come_back_as_they_went_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn options_are_values_or_nothing() {
     let host = echo_host().await;
-    for (endpoint, values) in [
-        ("Echo.Option", json!([null, "", "x"])),
-        ("Echo.NestedOption", json!([null, {"some": null}, {"some": 5}])),
-    ] {
+    for (endpoint, values) in
+        [("Echo.Option", json!([null, "", "x"])), ("Echo.NestedOption", json!([null, {"some": null}, {"some": 5}]))]
+    {
         for value in values.as_array().unwrap() {
             assert_eq!(echo(&host, endpoint, value).await, *value, "{endpoint}");
         }

@@ -37,13 +37,16 @@ pub fn function(name: &str) -> Bytes {
 
 /// The component with the text of a `micro.toml` inside.
 pub fn with_manifest(component: &[u8], manifest: &str) -> Bytes {
-    micro_engine::manifest::embed(component, manifest).unwrap_or_else(|error| panic!("embed {manifest:?}: {error}")).into()
+    micro_engine::manifest::embed(component, manifest)
+        .unwrap_or_else(|error| panic!("embed {manifest:?}: {error}"))
+        .into()
 }
 
 /// The guest `versioned`, answering `version`: each version is another component.
 pub fn versioned(version: &str) -> Bytes {
     let mut component = guest("versioned").to_vec();
-    let at = component.windows(MARKER.len()).position(|bytes| bytes == MARKER).expect("versioned.wasm holds the marker");
+    let at =
+        component.windows(MARKER.len()).position(|bytes| bytes == MARKER).expect("versioned.wasm holds the marker");
     let mut text = [b' '; MARKER.len()];
     text[..version.len()].copy_from_slice(version.as_bytes());
     component[at..at + MARKER.len()].copy_from_slice(&text);

@@ -22,7 +22,8 @@ impl Lines {
             if let Some(line) = self.lines.pop_front() {
                 return Some(line);
             }
-            let chunk = tokio::time::timeout(DEADLINE, self.response.next()).await.expect("the next line comes in time");
+            let chunk =
+                tokio::time::timeout(DEADLINE, self.response.next()).await.expect("the next line comes in time");
             match chunk {
                 Some(chunk) => self.rest.extend_from_slice(&chunk.expect("the response goes on")),
                 None => return None,

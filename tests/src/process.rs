@@ -36,8 +36,7 @@ impl HostProcess {
     /// Starts a host in a data folder that is there already.
     pub async fn start_in(folder: TempDir) -> HostProcess {
         let program = Program::new(folder.path());
-        let mut child =
-            program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
+        let mut child = program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
         // Read to the end in the background, or a host that writes much would stand still.
         let mut stderr = child.stderr.take().expect("its standard error");
         let said = tokio::spawn(async move {
@@ -52,7 +51,8 @@ impl HostProcess {
             let line = tokio::time::timeout(DEADLINE, stdout.next_line()).await.expect("the host says its addresses");
             match line.expect("its standard output is text") {
                 Some(line) => {
-                    let address = line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix:?} in {line:?}"));
+                    let address =
+                        line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix:?} in {line:?}"));
                     addresses.push(address.to_string());
                 }
                 None => panic!("the host ended at its start: {}", said.await.expect("its standard error")),

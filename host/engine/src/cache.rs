@@ -27,7 +27,8 @@ impl Cache {
     /// Opens the cache in `folder`, with the host's key in `key_file` (made if there is none).
     pub(crate) fn open(folder: &Path, key_file: &Path) -> Result<Cache, LoadError> {
         fs::create_dir_all(folder).map_err(|error| LoadError::Host(format!("make {}: {error}", folder.display())))?;
-        let key = host_key(key_file).map_err(|error| LoadError::Host(format!("host key {}: {error}", key_file.display())))?;
+        let key =
+            host_key(key_file).map_err(|error| LoadError::Host(format!("host key {}: {error}", key_file.display())))?;
         Ok(Cache { folder: folder.to_path_buf(), key })
     }
 

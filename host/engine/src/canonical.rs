@@ -271,9 +271,7 @@ fn scalar(ty: InterfaceType, value: &Value) -> Result<(ValRaw, u64, usize)> {
             (ValRaw::i32(number), u64::from(number as u32), 4)
         }
         (InterfaceType::S64, Value::Signed(number)) => (ValRaw::i64(*number), *number as u64, 8),
-        (InterfaceType::Float32, Value::F32(number)) => {
-            (ValRaw::f32(number.to_bits()), number.to_bits().into(), 4)
-        }
+        (InterfaceType::Float32, Value::F32(number)) => (ValRaw::f32(number.to_bits()), number.to_bits().into(), 4),
         (InterfaceType::Float64, Value::F64(number)) => (ValRaw::f64(number.to_bits()), number.to_bits(), 8),
         (InterfaceType::Char, Value::Char(char)) => (ValRaw::u32(*char as u32), u64::from(*char as u32), 4),
         (InterfaceType::Flags(_), Value::Flags(bits)) => (ValRaw::u32(*bits), u64::from(*bits), 4),
@@ -382,9 +380,12 @@ fn allocate<T>(cx: &mut LowerContext<'_, T>, count: usize, size: usize, align: u
 fn lift_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &mut Iter<'_, ValRaw>) -> Result<Value> {
     let types = cx.types;
     match ty {
-        InterfaceType::Record(index) => {
-            types[index].fields.iter().map(|field| lift_flat(cx, field.ty, src)).collect::<Result<_>>().map(Value::Record)
-        }
+        InterfaceType::Record(index) => types[index]
+            .fields
+            .iter()
+            .map(|field| lift_flat(cx, field.ty, src))
+            .collect::<Result<_>>()
+            .map(Value::Record),
         InterfaceType::Tuple(index) => {
             types[index].types.iter().map(|ty| lift_flat(cx, *ty, src)).collect::<Result<_>>().map(Value::Record)
         }
@@ -531,9 +532,7 @@ fn from_bits(ty: InterfaceType, bits: u64) -> Result<Value> {
         InterfaceType::S64 => Value::Signed(bits as i64),
         InterfaceType::Float32 => Value::F32(f32::from_bits(bits as u32)),
         InterfaceType::Float64 => Value::F64(f64::from_bits(bits)),
-        InterfaceType::Char => {
-            Value::Char(char::from_u32(bits as u32).ok_or_else(|| format_err!("not a character"))?)
-        }
+        InterfaceType::Char => Value::Char(char::from_u32(bits as u32).ok_or_else(|| format_err!("not a character"))?),
         _ => bail!("a resource, stream or future has no place in a message"),
     })
 }

@@ -111,7 +111,10 @@ impl Docs {
     fn give_type(&self, item: &str, def: &mut TypeDef) {
         match &mut def.kind {
             TypeDefKind::Record(record) => {
-                record.fields.iter_mut().for_each(|field| self.give(&format!("{item}.{}", field.name), &mut field.docs));
+                record
+                    .fields
+                    .iter_mut()
+                    .for_each(|field| self.give(&format!("{item}.{}", field.name), &mut field.docs));
             }
             TypeDefKind::Variant(variant) => {
                 variant.cases.iter_mut().for_each(|case| self.give(&format!("{item}.{}", case.name), &mut case.docs));

@@ -36,16 +36,17 @@ pub(crate) fn to_val(ty: &Type, value: &Value) -> Option<Val> {
             let fields = fields.map(|(field, value)| Some((field.name.wit.to_string(), to_val(&field.ty, value)?)));
             Val::Record(fields.collect::<Option<_>>()?)
         }
-        (Type::Enum(names), Value::Variant(case, None)) => {
-            Val::Enum(names.cases.get(*case as usize)?.wit.to_string())
-        }
+        (Type::Enum(names), Value::Variant(case, None)) => Val::Enum(names.cases.get(*case as usize)?.wit.to_string()),
         (Type::Variant(variant), Value::Variant(case, payload)) => {
             let case = variant.cases.get(*case as usize)?;
             Val::Variant(case.name.wit.to_string(), payload_to_val(case.ty.as_ref(), payload.as_deref())?)
         }
-        (Type::Option(some), Value::Variant(_, payload)) => {
-            Val::Option(payload.as_deref().map(|value| to_val(some, value).map(Box::new)).map_or(Some(None), |val| val.map(Some))?)
-        }
+        (Type::Option(some), Value::Variant(_, payload)) => Val::Option(
+            payload
+                .as_deref()
+                .map(|value| to_val(some, value).map(Box::new))
+                .map_or(Some(None), |val| val.map(Some))?,
+        ),
         (Type::Result(ok, err), Value::Variant(case, payload)) => Val::Result(match case {
             0 => Ok(payload_to_val(ok.as_deref(), payload.as_deref())?),
             _ => Err(payload_to_val(err.as_deref(), payload.as_deref())?),

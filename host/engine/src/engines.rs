@@ -120,7 +120,10 @@ impl Engines {
 
 impl std::fmt::Debug for Engines {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Engines").field("reports", &self.report()).field("ticker", &self.ticker).finish_non_exhaustive()
+        out.debug_struct("Engines")
+            .field("reports", &self.report())
+            .field("ticker", &self.ticker)
+            .finish_non_exhaustive()
     }
 }
 

@@ -94,10 +94,9 @@ impl Function {
                 let error = trap::call_error(&error, Some(&store.data().limiter), self.limits.memory);
                 Err(LoadError::Start(error.to_string()))
             }
-            Err(_) => Err(LoadError::Start(format!(
-                "not ready within {}",
-                humantime::format_duration(self.limits.timeout)
-            ))),
+            Err(_) => {
+                Err(LoadError::Start(format!("not ready within {}", humantime::format_duration(self.limits.timeout))))
+            }
         }
     }
 
@@ -112,12 +111,16 @@ impl Function {
     }
 
     /// Calls an endpoint in a fresh instance. `fields` is the request message; the answer is the `ok` of its reply.
-    pub async fn call(&self, request: RequestId, endpoint: &str, fields: Vec<Value>) -> Result<Option<Value>, CallError> {
+    pub async fn call(
+        &self,
+        request: RequestId,
+        endpoint: &str,
+        fields: Vec<Value>,
+    ) -> Result<Option<Value>, CallError> {
         let Some(callable) = self.endpoints.get(endpoint) else {
             return Err(CallError::Host(format!("endpoint {endpoint} is not loaded")));
         };
-        let arguments =
-            if callable.endpoint.request.is_one_record { vec![Value::Record(fields)] } else { fields };
+        let arguments = if callable.endpoint.request.is_one_record { vec![Value::Record(fields)] } else { fields };
         // The timer stands outside of the guest: dropping the future drops the instance, whatever it is doing.
         let result = tokio::time::timeout(self.limits.timeout, self.run(request, callable, arguments)).await;
         let result = result.map_err(|_| CallError::Timeout(self.limits.timeout))??;
@@ -259,7 +262,11 @@ fn reply(endpoint: &Endpoint, result: Option<Value>) -> Result<Option<Value>, Ca
 /// The error that a function returned: `micro:function/types.error` keeps its id and code, anything else becomes text.
 fn guest_error(ty: Option<&Type>, value: Option<Value>) -> CallError {
     let (Some(ty), Some(value)) = (ty, value) else {
-        return CallError::Guest { id: None, code: 500, detail: "the function returned an error without a text".into() };
+        return CallError::Guest {
+            id: None,
+            code: 500,
+            detail: "the function returned an error without a text".into(),
+        };
     };
     if let (Type::Record(record), Value::Record(values)) = (ty, &value)
         && let Some(error) = known_error(record, values)

@@ -10,8 +10,8 @@ use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::manifest::{Manifest, SECTION};
 use crate::name::title_case;
-use crate::section;
 use crate::schema::{Endpoint, Field, Record, Reply, Request, Type};
+use crate::section;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -100,7 +100,8 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         .map(str::to_string)
         .or_else(|| manifest.as_ref().and_then(Manifest::full_name))
         .unwrap_or_else(|| "function".into());
-    let mut reader = Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
+    let mut reader =
+        Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
     reader.read_exports(world, &name)?;
     let Reader { endpoints, other_exports, .. } = reader;
     let world_item = &resolve.worlds[world];
@@ -212,9 +213,10 @@ impl<'r> Reader<'r> {
             fields.push(Field {
                 name: crate::name::Name::new(&param.name),
                 docs: None,
-                ty: self.types.read(&param.ty).map_err(|reason| {
-                    refused(format!("endpoint {name}, parameter {}: {reason}", param.name))
-                })?,
+                ty: self
+                    .types
+                    .read(&param.ty)
+                    .map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?,
             });
         }
         let request = match fields.as_slice() {

@@ -147,7 +147,11 @@ impl Manifest {
         }
         let limits = &self.limits;
         let out_of_range = [
-            (limits.memory > MAX_MEMORY || limits.memory < ByteSize::kib(64), "memory", format!("64KiB to {MAX_MEMORY}")),
+            (
+                limits.memory > MAX_MEMORY || limits.memory < ByteSize::kib(64),
+                "memory",
+                format!("64KiB to {MAX_MEMORY}"),
+            ),
             (
                 limits.timeout > MAX_TIMEOUT || limits.timeout.is_zero(),
                 "timeout",
@@ -178,7 +182,10 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("expected 1 to {MAX_NAME} characters"));
     }
     if !name.split('.').all(is_word) {
-        return Err("expected letters, digits, '-' and '_', in words that begin with a letter or digit and are joined by dots".into());
+        return Err(
+            "expected letters, digits, '-' and '_', in words that begin with a letter or digit and are joined by dots"
+                .into(),
+        );
     }
     Ok(())
 }

@@ -66,12 +66,7 @@ impl Tree {
     }
 }
 
-fn read_record(
-    record: &Record,
-    mut tree: Tree,
-    place: &str,
-    given: Vec<Option<Value>>,
-) -> Result<Vec<Value>, String> {
+fn read_record(record: &Record, mut tree: Tree, place: &str, given: Vec<Option<Value>>) -> Result<Vec<Value>, String> {
     let mut given = given.into_iter();
     let mut values = Vec::with_capacity(record.fields.len());
     for field in &record.fields {
@@ -81,7 +76,9 @@ fn read_record(
             (Some(value), _) => value,
             (None, Some(asked)) => read(&field.ty, asked, &place)?,
             (None, None) if field.ty.is_optional() => Value::none(),
-            (None, None) => return Err(format!("missing query parameter {place}: expected {}", json::expected(&field.ty))),
+            (None, None) => {
+                return Err(format!("missing query parameter {place}: expected {}", json::expected(&field.ty)));
+            }
         });
     }
     match tree.children.into_iter().next() {
@@ -159,8 +156,14 @@ fn read(ty: &Type, tree: Tree, place: &str) -> Result<Value, String> {
 fn read_embedded_json(ty: &Type, tree: &Tree, place: &str) -> Result<Option<Value>, String> {
     let is_composite = matches!(
         ty,
-        Type::Record(_) | Type::List(_) | Type::FixedList(..) | Type::Tuple(_) | Type::Map(..) | Type::Variant(_)
-            | Type::Result(..) | Type::Flags(_)
+        Type::Record(_)
+            | Type::List(_)
+            | Type::FixedList(..)
+            | Type::Tuple(_)
+            | Type::Map(..)
+            | Type::Variant(_)
+            | Type::Result(..)
+            | Type::Flags(_)
     );
     match tree.values.as_slice() {
         [text] if is_composite && tree.children.is_empty() && text.trim_start().starts_with(['{', '[']) => {
@@ -175,9 +178,9 @@ fn read_items(item: &Type, tree: Tree, place: &str) -> Result<Vec<Value>, String
     // `orders.0.id=1&orders.1.id=2`: the numbers only keep items apart and in order.
     let mut numbered = Vec::with_capacity(tree.children.len());
     for (step, child) in tree.children {
-        let number: u32 = step
-            .parse()
-            .map_err(|_| format!("query parameter {}: expected a number for the place in a list", join(place, &step)))?;
+        let number: u32 = step.parse().map_err(|_| {
+            format!("query parameter {}: expected a number for the place in a list", join(place, &step))
+        })?;
         numbered.push((number, child));
     }
     numbered.sort_by_key(|(number, _)| *number);

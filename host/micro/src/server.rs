@@ -98,16 +98,10 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let gateway = Gateway { client, runtime, namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
-    let sidecar = Sidecar {
-        gateway: gateway.clone(),
-        token: Arc::new(token),
-        host: Arc::new(host),
-        stopped: stopped.clone(),
-    };
-    let servers = vec![
-        serve(api, gateway::router(gateway), stopped.clone()),
-        serve(side, sidecar::router(sidecar), stopped),
-    ];
+    let sidecar =
+        Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
+    let servers =
+        vec![serve(api, gateway::router(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
     let address_file = data_dir.join(SIDECAR_ADDRESS);
     write_whole(&address_file, &sidecar_address.to_string()).context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, servers, address_file, _lock: lock })
@@ -117,12 +111,8 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let host = start(options).await?;
     // That nobody reads where it listens is no reason to stop.
-    let _ = writeln!(
-        std::io::stdout(),
-        "api      http://{}\nsidecar  http://{}",
-        host.api_address,
-        host.sidecar_address
-    );
+    let _ =
+        writeln!(std::io::stdout(), "api      http://{}\nsidecar  http://{}", host.api_address, host.sidecar_address);
     stop_signal().await?;
     tracing::info!("stopping");
     host.stop().await;

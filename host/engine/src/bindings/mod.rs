@@ -69,9 +69,9 @@ const GIVEN: [&str; 6] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/
 pub(crate) fn missing_imports(component: &Component) -> Vec<String> {
     let engine = component.engine();
     let needs_somebody = |item: ComponentItem| match item {
-        ComponentItem::ComponentInstance(instance) => instance
-            .exports(engine)
-            .any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_))),
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
+        }
         ComponentItem::Type(_) => false,
         _ => true,
     };

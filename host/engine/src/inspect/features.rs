@@ -13,9 +13,9 @@ pub(super) fn uses_async(bytes: &[u8]) -> Result<bool, LoadError> {
         for function in section {
             let function = function.map_err(|error| refused(format!("not a valid component: {error}")))?;
             let is_async = match function {
-                CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options
-                    .iter()
-                    .any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_))),
+                CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+                    options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
+                }
                 CanonicalFunction::ResourceNew { .. }
                 | CanonicalFunction::ResourceDrop { .. }
                 | CanonicalFunction::ResourceRep { .. } => false,

@@ -10,7 +10,8 @@ fn component(wit: &str) -> Vec<u8> {
     let package = resolve.push_str(Path::new("test.wit"), wit).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = module(&resolve, world);
-    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8, false).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8, false)
+        .unwrap();
     let mut encoder = wit_component::ComponentEncoder::default();
     encoder.validate(true).module(&module).unwrap().encode().unwrap()
 }
@@ -47,7 +48,13 @@ fn module(resolve: &Resolve, world: WorldId) -> Vec<u8> {
     }
     add("cabi_realloc", vec![wasm::ValType::I32; 4], vec![wasm::ValType::I32]);
     let mut memories = wasm::MemorySection::new();
-    memories.memory(wasm::MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(wasm::MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     exports.export("memory", wasm::ExportKind::Memory, 0);
     let mut module = wasm::Module::new();
     module.section(&types).section(&indices).section(&memories).section(&exports).section(&code);
@@ -107,7 +114,8 @@ fn an_endpoint_knows_its_interface_its_message_and_its_reply() {
     assert_eq!(hello.interface.as_deref(), Some("demo:greeter/say@0.1.0"));
     assert_eq!(&*hello.function, "hello");
     assert!(hello.request.is_one_record, "the one parameter is a record");
-    let fields: Vec<_> = hello.request.message.fields.iter().map(|field| (&*field.name.json, field.ty.label())).collect();
+    let fields: Vec<_> =
+        hello.request.message.fields.iter().map(|field| (&*field.name.json, field.ty.label())).collect();
     assert_eq!(fields, [("user_name", "string".to_string()), ("times", "option<u8>".to_string())]);
     assert_eq!(hello.reply, Reply { ok: Some(Type::String), err: None });
 
@@ -141,8 +149,20 @@ fn types_read_as_wit_writes_them() {
     let every = inspection.endpoint("All.Every").unwrap();
     let labels: Vec<_> = every.request.message.fields.iter().map(|field| field.ty.label()).collect();
     let expected = [
-        "bool", "list<u8>", "list<u16>", "option<option<char>>", "tuple<f32, f64>", "result", "result<u64>",
-        "result<_, s64>", "result<r, v>", "e", "f", "list<string>", "list<u8, 4>", "map<string, s8>",
+        "bool",
+        "list<u8>",
+        "list<u16>",
+        "option<option<char>>",
+        "tuple<f32, f64>",
+        "result",
+        "result<u64>",
+        "result<_, s64>",
+        "result<r, v>",
+        "e",
+        "f",
+        "list<string>",
+        "list<u8, 4>",
+        "map<string, s8>",
     ];
     assert_eq!(labels, expected);
     assert_eq!(every.reply, Reply { ok: None, err: Some(Some(Type::String)) });

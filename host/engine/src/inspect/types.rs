@@ -59,9 +59,7 @@ impl<'r> Types<'r> {
                 Type::U8 => Type::Bytes,
                 item => Type::List(Arc::new(item)),
             },
-            TypeDefKind::FixedLengthList(item, length) => {
-                Type::FixedList(Arc::new(self.read(item)?), *length as usize)
-            }
+            TypeDefKind::FixedLengthList(item, length) => Type::FixedList(Arc::new(self.read(item)?), *length as usize),
             TypeDefKind::Map(key, value) => Type::Map(Arc::new(self.read(key)?), Arc::new(self.read(value)?)),
             TypeDefKind::Option(some) => Type::Option(Arc::new(self.read(some)?)),
             TypeDefKind::Result(result) => {

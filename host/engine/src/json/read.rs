@@ -135,10 +135,9 @@ impl<'s, 'p> Seed<'s, 'p> {
                 match &variant.cases[index as usize].ty {
                     None => Ok(Value::Variant(index, None)),
                     Some(Type::Option(_)) => Ok(Value::Variant(index, Some(Box::new(Value::none())))),
-                    Some(ty) => Err(E::custom(format_args!(
-                        "case {text} carries {}: expected {{\"{text}\": …}}",
-                        expected(ty)
-                    ))),
+                    Some(ty) => {
+                        Err(E::custom(format_args!("case {text} carries {}: expected {{\"{text}\": …}}", expected(ty))))
+                    }
                 }
             }
             Type::Result(None, _) if text == "ok" => Ok(Value::Variant(0, None)),
@@ -281,9 +280,8 @@ impl<'de, 's, 'p> Visitor<'de> for Seed<'s, 'p> {
                 let mut known = HashSet::new();
                 while let Some(text) = entries.next_key::<String>()? {
                     self.place.enter_key(&text);
-                    let key = read_key(key_ty, &text).ok_or_else(|| {
-                        A::Error::custom(format_args!("expected a key that is {}", expected(key_ty)))
-                    })?;
+                    let key = read_key(key_ty, &text)
+                        .ok_or_else(|| A::Error::custom(format_args!("expected a key that is {}", expected(key_ty))))?;
                     // By its text in full: `1` and `01` are the same number.
                     if !known.insert(key_text(key_ty, &key)) {
                         return Err(A::Error::custom("the key is there twice"));
@@ -435,9 +433,7 @@ fn fill_missing<E: Error>(record: &Record, given: Vec<Option<Value>>) -> Result<
     let filled = record.fields.iter().zip(given).map(|(field, value)| match value {
         Some(value) => Ok(value),
         None if field.ty.is_optional() => Ok(Value::none()),
-        None => {
-            Err(E::custom(format_args!("missing field {}: expected {}", field.name.json, expected(&field.ty))))
-        }
+        None => Err(E::custom(format_args!("missing field {}: expected {}", field.name.json, expected(&field.ty)))),
     });
     filled.collect()
 }

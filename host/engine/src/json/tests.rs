@@ -212,7 +212,10 @@ fn errors_name_the_place_and_what_was_expected() {
     ]);
     for (body, expected) in [
         (r#"{"user_name": 1}"#, "field user_name: expected string, got number (line 1, column 15)"),
-        (r#"{"userName": "x", "places": [{"x": 1, "y": "2"}]}"#, "field places[0].y: expected integer (s32), got string"),
+        (
+            r#"{"userName": "x", "places": [{"x": 1, "y": "2"}]}"#,
+            "field places[0].y: expected integer (s32), got string",
+        ),
         (r#"{"user_name": "x", "places": [{"x": 1}]}"#, "field places[0]: missing field y: expected integer (s32)"),
         (r#"{"ages": {"a": 300}}"#, "field ages[\"a\"]: 300 is out of range for u8"),
         (r#"{"ages": {"a": 1, "a": 2}}"#, "field ages[\"a\"]: the key is there twice"),
@@ -334,6 +337,10 @@ fn a_value_of_another_type_is_an_error_and_no_panic() {
         (Type::List(Arc::new(Type::U8)), Value::Unsigned(1)),
     ] {
         let outcome = write_value(&ty, &value, &mut Vec::new());
-        assert!(outcome.is_err() || matches!(value, Value::String(_) | Value::Unsigned(_)), "{value:?} as {}", ty.label());
+        assert!(
+            outcome.is_err() || matches!(value, Value::String(_) | Value::Unsigned(_)),
+            "{value:?} as {}",
+            ty.label()
+        );
     }
 }

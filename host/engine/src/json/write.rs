@@ -47,9 +47,7 @@ impl Serialize for Typed<'_> {
             (_, Value::F64(number)) => out.serialize_str(non_finite(*number)),
             (_, Value::Char(char)) => out.serialize_char(*char),
             (_, Value::String(text)) => out.serialize_str(text),
-            (_, Value::Bytes(bytes)) => {
-                out.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
-            }
+            (_, Value::Bytes(bytes)) => out.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes)),
             (Type::List(ty) | Type::FixedList(ty, _), Value::List(items)) => {
                 out.collect_seq(items.iter().map(|value| Typed { ty, value }))
             }

@@ -9,7 +9,9 @@ fn an_empty_manifest_has_the_defaults() {
 
 #[test]
 fn the_namespace_stands_before_the_name() {
-    let manifest = Manifest::parse("name = \"greeter\"\nnamespace = \"demo\"\n[limits]\nmemory = \"1MiB\"\ntimeout = \"250ms\"").unwrap();
+    let manifest =
+        Manifest::parse("name = \"greeter\"\nnamespace = \"demo\"\n[limits]\nmemory = \"1MiB\"\ntimeout = \"250ms\"")
+            .unwrap();
     assert_eq!(manifest.full_name().as_deref(), Some("demo.greeter"));
     assert_eq!(manifest.limits.memory, ByteSize::mib(1));
     assert_eq!(manifest.limits.timeout, Duration::from_millis(250));

@@ -64,7 +64,12 @@ fn values_are_read_by_their_type() {
 fn nested_names_have_dots_or_brackets() {
     let place = Type::Record(Arc::new(message(vec![("x", Type::S32), ("user-name", option(Type::String))])));
     let value = Value::Record(vec![Value::Signed(1), Value::some(text("Jo"))]);
-    for query in ["v.x=1&v.user_name=Jo", "v[x]=1&v[userName]=Jo", "v.x=1&v.user-name=Jo", "v=%7B%22x%22:1,%22user_name%22:%22Jo%22%7D"] {
+    for query in [
+        "v.x=1&v.user_name=Jo",
+        "v[x]=1&v[userName]=Jo",
+        "v.x=1&v.user-name=Jo",
+        "v=%7B%22x%22:1,%22user_name%22:%22Jo%22%7D",
+    ] {
         assert_eq!(one(place.clone(), query), Ok(value.clone()), "{query}");
     }
     let map = Type::Map(Arc::new(Type::U8), Arc::new(Type::String));

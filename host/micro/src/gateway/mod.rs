@@ -17,8 +17,8 @@ pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
-use crate::runtime::Runtime;
 use crate::runtime::QUERY;
+use crate::runtime::Runtime;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};

@@ -90,7 +90,8 @@ fn kebab(title: &str) -> String {
 fn operation(schemas: &mut Schemas, service: &str, endpoint: &Endpoint) -> Value {
     let mut content = json!({ micro_mesh::call::JSON: { "schema": schemas.message(&endpoint.request.message) } });
     if endpoint.request.raw_field().is_some() {
-        content["*/*"] = json!({ "schema": { "description": "The bytes themselves; other fields go into the query." } });
+        content["*/*"] =
+            json!({ "schema": { "description": "The bytes themselves; other fields go into the query." } });
     }
     let mut operation = base(schemas, service, endpoint, "");
     let is_required = endpoint.request.message.fields.iter().any(|field| !field.ty.is_optional());

@@ -35,10 +35,8 @@ pub fn resolve(path: &str) -> Result<Target<'_>, String> {
     };
     match decoded {
         Cow::Borrowed(path) => resolve_parts(&clean(path)?),
-        Cow::Owned(path) => resolve_parts(&clean(&path)?).map(|target| Target {
-            name: Cow::Owned(target.name.into_owned()),
-            endpoint: target.endpoint,
-        }),
+        Cow::Owned(path) => resolve_parts(&clean(&path)?)
+            .map(|target| Target { name: Cow::Owned(target.name.into_owned()), endpoint: target.endpoint }),
     }
 }
 

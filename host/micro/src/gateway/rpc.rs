@@ -75,8 +75,9 @@ fn read_form(query: &[u8], body: &[u8]) -> Result<Rpc, Error> {
             "method" => rpc.method = value.into_owned(),
             "request" => {
                 let raw = RawValue::from_string(value.into_owned());
-                rpc.request =
-                    Some(raw.map_err(|error| Error::bad_request(ID, format!("error decoding request string: {error}")))?);
+                rpc.request = Some(
+                    raw.map_err(|error| Error::bad_request(ID, format!("error decoding request string: {error}")))?,
+                );
             }
             _ => {}
         }

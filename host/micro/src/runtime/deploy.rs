@@ -88,7 +88,8 @@ impl Runtime {
                 return Ok(Deployed { status: self.status(deployment).await?, changed: false });
             }
         }
-        let checked = self.check(name, deployment.as_deref(), Arc::new(inspection), manifest, component.clone()).await?;
+        let checked =
+            self.check(name, deployment.as_deref(), Arc::new(inspection), manifest, component.clone()).await?;
         let row = self.write_down(name, version, &checked, component).await?;
         let number = row.number;
         let deployment = self.switch(deployment, row, checked).await?;

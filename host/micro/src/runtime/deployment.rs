@@ -138,11 +138,16 @@ impl Revision {
 
 impl super::Runtime {
     /// What inspection found in the revision's component, read from the database once.
-    pub(super) async fn inspection(&self, deployment: &Deployment, revision: &Revision) -> anyhow::Result<Arc<Inspection>> {
+    pub(super) async fn inspection(
+        &self,
+        deployment: &Deployment,
+        revision: &Revision,
+    ) -> anyhow::Result<Arc<Inspection>> {
         let read = async || {
             let (name, number) = (deployment.name.to_string(), revision.number);
             let found = self.with_store(move |store| store.inspection(&name, number)).await?;
-            let found = found.ok_or_else(|| anyhow::anyhow!("revision {number} of {} is not in the database", deployment.name));
+            let found =
+                found.ok_or_else(|| anyhow::anyhow!("revision {number} of {} is not in the database", deployment.name));
             anyhow::Ok(Arc::new(found?))
         };
         revision.inspection.get_or_try_init(read).await.cloned()

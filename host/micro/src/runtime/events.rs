@@ -40,7 +40,8 @@ impl Events {
     }
 
     pub(super) fn tell(&self, kind: &'static str, deployment: &str, revision: Option<u64>, detail: impl Into<String>) {
-        let event = Event { time: SystemTime::now(), kind, deployment: deployment.into(), revision, detail: detail.into() };
+        let event =
+            Event { time: SystemTime::now(), kind, deployment: deployment.into(), revision, detail: detail.into() };
         tracing::info!(kind, deployment, revision, detail = event.detail, "deployment changed");
         // Nobody listening is no error.
         let _ = self.0.send(event);

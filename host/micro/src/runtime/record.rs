@@ -1,10 +1,10 @@
 //! Deployments as the registry knows them.
 
-use super::deployment::Deployment;
 use super::Runtime;
+use super::deployment::Deployment;
+use micro_engine::Inspection;
 use micro_engine::name::title_case;
 use micro_engine::schema::{self, Type};
-use micro_engine::Inspection;
 use micro_mesh::registry::RegisterOptions;
 use micro_mesh::{Endpoint, Metadata, Node, Service, Value, transport};
 use std::collections::HashSet;
@@ -111,14 +111,20 @@ pub(crate) fn endpoint(endpoint: &schema::Endpoint) -> Endpoint {
         metadata.insert("description".into(), docs.lines().next().unwrap_or_default().to_string());
     }
     let message = &endpoint.request.message;
-    let request = Value { name: title_case(&message.name), kind: title_case(&message.name), values: fields(message, 0) };
+    let request =
+        Value { name: title_case(&message.name), kind: title_case(&message.name), values: fields(message, 0) };
     let response = endpoint.reply.ok.as_ref().map(|ty| match ty {
         Type::Record(record) => {
             Value { name: title_case(&record.name), kind: title_case(&record.name), values: fields(record, 0) }
         }
         other => Value { name: "Response".into(), kind: "Response".into(), values: vec![value("result", other, 0)] },
     });
-    Endpoint { name: endpoint.name.to_string(), request: Some(request), response: response.or_else(|| Some(empty())), metadata }
+    Endpoint {
+        name: endpoint.name.to_string(),
+        request: Some(request),
+        response: response.or_else(|| Some(empty())),
+        metadata,
+    }
 }
 
 fn empty() -> Value {

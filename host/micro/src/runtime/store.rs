@@ -86,7 +86,11 @@ impl Store {
             SCHEMA_VERSION => {}
             newer => {
                 return Err(rusqlite::Error::InvalidPath(
-                    format!("{} was written by a newer micro (layout {newer}, this one knows {SCHEMA_VERSION})", path.display()).into(),
+                    format!(
+                        "{} was written by a newer micro (layout {newer}, this one knows {SCHEMA_VERSION})",
+                        path.display()
+                    )
+                    .into(),
                 ));
             }
         }
@@ -127,9 +131,8 @@ impl Store {
 
     /// What inspection found in one revision's component.
     pub(super) fn inspection(&mut self, deployment: &str, number: u64) -> rusqlite::Result<Option<Inspection>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT inspection FROM revisions WHERE deployment = ?1 AND number = ?2")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT inspection FROM revisions WHERE deployment = ?1 AND number = ?2")?;
         statement.query_row(params![deployment, number], |row| json(row, 0)).optional()
     }
 
@@ -172,8 +175,7 @@ impl Store {
 
     /// Makes a kept revision the current one.
     pub(super) fn set_current(&mut self, deployment: &str, number: u64) -> rusqlite::Result<()> {
-        self.connection
-            .execute("UPDATE deployments SET revision = ?2 WHERE name = ?1", params![deployment, number])?;
+        self.connection.execute("UPDATE deployments SET revision = ?2 WHERE name = ?1", params![deployment, number])?;
         Ok(())
     }
 

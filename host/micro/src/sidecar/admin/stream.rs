@@ -50,7 +50,10 @@ pub(super) async fn events(State(sidecar): State<Sidecar>) -> impl IntoResponse 
 }
 
 /// Everything that is sent until the host stops. Who reads too slowly misses some and stays connected.
-fn received<T: Clone + Send + 'static>(receiver: broadcast::Receiver<T>, sidecar: &Sidecar) -> impl Stream<Item = T> + use<T> {
+fn received<T: Clone + Send + 'static>(
+    receiver: broadcast::Receiver<T>,
+    sidecar: &Sidecar,
+) -> impl Stream<Item = T> + use<T> {
     let mut stopped = sidecar.stopped.clone();
     // A sender that is gone means the same as one that says so.
     let stop = async move { stopped.wait_for(|is_stopped| *is_stopped).await.map(drop) };
