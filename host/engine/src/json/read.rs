@@ -1,8 +1,15 @@
 //! JSON → values.
 
+mod expect;
+mod fields;
+
+pub(crate) use expect::expected;
+use expect::{bounds, out_of_range, unknown};
+use fields::{FieldsSeed, fill_missing};
+
 use super::place::Place;
 use super::write::key_text;
-use crate::name::{Name, nearest};
+use crate::name::Name;
 use crate::schema::{Record, Type, Variant};
 use crate::value::Value;
 use base64::Engine as _;
@@ -363,108 +370,6 @@ impl<'s> Seed<'s, '_> {
     }
 }
 
-/// Reads the object of a record, or of a whole message: the fields that it gives.
-struct FieldsSeed<'s, 'p> {
-    record: &'s Record,
-    place: &'p Place<'s>,
-}
-
-impl<'de> DeserializeSeed<'de> for FieldsSeed<'_, '_> {
-    type Value = Vec<Option<Value>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<Option<Value>>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de, 's, 'p> Visitor<'de> for FieldsSeed<'s, 'p> {
-    type Value = Vec<Option<Value>>;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Vec<Option<Value>>, A::Error> {
-        let mut values: Vec<Option<Value>> = Vec::new();
-        values.resize_with(self.record.fields.len(), || None);
-        while let Some(index) = entries.next_key_seed(KeySeed(self.record))? {
-            let field = &self.record.fields[index];
-            self.place.enter_field(&field.name.json);
-            if values[index].is_some() {
-                return Err(A::Error::custom("the field is there twice"));
-            }
-            values[index] = Some(entries.next_value_seed(Seed { ty: &field.ty, place: self.place })?);
-            self.place.leave();
-        }
-        Ok(values)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got null"))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got boolean"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got number"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got number"))
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Vec<Option<Value>>, E> {
-        Err(E::custom("expected object, got string"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Vec<Option<Value>>, A::Error> {
-        Err(A::Error::custom("expected object, got array"))
-    }
-}
-
-/// Completes a message with `none` where that is allowed, or says what is missing.
-fn fill_missing<E: Error>(record: &Record, given: Vec<Option<Value>>) -> Result<Vec<Value>, E> {
-    let filled = record.fields.iter().zip(given).map(|(field, value)| match value {
-        Some(value) => Ok(value),
-        None if field.ty.is_optional() => Ok(Value::none()),
-        None => Err(E::custom(format_args!("missing field {}: expected {}", field.name.json, expected(&field.ty)))),
-    });
-    filled.collect()
-}
-
-/// Reads an object's key as the place of a field.
-struct KeySeed<'s>(&'s Record);
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = usize;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<usize, D::Error> {
-        json.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed<'_> {
-    type Value = usize;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a field name")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-        let fields = &self.0.fields;
-        fields.iter().position(|field| field.name.matches(text)).ok_or_else(|| {
-            let known = fields.iter().map(|field| &*field.name.json);
-            E::custom(unknown("field", text, known))
-        })
-    }
-}
-
 /// Reads `{"some": …}`, the form of an option inside an option.
 struct SomeVisitor<'s, 'p>(Seed<'s, 'p>);
 
@@ -519,61 +424,5 @@ fn variant_index<E: Error>(variant: &Variant, text: &str) -> Result<u32, E> {
     match variant.cases.iter().position(|case| case.name.matches(text)) {
         Some(index) => Ok(index as u32),
         None => Err(E::custom(unknown("case", text, variant.cases.iter().map(|case| &*case.name.json)))),
-    }
-}
-
-/// `unknown field "nam": did you mean name?`, or the list of what there is.
-fn unknown<'a>(what: &str, text: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    match nearest(text, known.clone()) {
-        Some(near) => format!("unknown {what} {text:?}: did you mean {near}?"),
-        None => {
-            let known = known.collect::<Vec<_>>().join(", ");
-            format!("unknown {what} {text:?}: expected {}", if known.is_empty() { "none" } else { &known })
-        }
-    }
-}
-
-fn out_of_range<E: Error>(ty: &Type, number: impl fmt::Display) -> E {
-    E::custom(format_args!("{number} is out of range for {}", ty.label()))
-}
-
-/// The range of an integer type.
-pub(crate) fn bounds(ty: &Type) -> Option<(i128, i128)> {
-    Some(match ty {
-        Type::U8 => (0, u8::MAX.into()),
-        Type::U16 => (0, u16::MAX.into()),
-        Type::U32 => (0, u32::MAX.into()),
-        Type::U64 => (0, u64::MAX.into()),
-        Type::S8 => (i8::MIN.into(), i8::MAX.into()),
-        Type::S16 => (i16::MIN.into(), i16::MAX.into()),
-        Type::S32 => (i32::MIN.into(), i32::MAX.into()),
-        Type::S64 => (i64::MIN.into(), i64::MAX.into()),
-        _ => return None,
-    })
-}
-
-/// What a JSON value of this type looks like, in the caller's words.
-pub(crate) fn expected(ty: &Type) -> String {
-    match ty {
-        Type::Bool => "boolean".into(),
-        Type::U8 | Type::U16 | Type::U32 | Type::S8 | Type::S16 | Type::S32 => format!("integer ({})", ty.label()),
-        Type::U64 | Type::S64 => format!("integer or its text ({})", ty.label()),
-        Type::F32 | Type::F64 => "number".into(),
-        Type::Char => "string of one character".into(),
-        Type::String => "string".into(),
-        Type::Bytes => "base64 string".into(),
-        Type::List(_) | Type::FixedList(..) | Type::Tuple(_) => "array".into(),
-        Type::Flags(_) => "array of names".into(),
-        Type::Map(..) | Type::Record(_) => "object".into(),
-        Type::Enum(names) => {
-            let names: Vec<_> = names.cases.iter().map(|name| &*name.json).collect();
-            format!("one of {}", names.join(", "))
-        }
-        Type::Variant(variant) => {
-            let names: Vec<_> = variant.cases.iter().map(|case| &*case.name.json).collect();
-            format!("one case of {}", names.join(", "))
-        }
-        Type::Option(some) => format!("{} or null", expected(some)),
-        Type::Result(..) => "{\"ok\": …} or {\"err\": …}".into(),
     }
 }
