@@ -13,6 +13,9 @@ use tokio::sync::broadcast;
 const KEPT_LINES: usize = 1000;
 const KEPT_BYTES: usize = 512 * 1024;
 
+/// Room of an old line's text that a new line may take over, in bytes.
+const REUSED_TEXT: usize = 256;
+
 /// Lines that a slow follower may lag behind before it misses some.
 const FOLLOWER_LAG: usize = 1024;
 
@@ -77,25 +80,42 @@ impl DeploymentLog {
 
 impl Log for DeploymentLog {
     fn line(&self, request: RequestId, stream: Stream, line: &str) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full ring lends the text of its oldest line to the new one: a busy log allocates nothing.
+        let mut message = ring.make_room(line.len());
+        message.push_str(line);
         let record = LogRecord {
             time: SystemTime::now(),
             deployment: self.deployment.clone(),
             revision: self.revision.load(Ordering::Relaxed),
             request,
             stream: stream.as_str(),
-            message: line.to_string(),
+            message,
         };
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.bytes += record.message.len();
         if self.followers.receiver_count() > 0 {
             // Nobody listening any more is no error.
             let _ = self.followers.send(record.clone());
         }
+        ring.bytes += line.len();
         ring.records.push_back(record);
-        while ring.records.len() > KEPT_LINES || ring.bytes > KEPT_BYTES {
-            let Some(oldest) = ring.records.pop_front() else { break };
-            ring.bytes -= oldest.message.len();
+    }
+}
+
+impl Ring {
+    /// Drops the oldest lines until one of `length` bytes fits, and gives an empty text to write it in.
+    fn make_room(&mut self, length: usize) -> String {
+        let mut text = String::new();
+        while self.records.len() >= KEPT_LINES || self.bytes + length > KEPT_BYTES {
+            let Some(oldest) = self.records.pop_front() else { break };
+            self.bytes -= oldest.message.len();
+            text = oldest.message;
         }
+        // A long line's room would outlive it many times over.
+        if text.capacity() > REUSED_TEXT {
+            return String::new();
+        }
+        text.clear();
+        text
     }
 }
 
