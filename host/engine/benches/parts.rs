@@ -51,7 +51,7 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Function, ca
     let Case { guest, endpoint: name, request } = *case;
     let endpoint = function.endpoint(name).expect("the guest has the endpoint").clone();
     let fields = read_fields(&endpoint.request.message, request.as_bytes()).expect("the request fits");
-    let call = async |fields| function.call(RequestId::next(), name, fields).await.expect("the guest replies");
+    let call = async |fields| function.call(RequestId::next(), name, fields, None).await.expect("the guest replies");
     let reply = runtime.block_on(call(fields.clone()));
 
     criterion.bench_function(&format!("{guest}_instantiate"), |bench| {

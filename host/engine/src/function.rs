@@ -17,6 +17,7 @@ use bytesize::ByteSize;
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Func, InstancePre, TypedFunc, Val};
@@ -92,7 +93,10 @@ impl Function {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 let error = trap::call_error(&error, Some(&store.data().limiter), self.limits.memory);
-                Err(LoadError::Start(error.to_string()))
+                Err(LoadError::Start(match error {
+                    CallError::Trap { reason, .. } => reason,
+                    other => other.to_string(),
+                }))
             }
             Err(_) => {
                 Err(LoadError::Start(format!("not ready within {}", humantime::format_duration(self.limits.timeout))))
@@ -111,20 +115,22 @@ impl Function {
     }
 
     /// Calls an endpoint in a fresh instance. `fields` is the request message; the answer is the `ok` of its reply.
+    /// A caller that gives less time than the deployment's own limit gets its answer in that time.
     pub async fn call(
         &self,
         request: RequestId,
         endpoint: &str,
         fields: Vec<Value>,
+        time_left: Option<Duration>,
     ) -> Result<Option<Value>, CallError> {
         let Some(callable) = self.endpoints.get(endpoint) else {
             return Err(CallError::Host(format!("endpoint {endpoint} is not loaded")));
         };
         let arguments = if callable.endpoint.request.is_one_record { vec![Value::Record(fields)] } else { fields };
+        let time = time_left.map_or(self.limits.timeout, |left| left.min(self.limits.timeout));
         // The timer stands outside of the guest: dropping the future drops the instance, whatever it is doing.
-        let result = tokio::time::timeout(self.limits.timeout, self.run(request, callable, arguments)).await;
-        let result = result.map_err(|_| CallError::Timeout(self.limits.timeout))??;
-        reply(&callable.endpoint, result)
+        let result = tokio::time::timeout(time, self.run(request, callable, arguments)).await;
+        reply(&callable.endpoint, result.map_err(|_| CallError::Timeout(time))??)
     }
 
     async fn run(

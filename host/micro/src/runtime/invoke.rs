@@ -7,7 +7,6 @@ use micro_engine::log::{Log, Stream};
 use micro_engine::{CallError, Function};
 use micro_mesh::{Call, Error, Node, Reply, Transport, transport};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 impl Runtime {
     /// Serves one call: its revision is loaded, it takes its turn, it runs in a fresh instance.
@@ -28,7 +27,7 @@ impl Runtime {
         };
         let fields = message::read(call, endpoint)?;
         let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        let result = within_deadline(call.time_left(), function.call(call.id, &call.endpoint, fields)).await;
+        let result = function.call(call.id, &call.endpoint, fields, call.time_left()).await;
         drop(turn);
         let reply = result.map_err(|error| {
             if let CallError::Trap { backtrace, .. } = &error {
@@ -37,17 +36,6 @@ impl Runtime {
             errors::call_error(&call.service, call.id, error)
         })?;
         message::write(call, endpoint, reply.as_ref(), revision.manifest.reply.content_type.as_deref())
-    }
-}
-
-/// A caller that gives less time than the deployment's own limit gets its answer in that time.
-async fn within_deadline<T>(
-    left: Option<Duration>,
-    work: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
-    match left {
-        None => work.await,
-        Some(left) => tokio::time::timeout(left, work).await.unwrap_or(Err(CallError::Timeout(left))),
     }
 }
 

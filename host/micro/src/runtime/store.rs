@@ -3,7 +3,7 @@
 use micro_engine::{Inspection, Manifest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a change waits for another process to let go of the file.
@@ -66,8 +66,17 @@ pub(super) struct NewRevision {
     pub(super) deployed_at: i64,
 }
 
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{path} was written by a newer micro (layout {layout}, this one knows {SCHEMA_VERSION})", path = path.display())]
+    Newer { path: PathBuf, layout: i64 },
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
 impl Store {
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Store> {
+    pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -84,15 +93,7 @@ impl Store {
                 transaction.commit()?;
             }
             SCHEMA_VERSION => {}
-            newer => {
-                return Err(rusqlite::Error::InvalidPath(
-                    format!(
-                        "{} was written by a newer micro (layout {newer}, this one knows {SCHEMA_VERSION})",
-                        path.display()
-                    )
-                    .into(),
-                ));
-            }
+            layout => return Err(OpenError::Newer { path: path.to_path_buf(), layout }),
         }
         Ok(Store { connection })
     }
