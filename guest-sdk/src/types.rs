@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+/// In a world without functions, since the bindings of one that returns an [`Error`] would say how it is shown.
 mod bindings {
     wit_bindgen::generate!({
         inline: "
@@ -18,7 +19,7 @@ mod bindings {
     });
 }
 
-pub use bindings::micro::function::types::{Context, Error, Message, Metadata};
+pub use bindings::micro::function::types::{Context, Error, HttpResponse, Message, Metadata};
 
 impl Error {
     /// An error with a code of the author's choice, an HTTP status from 400 to 599.
@@ -81,6 +82,41 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl HttpResponse {
+    /// A response with a body, and the type that the body is of.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let header = vec![("content-type".to_owned(), content_type.to_owned())];
+        Self { status, header, body: body.into() }
+    }
+
+    /// 200 with a web page.
+    pub fn html(body: impl Into<String>) -> Self {
+        Self::new(200, "text/html; charset=utf-8", body.into())
+    }
+
+    /// 200 with plain text.
+    pub fn text(body: impl Into<String>) -> Self {
+        Self::new(200, "text/plain; charset=utf-8", body.into())
+    }
+
+    /// 302: what was asked for is at `location`, for now.
+    pub fn redirect(location: impl Into<String>) -> Self {
+        Self { status: 302, header: vec![("location".to_owned(), location.into())], body: Vec::new() }
+    }
+
+    /// The same with one more header. Names are lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.header.push((name.to_ascii_lowercase(), value.into()));
+        self
+    }
+
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.header.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
 
 /// The reason phrases of RFC 9110 and RFC 6585 that an endpoint has a use for.
 fn reason_phrase(code: u16) -> &'static str {

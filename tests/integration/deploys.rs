@@ -39,7 +39,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
         (
             "a resource in a message",
             guest("resource"),
-            "look belongs to a resource, and resources are not callable from outside",
+            "endpoint Cabinet.Open: it returns the resource drawer, which is no stream",
         ),
         ("an unknown key in its manifest", bad_manifest, "unknown key `limits.memry`: did you mean `memory`?"),
     ] {
@@ -61,18 +61,18 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_cut_off_anywhere_is_refused() {
     let host = Host::start().await;
-    let whole = guest("counter");
+    let whole = guest("tally");
     for part in 0..20 {
         let cut = whole.slice(..whole.len() * part / 20);
-        host.deploy_as("counter", cut).await.refused(422);
+        host.deploy_as("tally", cut).await.refused(422);
     }
-    host.deploy("counter").await;
+    host.deploy("tally").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_must_be_words() {
     let host = Host::start().await;
-    let component = guest("counter");
+    let component = guest("tally");
     for name in ["-a", "a..b", "a%20b", "%C3%BC", "..%2Fetc", "a%2Fb", &"x".repeat(200)] {
         let detail = host.deploy_as(name, component.clone()).await.refused(400);
         assert!(detail.contains("expected"), "{name}: {detail}");
@@ -80,7 +80,7 @@ async fn names_must_be_words() {
     for name in ["a", "go.micro.srv.counter", "A-b_c.1"] {
         host.deploy_as(name, component.clone()).await.ok();
     }
-    let unknown = host.admin(Method::PUT, "/deployments/counter?verison=1", component).await;
+    let unknown = host.admin(Method::PUT, "/deployments/tally?verison=1", component).await;
     assert_eq!(unknown.status, 400, "{}", unknown.text());
 }
 
@@ -96,8 +96,8 @@ async fn the_admin_api_wants_the_token() {
         }
     }
     let headers = [("authorization", "Bearer 0000")];
-    host.sidecar_send(Method::PUT, "/v1/deployments/counter", &headers, guest("counter")).await.refused(401);
-    host.admin(Method::GET, "/deployments/counter", "").await.refused(404);
+    host.sidecar_send(Method::PUT, "/v1/deployments/tally", &headers, guest("tally")).await.refused(401);
+    host.admin(Method::GET, "/deployments/tally", "").await.refused(404);
     host.admin(Method::GET, "/nothing", "").await.refused(404);
     let health = host.sidecar("/health").await;
     assert_eq!(health.ok(), json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}));
@@ -113,9 +113,9 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
     let host = Host::start().await;
     let manifest = "name = \"counter\"\nnamespace = \"demo\"\nversion = \"1.2.0\"\n[limits]\nmemory = \"8MiB\"\n\
                     timeout = \"250ms\"\nconcurrency = 3\nqueue = 4\n[metadata]\nteam = \"core\"\n";
-    let component = with_manifest(&guest("counter"), manifest);
+    let component = with_manifest(&guest("tally"), manifest);
     let size = component.len();
-    let mut deployed = host.deploy_as("demo.counter", component).await.ok();
+    let mut deployed = host.deploy_as("demo.tally", component).await.ok();
     assert_eq!(deployed["changed"], true);
     let digest = deployed["digest"].as_str().expect("a digest").to_string();
     assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
@@ -129,8 +129,8 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
         deployed.as_object_mut().expect("an object").remove(changing);
     }
     let expected = json!({
-        "name": "demo.counter", "version": "1.2.0", "kind": "function", "state": "ready", "detail": "",
-        "revision": 1, "size": size, "engine": "lean", "loaded": true, "endpoints": ["Counter.Next"],
+        "name": "demo.tally", "version": "1.2.0", "kind": "function", "state": "ready", "detail": "",
+        "revision": 1, "size": size, "engine": "lean", "loaded": true, "endpoints": ["Tally.Next"],
         "limits": {"memory": "8.0 MiB", "timeout": "250ms", "concurrency": 3, "queue": 4},
         "stats": {"calls": 0, "errors": 0, "in_flight": 0, "queued": 0}, "warnings": [],
     });
@@ -143,10 +143,10 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
     assert_eq!(status["deployments"], 1);
     assert_eq!(format!("http://{}", status["api_address"].as_str().unwrap_or_default()), host.api);
 
-    let records = host.sidecar("/registry?service=demo.counter").await.ok();
+    let records = host.sidecar("/registry?service=demo.tally").await.ok();
     assert_eq!(records[0]["version"], "1.2.0");
     assert_eq!(records[0]["metadata"]["team"], "core");
-    assert_eq!(records[0]["endpoints"][0]["name"], "Counter.Next");
+    assert_eq!(records[0]["endpoints"][0]["name"], "Tally.Next");
     assert_eq!(records[0]["nodes"].as_array().map(Vec::len), Some(1));
     host.sidecar("/registry?service=nobody").await.refused(404);
 }
@@ -216,7 +216,7 @@ async fn ten_revisions_are_kept_and_older_components_leave_the_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_stays_while_any_deployment_needs_it() {
     let mut host = Host::start().await;
-    let component = guest("counter");
+    let component = guest("tally");
     host.deploy_as("keeper", component.clone()).await.ok();
     // One comes and goes while another comes: neither takes the component from the other.
     for _ in 0..10 {
@@ -230,7 +230,7 @@ async fn a_component_stays_while_any_deployment_needs_it() {
     }
     std::fs::remove_dir_all(host.data_dir.join("cache")).unwrap();
     host.restart().await;
-    assert_eq!(host.call("keeper", "Counter.Next", json!({})).await.result(), json!(1));
+    assert_eq!(host.call("keeper", "Tally.Next", json!({})).await.result(), json!(1));
     assert_eq!(std::fs::read_dir(host.data_dir.join("components")).unwrap().count(), 1);
 }
 
@@ -281,7 +281,7 @@ async fn two_hosts_do_not_share_a_data_folder() {
     };
     let error = micro::server::start(options).await.expect_err("the folder is taken");
     assert!(error.to_string().contains("another host runs in"), "{error}");
-    host.deploy("counter").await;
+    host.deploy("tally").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

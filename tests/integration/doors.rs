@@ -42,14 +42,14 @@ async fn paths_are_services_and_endpoints() {
 async fn the_namespace_is_tried_before_the_bare_name() {
     let host = Host::start_with_namespace("demo").await;
     let answer = async |path: &str| host.get(path).await.result();
-    host.deploy_as("counter", micro_tests::versioned("bare")).await.ok();
-    assert_eq!(answer("/counter/version/get").await, json!("bare"), "nobody has the full name");
-    host.deploy_as("demo.counter", micro_tests::versioned("full")).await.ok();
-    assert_eq!(answer("/counter/version/get").await, json!("full"));
-    assert_eq!(answer("/demo.counter/version/get").await, json!("full"));
-    host.admin(Method::DELETE, "/deployments/demo.counter", "").await.ok();
-    assert_eq!(answer("/counter/version/get").await, json!("bare"));
-    let reply = host.post("/rpc", "application/json", r#"{"service": "counter", "endpoint": "Version.Get"}"#).await;
+    host.deploy_as("tally", micro_tests::versioned("bare")).await.ok();
+    assert_eq!(answer("/tally/version/get").await, json!("bare"), "nobody has the full name");
+    host.deploy_as("demo.tally", micro_tests::versioned("full")).await.ok();
+    assert_eq!(answer("/tally/version/get").await, json!("full"));
+    assert_eq!(answer("/demo.tally/version/get").await, json!("full"));
+    host.admin(Method::DELETE, "/deployments/demo.tally", "").await.ok();
+    assert_eq!(answer("/tally/version/get").await, json!("bare"));
+    let reply = host.post("/rpc", "application/json", r#"{"service": "tally", "endpoint": "Version.Get"}"#).await;
     assert_eq!(reply.result(), json!("bare"), "a call by name is not given another one");
 }
 

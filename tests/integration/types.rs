@@ -234,8 +234,8 @@ async fn async_functions_run_on_the_concurrent_engine_and_others_on_the_lean_one
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_has_an_instance_of_its_own() {
     let host = Host::start().await;
-    host.deploy("counter").await;
+    host.deploy("tally").await;
     for _ in 0..3 {
-        assert_eq!(host.call("counter", "Counter.Next", json!({})).await.result(), json!(1));
+        assert_eq!(host.call("tally", "Tally.Next", json!({})).await.result(), json!(1));
     }
 }

@@ -31,7 +31,11 @@ pub fn function(name: &str) -> Bytes {
     let path = folder.join("micro.toml");
     let manifest = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
     let component = with_manifest(&read(&FUNCTIONS, name), &manifest);
-    let docs = Docs::of_folder(&folder.join("wit")).and_then(|docs| docs.embed(&component));
+    let wit = folder.join("wit");
+    if !wit.exists() {
+        return component;
+    }
+    let docs = Docs::of_folder(&wit).and_then(|docs| docs.embed(&component));
     docs.unwrap_or_else(|error| panic!("embed the doc comments of {name}: {error}")).into()
 }
 

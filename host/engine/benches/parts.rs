@@ -9,7 +9,7 @@ use micro_engine::json::{read_fields, write_reply};
 use micro_engine::log::{Log, Stream};
 use micro_engine::manifest::Limits;
 use micro_engine::schema::Endpoint;
-use micro_engine::{Engines, Function, Value, inspect};
+use micro_engine::{Access, Engines, Program, Scope, Value, inspect};
 use micro_mesh::call::RequestId;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -47,11 +47,13 @@ fn parts(criterion: &mut Criterion) {
     }
 }
 
-fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Function, case: &Case) {
+fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Program, case: &Case) {
     let Case { guest, endpoint: name, request } = *case;
     let endpoint = function.endpoint(name).expect("the guest has the endpoint").clone();
     let fields = read_fields(&endpoint.request.message, request.as_bytes()).expect("the request fits");
-    let call = async |fields| function.call(RequestId::next(), name, fields, None).await.expect("the guest replies");
+    let call = async |fields| {
+        function.call(Scope::new(RequestId::next()), name, fields, None).await.expect("the guest replies")
+    };
     let reply = runtime.block_on(call(fields.clone()));
 
     criterion.bench_function(&format!("{guest}_instantiate"), |bench| {
@@ -81,13 +83,14 @@ fn written(endpoint: &Endpoint, reply: Option<&Value>) -> Vec<u8> {
     out
 }
 
-fn load(engines: &Engines, guest: &str) -> Function {
+fn load(engines: &Engines, guest: &str) -> Program {
     let path = guests().join(format!("{guest}.wasm"));
     let bytes = std::fs::read(&path).unwrap_or_else(|error| {
         panic!("read {}: {error}: build the guests with `make guests`, or set MICRO_GUESTS", path.display())
     });
     let inspection = inspect(&bytes, Some(guest)).expect("the guest can be served");
-    Function::load(engines, &inspection, &Limits::default(), Arc::new(Nowhere), || Ok(bytes)).expect("the guest loads")
+    let access = Arc::new(Access::to_log(guest, Arc::new(Nowhere)));
+    Program::load(engines, &inspection, &Limits::default(), access, || Ok(bytes)).expect("the guest loads")
 }
 
 fn guests() -> PathBuf {

@@ -5,6 +5,11 @@ use crate::schema::Type;
 use crate::value::Value;
 use wasmtime::component::Val;
 
+/// Places for the results of a call.
+pub(crate) fn places(has_result: bool) -> Vec<Val> {
+    vec![Val::Bool(false); usize::from(has_result)]
+}
+
 /// A value as wasmtime takes it.
 pub(crate) fn to_val(ty: &Type, value: &Value) -> Option<Val> {
     Some(match (ty, value) {

@@ -20,7 +20,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 pub const EPOCH: Duration = Duration::from_millis(10);
 
 /// Instances that one engine may hold at once, tried in turn: the address space may be limited.
-const POOL_SIZES: [u32; 4] = [1024, 256, 64, 16];
+const POOL_SIZES: [u32; 5] = [4096, 1024, 256, 64, 16];
 
 /// Instances at once where there is no pool.
 const UNPOOLED_INSTANCES: usize = 64;
@@ -52,6 +52,8 @@ pub(crate) struct Side {
     pub(crate) kind: EngineKind,
     /// One permit per instance that the pool has room for: a call waits for room instead of failing.
     pub(crate) room: Arc<Semaphore>,
+    /// The part of it that instances may take which stay: the rest is for calls that come and go.
+    pub(crate) lasting: Arc<Semaphore>,
     pool: Option<u32>,
 }
 
@@ -131,8 +133,9 @@ impl Side {
     fn new(kind: EngineKind) -> Result<Side, LoadError> {
         let (engine, pool) = engine(kind)?;
         let linker = bindings::linker(&engine, kind == EngineKind::Concurrent)?;
-        let room = Arc::new(Semaphore::new(pool.map_or(UNPOOLED_INSTANCES, |size| size as usize)));
-        Ok(Side { engine, linker, kind, room, pool })
+        let places = pool.map_or(UNPOOLED_INSTANCES, |size| size as usize);
+        let lasting = Arc::new(Semaphore::new(places * 3 / 4));
+        Ok(Side { engine, linker, kind, room: Arc::new(Semaphore::new(places)), lasting, pool })
     }
 }
 

@@ -55,6 +55,9 @@ pub enum CallError {
         /// With the guest's backtrace, for its log.
         backtrace: String,
     },
+    /// The instance that the call was in ended, for a reason that lies elsewhere.
+    #[error("the instance ended: {0}")]
+    Ended(String),
     /// All the instances that the host has room for are busy.
     #[error("no room for another instance")]
     PoolFull,

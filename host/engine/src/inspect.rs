@@ -4,13 +4,14 @@
 //! imports, which engine it needs, and what its manifest says; whatever cannot be served is refused here, with the reason.
 
 mod features;
+mod streams;
 mod types;
 
 use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::manifest::{Manifest, SECTION};
 use crate::name::title_case;
-use crate::schema::{Endpoint, Field, Record, Reply, Request, Type};
+use crate::schema::{Endpoint, Field, Need, Record, Reply, Request, Type};
 use crate::section;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use types::{Types, text};
 use wit_parser::decoding::DecodedWasm;
-use wit_parser::{Function, FunctionKind, Resolve, WorldId, WorldItem, WorldKey};
+use wit_parser::{Function, FunctionKind, InterfaceId, Resolve, TypeDefKind, WorldId, WorldItem, WorldKey};
 
 /// A component larger than this is refused before it is read.
 pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
@@ -66,6 +67,9 @@ pub struct Inspection {
     pub endpoints: Vec<Endpoint>,
     /// Exports that are no endpoints, `wasi:cli/run@0.2.6`.
     pub other_exports: Vec<String>,
+    /// Imports that another deployment must export.
+    #[serde(default)]
+    pub needs: Vec<Need>,
     /// The engine that runs the component.
     pub engine: EngineKind,
 }
@@ -75,7 +79,20 @@ impl Inspection {
     pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| *endpoint.name == *name)
     }
+
+    /// Whether the component says something of its life: by its WIT that may be more than it exports.
+    pub fn saves_state(&self) -> bool {
+        self.other_exports.iter().any(|export| export.starts_with("micro:function/lifecycle@"))
+    }
+
+    /// Whether the component may call other services.
+    pub fn calls_others(&self) -> bool {
+        !self.needs.is_empty() || self.imports.iter().any(|import| import.starts_with(CLIENT))
+    }
 }
+
+/// The import with which guests call services by name.
+const CLIENT: &str = "micro:function/client@";
 
 /// `sha256:…` of some bytes.
 pub fn digest(bytes: &[u8]) -> String {
@@ -103,6 +120,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
     let mut reader =
         Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
     reader.read_exports(world, &name)?;
+    let needs = reader.read_needs(world)?;
     let Reader { endpoints, other_exports, .. } = reader;
     let world_item = &resolve.worlds[world];
     let imports = world_item.imports.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. }));
@@ -115,6 +133,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         imports,
         endpoints,
         other_exports,
+        needs,
         engine: if is_async { EngineKind::Concurrent } else { EngineKind::Lean },
     })
 }
@@ -189,6 +208,7 @@ impl<'r> Reader<'r> {
                     for function in self.resolve.interfaces[*interface].functions.values() {
                         self.add(&prefix, Some(&id), function)?;
                     }
+                    self.check_resources(&id, *interface)?;
                 }
                 WorldItem::Type { .. } => {}
             }
@@ -201,13 +221,21 @@ impl<'r> Reader<'r> {
         if LEFT_BEHIND.contains(&(interface.map(|id| &**id), &function.name, first_param)) {
             return Ok(());
         }
-        let name = format!("{prefix}.{}", title_case(&function.name));
-        if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
-            return Err(refused(format!(
-                "endpoint {name}: {} belongs to a resource, and resources are not callable from outside",
-                function.name
-            )));
+        // Methods belong to the endpoint that gives their resource out; see `streams`.
+        if is_free(function) {
+            let endpoint = self.read_endpoint(prefix, interface, function)?;
+            self.endpoints.push(endpoint);
         }
+        Ok(())
+    }
+
+    fn read_endpoint(
+        &mut self,
+        prefix: &str,
+        interface: Option<&Arc<str>>,
+        function: &'r Function,
+    ) -> Result<Endpoint, LoadError> {
+        let name = format!("{prefix}.{}", title_case(&function.name));
         let mut fields = Vec::with_capacity(function.params.len());
         for param in &function.params {
             fields.push(Field {
@@ -226,23 +254,73 @@ impl<'r> Reader<'r> {
                 Request { message: Arc::new(message), is_one_record: false }
             }
         };
-        let result = function.result.as_ref().map(|ty| self.types.read(ty)).transpose();
-        let result = result.map_err(|reason| refused(format!("endpoint {name}, result: {reason}")))?;
-        let reply = match result {
-            Some(Type::Result(ok, err)) => {
-                Reply { ok: ok.map(|ok| (*ok).clone()), err: Some(err.map(|err| (*err).clone())) }
+        let (reply, stream) = match streams::of(self.resolve, &mut self.types, function) {
+            Ok(Some((stream, err))) => (Reply { ok: None, err }, Some(stream)),
+            Ok(None) => {
+                let result = function.result.as_ref().map(|ty| self.types.read(ty)).transpose();
+                (Reply::of(result.map_err(|reason| refused(format!("endpoint {name}, result: {reason}")))?), None)
             }
-            other => Reply { ok: other, err: None },
+            Err(reason) => return Err(refused(format!("endpoint {name}: {reason}"))),
         };
-        self.endpoints.push(Endpoint {
+        Ok(Endpoint {
             name: name.into(),
             interface: interface.cloned(),
             function: function.name.as_str().into(),
             docs: text(&function.docs),
             request,
             reply,
-        });
-        Ok(())
+            is_async: matches!(function.kind, FunctionKind::AsyncFreestanding),
+            stream,
+        })
+    }
+
+    /// Every exported resource must be one that some endpoint streams by.
+    fn check_resources(&self, id: &str, interface: InterfaceId) -> Result<(), LoadError> {
+        let types = &self.resolve.interfaces[interface].types;
+        let mut resources =
+            types.iter().filter(|(_, id)| matches!(self.resolve.types[**id].kind, TypeDefKind::Resource));
+        let is_streamed = |name: &str| {
+            let of_interface = self.endpoints.iter().filter(|endpoint| endpoint.interface.as_deref() == Some(id));
+            of_interface.filter_map(|endpoint| endpoint.stream.as_ref()).any(|stream| *stream.resource == *name)
+        };
+        match resources.find(|(name, _)| !is_streamed(name)) {
+            Some((name, _)) => Err(refused(format!(
+                "{id}: resource {name} is not callable from outside; a resource can only be a stream: returned by a \
+                 function, and with a method `next` or `send`"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The imported interfaces that neither the host nor WASI gives.
+    fn read_needs(&mut self, world: WorldId) -> Result<Vec<Need>, LoadError> {
+        let mut needs = Vec::new();
+        for (key, item) in &self.resolve.worlds[world].imports {
+            let WorldItem::Interface { id: interface, .. } = item else { continue };
+            let id: Arc<str> = self.resolve.name_world_key(key).into();
+            if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix)) {
+                continue;
+            }
+            let interface = &self.resolve.interfaces[*interface];
+            let prefix = title_case(interface.name.as_deref().unwrap_or(&id));
+            let mut functions = Vec::with_capacity(interface.functions.len());
+            for function in interface.functions.values() {
+                let endpoint = self.read_endpoint(&prefix, Some(&id), function);
+                let endpoint = endpoint.map_err(|error| refused(format!("import {id}: {error}")))?;
+                if !is_free(function) || endpoint.stream.is_some() {
+                    return Err(refused(format!(
+                        "import {id}: {} streams, and streams of other deployments are opened with \
+                         micro:function/client, not imported",
+                        endpoint.name
+                    )));
+                }
+                functions.push(endpoint);
+            }
+            if !functions.is_empty() {
+                needs.push(Need { interface: id, functions });
+            }
+        }
+        Ok(needs)
     }
 
     fn check_names(&self) -> Result<(), LoadError> {
@@ -270,6 +348,10 @@ impl<'r> Reader<'r> {
         }
         Ok(())
     }
+}
+
+fn is_free(function: &Function) -> bool {
+    matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding)
 }
 
 #[cfg(test)]

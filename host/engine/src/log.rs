@@ -47,6 +47,11 @@ impl LineWriter {
         LineWriter { log, request, stream, rest: Vec::new() }
     }
 
+    /// Lines that are finished from now on belong to this request.
+    pub(crate) fn set_request(&mut self, request: RequestId) {
+        self.request = request;
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(piece);

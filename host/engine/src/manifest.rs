@@ -37,6 +37,24 @@ pub struct Manifest {
     pub build: Build,
     /// What one call, and all calls together, may use.
     pub limits: Limits,
+    /// How a service lives.
+    pub service: Service,
+    /// How a new revision takes over.
+    pub rollout: Rollout,
+    /// What it may reach beside its log, clocks, random numbers and its own store.
+    pub allow: Allow,
+    /// Imported interfaces and the deployments that give them: `"demo:users/directory" = "users"`.
+    pub imports: BTreeMap<String, String>,
+    /// Command line arguments of the guest.
+    pub args: Vec<String>,
+    /// Environment variables of the guest.
+    pub env: BTreeMap<String, String>,
+    /// HTTP paths that lead to endpoints.
+    pub route: Vec<Route>,
+    /// Topics whose messages go to endpoints.
+    pub subscribe: Vec<Subscribe>,
+    /// Times at which endpoints are called.
+    pub schedule: Vec<Schedule>,
     /// How replies leave.
     pub reply: Reply,
     /// Free text, shown with the service.
@@ -50,6 +68,8 @@ pub enum Kind {
     /// A fresh instance per call.
     #[default]
     Function,
+    /// Instances that live on and keep their state.
+    Service,
 }
 
 impl Kind {
@@ -57,6 +77,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Function => "function",
+            Kind::Service => "service",
         }
     }
 }
@@ -71,6 +92,166 @@ pub struct Build {
     pub output: Option<String>,
     /// Files and folders that make a rebuild when they change.
     pub watch: Vec<String>,
+}
+
+/// `[service]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Service {
+    /// Instances that live at once.
+    pub replicas: u32,
+    /// What follows when an instance fails.
+    pub restart: Restart,
+    /// The field of a request whose value chooses the instance: equal values meet the same one.
+    pub hash: Option<String>,
+    /// What follows when a new revision does not take the state of the old one.
+    pub on_state_refused: OnStateRefused,
+    /// How long an instance that has to stop may finish what it has.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// Between two questions for health.
+    #[serde(with = "duration")]
+    pub health_interval: Duration,
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        Service {
+            replicas: 1,
+            restart: Restart::default(),
+            hash: None,
+            on_state_refused: OnStateRefused::default(),
+            grace: Duration::from_secs(10),
+            health_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What follows when an instance fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// A new one takes its place, later each time.
+    #[default]
+    OnFailure,
+    /// None.
+    Never,
+}
+
+/// What follows when a new revision does not take the state of the old one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnStateRefused {
+    /// The deploy is refused, and the old revision goes on.
+    #[default]
+    Keep,
+    /// The new revision starts without state.
+    Empty,
+}
+
+/// `[rollout]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Rollout {
+    /// How long a new revision is watched.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// The share of failed calls, in percent, at which a watched revision is rolled back.
+    pub max_errors: f64,
+    /// Calls that must have come before the share counts.
+    pub min_calls: u64,
+}
+
+impl Default for Rollout {
+    fn default() -> Rollout {
+        Rollout { window: Duration::from_secs(60), max_errors: 5.0, min_calls: 20 }
+    }
+}
+
+/// `[allow]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Allow {
+    /// Services that it may call by name; `*` stands for anything.
+    pub call: Vec<String>,
+    /// Stores beside its own that it may open; `*` stands for anything.
+    pub store: Vec<String>,
+}
+
+impl Allow {
+    /// Whether the service may be called by name.
+    pub fn may_call(&self, service: &str) -> bool {
+        self.call.iter().any(|pattern| matches(pattern, service))
+    }
+
+    /// Whether the store may be opened.
+    pub fn may_open(&self, store: &str) -> bool {
+        self.store.iter().any(|pattern| matches(pattern, store))
+    }
+}
+
+/// Whether a name fits a pattern in which each `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
+            let ends = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
+            ends.filter_map(|at| tail.get(at..)).any(|tail| matches(rest, tail))
+        }),
+    }
+}
+
+/// `[[route]]`: an HTTP path of the gateway that leads to an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Route {
+    /// `GET`; any method, if there is none.
+    pub method: Option<String>,
+    /// `/v1/hello/{name}`: what is in braces becomes a field of the request.
+    pub path: String,
+    /// `Say.Hello`
+    pub endpoint: String,
+}
+
+/// `[[subscribe]]`: a topic whose messages go to an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Subscribe {
+    /// `orders.created`
+    pub topic: String,
+    /// The group that shares the messages; every deployment gets all of them, if there is none.
+    pub queue: Option<String>,
+    /// `Billing.OnOrder`
+    pub endpoint: String,
+}
+
+/// `[[schedule]]`: times at which an endpoint is called.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Schedule {
+    /// `*/5 * * * *`: minute, hour, day of the month, month, day of the week; with six fields the first is the second.
+    pub cron: String,
+    /// `Jobs.Sweep`
+    pub endpoint: String,
+    /// `Europe/Berlin`; UTC, if there is none.
+    pub timezone: Option<String>,
+    /// The request, as a JSON object.
+    pub request: Option<String>,
+    /// Whether a run that was due while the host was down, or while the last one still ran, is made up for.
+    pub missed: Missed,
+    /// Whether a run may begin while the last one still runs.
+    pub overlap: bool,
+}
+
+/// What follows when a run was missed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missed {
+    /// Nothing: the next one is the next one.
+    #[default]
+    Skip,
+    /// One run makes up for all that were missed.
+    RunOnce,
 }
 
 /// `[reply]`
@@ -107,6 +288,9 @@ const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const MAX_CONCURRENCY: u32 = 4096;
 const MAX_QUEUE: u32 = 65_536;
+const MAX_REPLICAS: u32 = 256;
+/// More often would be a load of its own.
+const MIN_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a text is not a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -164,8 +348,40 @@ impl Manifest {
             ),
             (limits.queue > MAX_QUEUE, "queue", format!("0 to {MAX_QUEUE}")),
         ];
-        match out_of_range.into_iter().find(|(is_wrong, ..)| *is_wrong) {
-            Some((_, key, range)) => Err(ManifestError(format!("limits.{key}: expected {range}"))),
+        let out_of_range = out_of_range.map(|(is_wrong, key, range)| (is_wrong, format!("limits.{key}"), range));
+        let (service, rollout) = (&self.service, &self.rollout);
+        let more = [
+            (
+                service.replicas == 0 || service.replicas > MAX_REPLICAS,
+                "service.replicas".into(),
+                format!("1 to {MAX_REPLICAS}"),
+            ),
+            (
+                service.grace > MAX_TIMEOUT,
+                "service.grace".into(),
+                format!("0s to {}", humantime::format_duration(MAX_TIMEOUT)),
+            ),
+            (
+                service.health_interval < MIN_HEALTH_INTERVAL || service.health_interval > MAX_TIMEOUT,
+                "service.health-interval".into(),
+                format!(
+                    "{} to {}",
+                    humantime::format_duration(MIN_HEALTH_INTERVAL),
+                    humantime::format_duration(MAX_TIMEOUT)
+                ),
+            ),
+            (
+                !(0.0..=100.0).contains(&rollout.max_errors),
+                "rollout.max-errors".into(),
+                "a share in percent, 0 to 100".into(),
+            ),
+        ];
+        if let Some(route) = self.route.iter().find(|route| !route.path.starts_with('/') || route.endpoint.is_empty()) {
+            let path = &route.path;
+            return Err(ManifestError(format!("route {path:?}: expected a path that begins with / and an endpoint")));
+        }
+        match out_of_range.into_iter().chain(more).find(|(is_wrong, ..)| *is_wrong) {
+            Some((_, key, range)) => Err(ManifestError(format!("{key}: expected {range}"))),
             None => Ok(()),
         }
     }
@@ -191,17 +407,50 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// The keys of each table, so that a wrong one can be answered with the right one.
-const KEYS: [(&str, &[&str]); 4] = [
-    ("", &["name", "namespace", "version", "description", "kind", "build", "limits", "reply", "metadata"]),
+const KEYS: [(&str, &[&str]); 10] = [
+    (
+        "",
+        &[
+            "name",
+            "namespace",
+            "version",
+            "description",
+            "kind",
+            "build",
+            "limits",
+            "service",
+            "rollout",
+            "allow",
+            "imports",
+            "args",
+            "env",
+            "route",
+            "subscribe",
+            "schedule",
+            "reply",
+            "metadata",
+        ],
+    ),
     ("build", &["command", "output", "watch"]),
     ("limits", &["memory", "timeout", "concurrency", "queue"]),
+    ("service", &["replicas", "restart", "hash", "on-state-refused", "grace", "health-interval"]),
+    ("rollout", &["window", "max-errors", "min-calls"]),
+    ("allow", &["call", "store"]),
+    ("route", &["method", "path", "endpoint"]),
+    ("subscribe", &["topic", "queue", "endpoint"]),
+    ("schedule", &["cron", "endpoint", "timezone", "request", "missed", "overlap"]),
     ("reply", &["content-type"]),
 ];
 
 fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
     for (section, known) in KEYS {
-        let keys = if section.is_empty() { Some(table) } else { table.get(section).and_then(toml::Value::as_table) };
-        for key in keys.into_iter().flat_map(|table| table.keys()) {
+        let tables: Vec<&toml::Table> = match table.get(section) {
+            _ if section.is_empty() => vec![table],
+            Some(toml::Value::Table(one)) => vec![one],
+            Some(toml::Value::Array(many)) => many.iter().filter_map(toml::Value::as_table).collect(),
+            _ => Vec::new(),
+        };
+        for key in tables.into_iter().flat_map(|table| table.keys()) {
             if known.contains(&key.as_str()) {
                 continue;
             }

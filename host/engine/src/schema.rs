@@ -174,6 +174,62 @@ pub struct Endpoint {
     pub request: Request,
     /// What the caller gets.
     pub reply: Reply,
+    /// Whether the function is `async`.
+    #[serde(default)]
+    pub is_async: bool,
+    /// Present when the request, the reply or both are many messages.
+    #[serde(default)]
+    pub stream: Option<Stream>,
+}
+
+impl Endpoint {
+    /// The type that the function itself returns.
+    pub fn result_type(&self) -> Option<Type> {
+        match (&self.reply.ok, &self.reply.err) {
+            (ok, Some(err)) => Some(Type::Result(ok.clone().map(Arc::new), err.clone().map(Arc::new))),
+            (ok, None) => ok.clone(),
+        }
+    }
+
+    /// The types of the function's parameters.
+    pub fn parameter_types(&self) -> Vec<Type> {
+        let message = &self.request.message;
+        match self.request.is_one_record {
+            true => vec![Type::Record(message.clone())],
+            false => message.fields.iter().map(|field| field.ty.clone()).collect(),
+        }
+    }
+}
+
+/// How an endpoint streams: it returns a resource, whose methods send and give messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The resource's WIT name.
+    pub resource: Arc<str>,
+    /// `send: func(item: T) -> result<_, E>`: the messages that the caller sends.
+    pub sends: Option<Step>,
+    /// `next: func() -> result<option<T>, E>`: the messages that the caller gets.
+    pub gives: Option<Step>,
+    /// `finish: func() -> result<R, E>`: called when the caller has sent its last message; what it answers with.
+    pub finish: Option<Reply>,
+}
+
+/// One message of a stream, and the error that may come in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The message.
+    pub item: Type,
+    /// Present when the method returns a `result`; inside, the type of its error.
+    pub err: Option<Option<Type>>,
+}
+
+/// An interface that a component imports and another deployment must export.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Need {
+    /// `demo:users/directory@0.1.0`
+    pub interface: Arc<str>,
+    /// Its functions, as the importer knows them.
+    pub functions: Vec<Endpoint>,
 }
 
 /// The message that an endpoint takes.
@@ -210,6 +266,25 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The reply of a function that returns `result`.
+    pub fn of(result: Option<Type>) -> Reply {
+        match result {
+            Some(Type::Result(ok, err)) => {
+                Reply { ok: ok.map(Arc::unwrap_or_clone), err: Some(err.map(Arc::unwrap_or_clone)) }
+            }
+            other => Reply { ok: other, err: None },
+        }
+    }
+
+    /// Whether the answer is `micro:function/types.http-response`.
+    pub fn is_http(&self) -> bool {
+        let Some(Type::Record(record)) = &self.ok else { return false };
+        let text_pairs = Type::List(Arc::new(Type::Tuple(Arc::new([Type::String, Type::String]))));
+        let fields = record.fields.iter().map(|field| (&*field.name.wit, &field.ty));
+        *record.name == *"http-response"
+            && fields.eq([("status", &Type::U16), ("header", &text_pairs), ("body", &Type::Bytes)])
+    }
+
     /// Whether the answer can go out as plain bytes.
     pub fn is_bytes(&self) -> bool {
         self.ok == Some(Type::Bytes)

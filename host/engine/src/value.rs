@@ -47,3 +47,12 @@ impl Value {
         Value::Variant(1, Some(Box::new(value)))
     }
 }
+
+/// The request of a call inside this process, as the payload of a [`micro_mesh::Call`]: the arguments of the function, by
+/// its own types.
+#[derive(Debug)]
+pub struct Arguments(pub Vec<Value>);
+
+/// The reply to [`Arguments`]: what the function returned, its error included.
+#[derive(Debug)]
+pub struct Returned(pub Option<Value>);

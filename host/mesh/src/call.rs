@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::exchange::Exchange;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Serialize, Serializer};
@@ -38,6 +39,10 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// The service that calls, when it is not someone outside.
     pub caller: Option<Arc<str>>,
+    /// The version of the service that must answer; any, if it does not say.
+    pub version: Option<Arc<str>>,
+    /// How many services stand between the first caller and this call.
+    pub depth: u8,
     /// What ties the log lines of this call together; a call made while serving another one keeps its id.
     pub id: RequestId,
 }
@@ -52,6 +57,8 @@ impl Call {
             payload,
             deadline: None,
             caller: None,
+            version: None,
+            depth: 0,
             id: RequestId::next(),
         }
     }
@@ -78,6 +85,8 @@ impl Call {
 pub struct Reply {
     /// What travels beside the payload.
     pub header: HeaderMap,
+    /// The HTTP status that the callee chose, where it answers as HTTP does.
+    pub status: Option<u16>,
     /// The reply message.
     pub payload: Payload,
 }
@@ -85,7 +94,7 @@ pub struct Reply {
 impl Reply {
     /// A reply without a header.
     pub fn new(payload: Payload) -> Self {
-        Self { header: HeaderMap::new(), payload }
+        Self { header: HeaderMap::new(), status: None, payload }
     }
 }
 
@@ -104,6 +113,8 @@ pub enum Payload {
     },
     /// A value handed over inside this process, opaque here; a transport that leaves the process refuses it.
     Value(Box<dyn Any + Send + Sync>),
+    /// Many messages, one after the other: the reply of an endpoint that streams.
+    Stream(Box<Exchange>),
 }
 
 impl Payload {
@@ -116,7 +127,7 @@ impl Payload {
     pub fn content_type(&self) -> Option<&str> {
         match self {
             Self::Bytes { content_type, .. } => Some(content_type),
-            Self::Value(_) => None,
+            Self::Value(_) | Self::Stream(_) => None,
         }
     }
 
@@ -124,7 +135,7 @@ impl Payload {
     pub fn bytes(&self) -> Option<&Bytes> {
         match self {
             Self::Bytes { body, .. } => Some(body),
-            Self::Value(_) => None,
+            Self::Value(_) | Self::Stream(_) => None,
         }
     }
 }
@@ -194,7 +205,7 @@ impl Serialize for RequestId {
 
 /// A number below `bound`, evenly spread and cheap; good for spreading load, not for secrets.
 /// `bound` must not be 0.
-pub(crate) fn random_below(bound: usize) -> usize {
+pub fn random_below(bound: usize) -> usize {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(random_seed());
     }

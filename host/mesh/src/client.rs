@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::call::{Call, Reply, random_below};
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::record::{Node, Service};
 use crate::registry::Cache;
 use crate::transport::Transport;
@@ -48,29 +49,56 @@ impl Client {
         &self.cache
     }
 
-    /// Calls the endpoint on one node of the service, picked at random from the nodes of all versions that an
-    /// attached transport reaches. No deadline is added and nothing is tried twice.
+    /// Calls the endpoint on one node of the service, picked at random from the nodes of all versions, or of the one
+    /// that the call asks for, that an attached transport reaches. No deadline is added and nothing is tried twice.
     ///
     /// # Errors
-    /// Whatever the callee or the transport answers. With id `go.micro.client`: 404 when no such service is
+    /// Whatever the callee or the transport answers. With id `go.micro.client`: 404 when no such service or version is
     /// known, 503 when none of its nodes can be reached.
     pub async fn call(&self, call: Call) -> Result<Reply, Error> {
+        let (records, transports) = self.find(&call)?;
+        let (node, transport) = pick(&records, &transports, call.version.as_deref()).ok_or_else(|| none_left(&call))?;
+        transport.call(node, call).await
+    }
+
+    /// Opens a call of a streaming endpoint on a node that is picked as for [`Client::call`].
+    ///
+    /// # Errors
+    /// As for [`Client::call`].
+    pub async fn open(&self, call: Call) -> Result<Exchange, Error> {
+        let (records, transports) = self.find(&call)?;
+        let (node, transport) = pick(&records, &transports, call.version.as_deref()).ok_or_else(|| none_left(&call))?;
+        transport.open(node, call).await
+    }
+
+    fn find(&self, call: &Call) -> Result<(Arc<[Service]>, Arc<Transports>), Error> {
         let Some(records) = self.cache.get(&call.service) else {
             return Err(Error::not_found(ID, format!("service {}: not found", call.service)));
         };
-        let transports = self.transports.load_full();
-        let Some((node, transport)) = pick(&records, &transports) else {
-            let detail = format!("error selecting {} node: none available", call.service);
-            return Err(Error::unavailable(ID, detail));
-        };
-        transport.call(node, call).await
+        if let Some(version) = &call.version
+            && records.iter().all(|record| *record.version != **version)
+        {
+            let versions: Vec<&str> = records.iter().map(|record| record.version.as_str()).collect();
+            let detail = format!("service {}: no version {version}; there are {}", call.service, versions.join(", "));
+            return Err(Error::not_found(ID, detail));
+        }
+        Ok((records, self.transports.load_full()))
     }
 }
 
+fn none_left(call: &Call) -> Error {
+    Error::unavailable(ID, format!("error selecting {} node: none available", call.service))
+}
+
 /// Picks without building a list: counts what can be reached, then walks to the chosen one.
-fn pick<'a>(records: &'a [Service], transports: &'a Transports) -> Option<(&'a Node, &'a Arc<dyn Transport>)> {
+fn pick<'a>(
+    records: &'a [Service],
+    transports: &'a Transports,
+    version: Option<&str>,
+) -> Option<(&'a Node, &'a Arc<dyn Transport>)> {
     let reachable = || {
-        records.iter().flat_map(|service| &service.nodes).filter_map(|node| {
+        let records = records.iter().filter(move |record| version.is_none_or(|version| record.version == version));
+        records.flat_map(|service| &service.nodes).filter_map(|node| {
             let name = node.transport()?;
             let transport = transports.iter().find(|transport| transport.name() == name)?;
             Some((node, transport))

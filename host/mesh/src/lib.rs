@@ -2,7 +2,7 @@
 //!
 //! A [`Call`] names a service and one of its endpoints. The [`Client`] looks the name up in a [`Cache`] of the
 //! [`Registry`], picks one of the [`Node`]s found there and hands the call to the [`Transport`] that reaches it.
-//! Whatever goes wrong on the way comes back as one [`Error`].
+//! Whatever goes wrong on the way comes back as one [`Error`]. What guests keep beyond a call is in a [`Store`].
 
 #![deny(missing_docs)]
 
@@ -14,6 +14,10 @@ pub mod call;
 
 pub mod registry;
 
+pub mod exchange;
+
+pub mod store;
+
 pub mod transport;
 
 pub mod client;
@@ -21,6 +25,9 @@ pub mod client;
 pub use call::{Call, Payload, Reply, RequestId};
 pub use client::Client;
 pub use error::Error;
+pub use exchange::Exchange;
+pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use record::{Endpoint, Metadata, Node, Service, Value};
 pub use registry::{Cache, Registry, RegistryError};
+pub use store::{Store, StoreError};
 pub use transport::Transport;

@@ -1,12 +1,15 @@
 //! A running host, and the one place where its parts are put together.
 
-use crate::gateway::{self, Gateway};
+use crate::gateway::{Door, Gateway};
 use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use anyhow::Context as _;
-use axum::Router;
+use axum::ServiceExt as _;
+use axum::extract::Request;
+use axum::response::Response;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
+use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tower_service::Service;
 
 /// How long a host that stops waits for calls that run.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,6 +52,7 @@ pub struct RunningHost {
     /// Where the sidecar really listens.
     pub sidecar_address: SocketAddr,
     stop: watch::Sender<bool>,
+    runtime: Arc<Runtime>,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
     address_file: PathBuf,
     _lock: File,
@@ -66,6 +71,7 @@ impl RunningHost {
         if drained.await.is_err() {
             tracing::warn!("calls still ran after {} and were ended", humantime::format_duration(DRAIN));
         }
+        self.runtime.stop_services().await;
         // A file that is already gone says the same as one that is removed.
         let _ = fs::remove_file(self.address_file);
     }
@@ -96,15 +102,14 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         data_dir: data_dir.clone(),
         engines: runtime.engines().report(),
     };
-    let gateway = Gateway { client, runtime, namespace: options.namespace.into() };
+    let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
     let sidecar =
         Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
-    let servers =
-        vec![serve(api, gateway::router(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
+    let servers = vec![serve(api, Door::new(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
     let address_file = data_dir.join(SIDECAR_ADDRESS);
     write_whole(&address_file, &sidecar_address.to_string()).context("write the sidecar's address")?;
-    Ok(RunningHost { api_address, sidecar_address, stop, servers, address_file, _lock: lock })
+    Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
 }
 
 /// Runs a host until it is told to stop.
@@ -147,7 +152,10 @@ async fn listen(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(&full).await.with_context(|| format!("listen on {address} ({flag})"))
 }
 
-fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>> {
+fn serve<S>(listener: TcpListener, door: S, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     use axum::serve::ListenerExt as _;
     // Small replies leave at once instead of waiting for more to send.
     let listener = listener.tap_io(|stream| {
@@ -160,7 +168,7 @@ fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<boo
             // An ended sender means the host is gone, which is a stop as well.
             let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
         };
-        axum::serve(listener, router).with_graceful_shutdown(stop).await
+        axum::serve(listener, door.into_make_service()).with_graceful_shutdown(stop).await
     })
 }
 

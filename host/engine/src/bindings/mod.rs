@@ -1,53 +1,111 @@
 //! What a guest can import, and the state behind it.
 
+mod client;
+mod guests;
 mod output;
+mod store;
 
+use crate::access::{Access, MAX_DEPTH, Scope};
 use crate::error::LoadError;
+use crate::inspect::Inspection;
 use crate::limits::Limiter;
-use crate::log::{Log, Stream};
+use crate::log::Stream;
 use crate::manifest::Limits;
-use micro_mesh::call::RequestId;
-use output::Output;
+use micro_mesh::{Call, Error, Payload};
+use output::{CurrentRequest, Output};
 use std::sync::Arc;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+pub(crate) use guests::link as link_needs;
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    inline: "
+        package micro:host;
+
+        world guest {
+            import micro:function/client@0.1.0;
+            import micro:function/store@0.1.0;
+        }
+    ",
+    imports: { default: async | trappable },
+    with: { "micro:function/client.exchange": client::Exchange },
+});
+
+use micro::function as contract;
+
+/// Who speaks in the errors that a guest gets from the host.
+const ID: &str = "go.micro.client";
 
 /// What belongs to one instance.
 pub(crate) struct State {
     /// Made when the guest first asks for any of it: most functions only compute.
     wasi: Option<Box<Wasi>>,
-    log: Arc<dyn Log>,
-    request: RequestId,
+    access: Arc<Access>,
+    scope: Scope,
     pub(crate) limiter: Limiter,
 }
 
 struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
+    request: Arc<CurrentRequest>,
 }
 
 impl State {
-    /// The state of a fresh instance that may use clocks, random numbers and its log, and nothing else.
-    pub(crate) fn new(limits: &Limits, log: &Arc<dyn Log>, request: RequestId) -> State {
-        State { wasi: None, log: log.clone(), request, limiter: Limiter::new(limits.memory) }
+    /// The state of a fresh instance, which may use clocks, random numbers and its log, and what `access` names.
+    pub(crate) fn new(limits: &Limits, access: &Arc<Access>, scope: Scope) -> State {
+        State { wasi: None, access: access.clone(), scope, limiter: Limiter::new(limits.memory) }
+    }
+
+    /// Works for another call from now on.
+    pub(crate) fn set_scope(&mut self, scope: Scope) {
+        if let Some(wasi) = &self.wasi {
+            wasi.request.set(scope.id);
+        }
+        self.scope = scope;
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope)))
+    }
+
+    /// A call in the name of this instance, with what it has of its caller: deadline, id, headers.
+    fn outgoing(&self, service: &str, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
+        if self.scope.depth >= MAX_DEPTH {
+            let detail = format!("{MAX_DEPTH} calls are inside of each other: {service} is not called, this is a loop");
+            return Err(Error::new(ID, 508, detail));
+        }
+        let mut call = Call::new(service, endpoint, payload);
+        call.id = self.scope.id;
+        call.depth = self.scope.depth + 1;
+        call.deadline = self.scope.deadline;
+        call.caller = Some(self.access.service.clone());
+        if let Some(header) = &self.scope.header {
+            call.header = (**header).clone();
+        }
+        Ok(call)
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.log, self.request)));
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
     }
 }
 
 impl Wasi {
-    fn new(log: &Arc<dyn Log>, request: RequestId) -> Wasi {
+    fn new(access: &Access, scope: &Scope) -> Wasi {
+        let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
-        builder.stdout(Output::new(log.clone(), request, Stream::Stdout));
-        builder.stderr(Output::new(log.clone(), request, Stream::Stderr));
+        builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
+        builder.stderr(Output::new(access.log.clone(), request.clone(), Stream::Stderr));
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-        Wasi { ctx: builder.build(), table: ResourceTable::new() }
+        builder.args(&access.args).envs(&access.env);
+        Wasi { ctx: builder.build(), table: ResourceTable::new(), request }
     }
 }
 
@@ -59,14 +117,26 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
         false => Ok(()),
     });
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
+    let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        .and_then(|()| contract::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state));
+    linked.map_err(|error| LoadError::Host(format!("link micro:function: {error:#}")))?;
     Ok(linker)
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 6] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
+const GIVEN: [&str; 8] = [
+    "micro:function/client@0.1",
+    "micro:function/store@0.1",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:cli/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+];
 
 /// The imports of `component` that are from no package that the host gives. Imports of nothing but types need nobody.
-pub(crate) fn missing_imports(component: &Component) -> Vec<String> {
+pub(crate) fn missing_imports(component: &Component, inspection: &Inspection) -> Vec<String> {
     let engine = component.engine();
     let needs_somebody = |item: ComponentItem| match item {
         ComponentItem::ComponentInstance(instance) => {
@@ -76,6 +146,10 @@ pub(crate) fn missing_imports(component: &Component) -> Vec<String> {
         _ => true,
     };
     let ty = component.component_type();
-    let imports = ty.imports(engine).filter(|(name, _)| !GIVEN.iter().any(|package| name.starts_with(package)));
+    let is_given = |name: &str| {
+        GIVEN.iter().any(|package| name.starts_with(package))
+            || inspection.needs.iter().any(|need| *need.interface == *name)
+    };
+    let imports = ty.imports(engine).filter(|(name, _)| !is_given(name));
     imports.filter_map(|(name, item)| needs_somebody(item.ty).then(|| name.to_string())).collect()
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use micro_mesh::call::RequestId;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -14,20 +14,38 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// How much a guest may write at once; the log takes it without waiting.
 const WRITE_ROOM: usize = 64 * 1024;
 
+/// The request that an instance works for at the moment, as its log lines name it.
+pub(crate) struct CurrentRequest(Mutex<RequestId>);
+
+impl CurrentRequest {
+    pub(crate) fn new(id: RequestId) -> CurrentRequest {
+        CurrentRequest(Mutex::new(id))
+    }
+
+    pub(crate) fn set(&self, id: RequestId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    pub(crate) fn get(&self) -> RequestId {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Makes streams that write lines to a log.
 pub(super) struct Output {
     log: Arc<dyn Log>,
-    request: RequestId,
+    request: Arc<CurrentRequest>,
     stream: Stream,
 }
 
 impl Output {
-    pub(super) fn new(log: Arc<dyn Log>, request: RequestId, stream: Stream) -> Output {
+    pub(super) fn new(log: Arc<dyn Log>, request: Arc<CurrentRequest>, stream: Stream) -> Output {
         Output { log, request, stream }
     }
 
     fn writer(&self) -> OutputWriter {
-        OutputWriter(LineWriter::new(self.log.clone(), self.request, self.stream))
+        let request = self.request.clone();
+        OutputWriter { lines: LineWriter::new(self.log.clone(), request.get(), self.stream), request }
     }
 }
 
@@ -48,7 +66,17 @@ impl StdoutStream for Output {
 }
 
 /// One such stream. What is left without a line break is a line when the stream is dropped.
-struct OutputWriter(LineWriter);
+struct OutputWriter {
+    lines: LineWriter,
+    request: Arc<CurrentRequest>,
+}
+
+impl OutputWriter {
+    fn take(&mut self, bytes: &[u8]) {
+        self.lines.set_request(self.request.get());
+        self.lines.write(bytes);
+    }
+}
 
 #[async_trait::async_trait]
 impl Pollable for OutputWriter {
@@ -57,7 +85,7 @@ impl Pollable for OutputWriter {
 
 impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.write(&bytes);
+        self.take(&bytes);
         Ok(())
     }
 
@@ -72,7 +100,7 @@ impl OutputStream for OutputWriter {
 
 impl AsyncWrite for OutputWriter {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.write(bytes);
+        self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

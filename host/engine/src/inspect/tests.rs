@@ -176,9 +176,10 @@ fn types_read_as_wit_writes_them() {
 fn what_has_no_place_in_a_message_is_refused_with_its_place() {
     let with = |items: &str| refusal(&format!("package a:b; interface i {{ {items} }} world w {{ export i; }}"));
     for (items, expected) in [
-        ("resource r; f: func() -> r;", "endpoint I.F, result: a resource has no place in a message"),
+        ("resource r; f: func() -> r;", "endpoint I.F: it returns the resource r, which is no stream"),
+        ("resource r; f: func() -> list<r>;", "endpoint I.F, result: a resource has no place in a message"),
         ("resource r; f: func(x: list<borrow<r>>);", "endpoint I.F, parameter x: a resource has no place in a message"),
-        ("resource r { m: func(); }", "belongs to a resource"),
+        ("resource r { m: func(); } f: func();", "resource r is not callable from outside"),
         ("resource r; record d { r: r } f: func(x: d);", "endpoint I.F, parameter x: field r: a resource"),
         ("resource r; variant v { a(r) } f: func() -> v;", "endpoint I.F, result: case a: a resource"),
     ] {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use micro_engine::manifest::Manifest;
+
 use super::environment::{self, Output, plain};
 use super::toolchain::{TARGET, Toolchain};
 use super::{BuildError, MANIFEST};
@@ -33,6 +35,44 @@ pub(super) async fn build(dir: &Path, progress: &dyn Fn(&str)) -> Result<Output,
         )));
     };
     Ok(Output { artefact, remarks: remarks(&said.stderr) })
+}
+
+/// What `Cargo.toml` says that a manifest would otherwise have to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    name: String,
+    version: Option<String>,
+}
+
+/// The identity of the crate in `dir`, if there is one.
+pub(super) fn identity(dir: &Path) -> Option<Identity> {
+    let read = |folder: &Path| -> Option<toml::Table> {
+        std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
+    };
+    let manifest = read(dir)?;
+    let package = manifest.get("package")?;
+    let name = package.get("name")?.as_str()?.to_owned();
+    let version = match package.get("version") {
+        Some(toml::Value::String(version)) => Some(version.clone()),
+        // `version.workspace = true`: the workspace is in this folder or one above.
+        Some(_) => dir
+            .ancestors()
+            .filter_map(read)
+            .find_map(|manifest| Some(manifest.get("workspace")?.get("package")?.get("version")?.as_str()?.to_owned())),
+        None => None,
+    };
+    Some(Identity { name, version })
+}
+
+impl Identity {
+    /// The lines that this manifest lacks.
+    pub(super) fn as_manifest(&self, manifest: &Manifest) -> String {
+        let mut lines = format!("name = {:?}\n", self.name);
+        if let (None, Some(version)) = (&manifest.version, &self.version) {
+            lines.push_str(&format!("version = {version:?}\n"));
+        }
+        lines
+    }
 }
 
 /// One of the messages that cargo prints as JSON lines; only those about files are of interest.
@@ -121,6 +161,26 @@ not json
 "#;
         assert_eq!(artefact(messages, Path::new("/f")), Some("/t/f.wasm".into()));
         assert_eq!(artefact(messages, Path::new("/g")), None);
+    }
+
+    #[test]
+    fn a_crate_has_a_name_and_a_version_maybe_of_its_workspace() {
+        let guard = tempfile::tempdir().unwrap();
+        let inner = guard.path().join("a");
+        std::fs::create_dir(&inner).unwrap();
+        let write = |folder: &Path, text: &str| std::fs::write(folder.join("Cargo.toml"), text).unwrap();
+        assert_eq!(identity(&inner), None);
+        write(guard.path(), "[workspace.package]\nversion = \"1.2.3\"");
+        assert_eq!(identity(guard.path()), None);
+        for (text, version) in [
+            ("version = \"0.1.0\"", Some("0.1.0")),
+            ("version.workspace = true", Some("1.2.3")),
+            ("edition = \"2024\"", None),
+        ] {
+            write(&inner, &format!("[package]\nname = \"a-b\"\n{text}"));
+            let expected = Identity { name: "a-b".into(), version: version.map(str::to_owned) };
+            assert_eq!(identity(&inner), Some(expected), "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! From a folder with a `micro.toml` to one deployable `.wasm` file.
+//! From a folder with a `micro.toml`, or with a crate, to one deployable `.wasm` file.
 
 mod cargo;
 mod environment;
+mod fragment;
+mod sdk;
 mod shell;
 pub mod source;
 pub mod template;
@@ -11,9 +13,11 @@ pub mod watch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use micro_engine::docs::Docs;
 use micro_engine::manifest::Manifest;
 
 use environment::Output;
+use fragment::Said;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "micro.toml";
@@ -21,14 +25,14 @@ pub const MANIFEST: &str = "micro.toml";
 /// Folders that hold what builds leave behind, or what no build reads.
 pub const NOT_SOURCE: [&str; 4] = ["target", "node_modules", "__pycache__", "dist"];
 
-/// A folder that holds a function's source and its manifest.
+/// A folder that holds a function's source and its manifest; for a crate, `Cargo.toml` can stand in for that.
 #[derive(Debug, Clone)]
 pub struct Package {
     /// The folder, absolute.
     pub dir: PathBuf,
     /// The manifest, checked.
     pub manifest: Manifest,
-    /// The manifest as it is written, which is what gets embedded.
+    /// The manifest as it is written. With what the source says of itself, this is what gets embedded.
     pub manifest_text: String,
 }
 
@@ -49,7 +53,7 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The folder is not a package.
-    #[error("no {MANIFEST} in {}: make a function with 'micro new NAME', or write one with at least name = \"…\"", .0.display())]
+    #[error("no {MANIFEST} in {}, and no Cargo.toml of a crate: make a function with 'micro new NAME', or write a {MANIFEST} with at least name = \"…\"", .0.display())]
     NotAPackage(PathBuf),
     /// A file or a program could not be read, written or run.
     #[error("{action} {}: {error}", place.display())]
@@ -99,17 +103,24 @@ impl Package {
     pub fn read(dir: &Path) -> Result<Package, BuildError> {
         let dir = dir.canonicalize().map_err(|error| BuildError::io("open", dir, error))?;
         let place = dir.join(MANIFEST);
-        let manifest_text = match std::fs::read_to_string(&place) {
+        let identity = cargo::identity(&dir);
+        let mut manifest_text = match std::fs::read_to_string(&place) {
             Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && identity.is_some() => String::new(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(BuildError::NotAPackage(dir));
             }
             Err(error) => return Err(BuildError::io("read", &place, error)),
         };
         let refuse = |reason: String| BuildError::Manifest { place: dir.clone(), reason };
-        let manifest = Manifest::parse(&manifest_text).map_err(|error| refuse(error.to_string()))?;
+        let mut manifest = Manifest::parse(&manifest_text).map_err(|error| refuse(error.to_string()))?;
         if manifest.name.is_none() {
-            return Err(refuse(format!("{MANIFEST}: no name: write name = \"…\"")));
+            let Some(identity) = identity else {
+                return Err(refuse(format!("{MANIFEST}: no name: write name = \"…\"")));
+            };
+            // In front, since what follows a table belongs to it.
+            manifest_text = identity.as_manifest(&manifest) + &manifest_text;
+            manifest = Manifest::parse(&manifest_text).map_err(|error| refuse(error.to_string()))?;
         }
         Ok(Package { dir, manifest, manifest_text })
     }
@@ -129,21 +140,35 @@ impl Package {
         let output = self.compile(progress).await?;
         let artefact = &output.artefact;
         let bytes = std::fs::read(artefact).map_err(|error| BuildError::io("read", artefact, error))?;
-        let component = micro_engine::manifest::embed(&bytes, &self.manifest_text)
-            .map_err(|error| BuildError::NoComponent(format!("{}: {error}", artefact.display())))?;
-        let component = self.embed_docs(component)?;
+        let component = self.finish(&bytes)?;
         let digest = micro_engine::inspect::digest(&component);
         Ok(Built { name: self.name(), component, digest, remarks: output.remarks })
     }
 
-    /// Puts the doc comments of the package's WIT, which compilers drop, into the component.
-    fn embed_docs(&self, component: Vec<u8>) -> Result<Vec<u8>, BuildError> {
-        let wit = self.dir.join("wit");
-        if !wit.is_dir() {
+    /// The component with everything in it that compilers do not put there: the manifest, together with what the source
+    /// says of itself, and the doc comments.
+    pub fn finish(&self, component: &[u8]) -> Result<Vec<u8>, BuildError> {
+        let refuse = |reason: String| BuildError::Manifest { place: self.dir.clone(), reason };
+        let said = Said::of(component);
+        let manifest = fragment::merge(&self.manifest_text, &said.fragments).map_err(refuse)?;
+        let component =
+            micro_engine::manifest::embed(component, &manifest).map_err(|error| refuse(error.to_string()))?;
+        self.embed_docs(component, &said.wit)
+    }
+
+    /// Puts the doc comments of the WIT, which compilers drop, into the component. Where the source is the WIT, what it
+    /// says is it; a `wit` folder beside it then holds what the function calls.
+    fn embed_docs(&self, component: Vec<u8>, said: &[String]) -> Result<Vec<u8>, BuildError> {
+        let folder = self.dir.join("wit");
+        let docs = if !said.is_empty() {
+            docs_of(said)?
+        } else if folder.is_dir() {
+            Docs::of_folder(&folder)
+        } else {
             return Ok(component);
-        }
-        let docs = micro_engine::docs::Docs::of_folder(&wit).and_then(|docs| docs.embed(&component));
-        docs.map_err(|error| BuildError::NoComponent(format!("{}: {error}", wit.display())))
+        };
+        docs.and_then(|docs| docs.embed(&component))
+            .map_err(|error| BuildError::NoComponent(format!("{}: {error}", folder.display())))
     }
 
     async fn compile(&self, progress: &dyn Fn(&str)) -> Result<Output, BuildError> {
@@ -179,6 +204,16 @@ impl Built {
             BuildError::io("write", place, error)
         })
     }
+}
+
+/// The doc comments in WIT texts, which are files of one package.
+fn docs_of(texts: &[String]) -> Result<Result<Docs, String>, BuildError> {
+    let failed = |error| BuildError::io("write", &std::env::temp_dir(), error);
+    let folder = tempfile::tempdir().map_err(failed)?;
+    for (index, text) in texts.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{index}.wit")), text).map_err(failed)?;
+    }
+    Ok(Docs::of_folder(folder.path()))
 }
 
 /// Says what to write into the manifest of a package whose language has no default.

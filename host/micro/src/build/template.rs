@@ -1,5 +1,7 @@
 //! The files of a new function.
 
+use super::sdk;
+
 /// One file of the template: where it goes, and its text with `{{name}}`, `{{module}}` (the name as Rust writes
 /// it) and `{{package}}` (as WIT does) in it.
 struct File {
@@ -7,27 +9,56 @@ struct File {
     text: &'static str,
 }
 
+/// What a new function is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Rust, from which the WIT is made.
+    Sdk,
+    /// WIT first, and Rust that implements it.
+    Wit,
+}
+
 /// Every file, in the order in which a person would read them. In this source tree their names end in `.in`, so that
 /// cargo does not take the template for a crate of its own.
-const FUNCTION: [File; 6] = [
-    File { path: "micro.toml", text: include_str!("../../templates/function/micro.toml.in") },
-    File { path: "wit/world.wit", text: include_str!("../../templates/function/wit/world.wit.in") },
+const SDK: [File; 5] = [
     File { path: "src/lib.rs", text: include_str!("../../templates/function/src/lib.rs.in") },
+    File { path: "micro.toml", text: include_str!("../../templates/function/micro.toml.in") },
     File { path: "Cargo.toml", text: include_str!("../../templates/function/Cargo.toml.in") },
     File { path: "README.md", text: include_str!("../../templates/function/README.md.in") },
     File { path: ".gitignore", text: include_str!("../../templates/function/gitignore.in") },
 ];
 
+/// The same for a function whose WIT is written first.
+const WIT: [File; 6] = [
+    File { path: "micro.toml", text: include_str!("../../templates/wit/micro.toml.in") },
+    File { path: "wit/world.wit", text: include_str!("../../templates/wit/wit/world.wit.in") },
+    File { path: "src/lib.rs", text: include_str!("../../templates/wit/src/lib.rs.in") },
+    File { path: "Cargo.toml", text: include_str!("../../templates/wit/Cargo.toml.in") },
+    File { path: "README.md", text: include_str!("../../templates/wit/README.md.in") },
+    File { path: ".gitignore", text: include_str!("../../templates/wit/gitignore.in") },
+];
+
+/// The folder of a new function in which the SDK lies: not for people to read through.
+pub const SDK_FOLDER: &str = "sdk";
+
 /// The longest name of a new function; it becomes a crate's name and part of file names.
 const MAX_NAME: usize = 64;
 
 /// The files of a function called `name`, as paths and texts.
-pub fn function(name: &str) -> Vec<(&'static str, String)> {
+pub fn function(name: &str, style: Style) -> Vec<(&'static str, String)> {
     let package = if is_wit_keyword(name) { format!("%{name}") } else { name.to_owned() };
     let module = name.replace('-', "_");
     let fill =
         |text: &str| text.replace("{{package}}", &package).replace("{{module}}", &module).replace("{{name}}", name);
-    FUNCTION.iter().map(|file| (file.path, fill(file.text))).collect()
+    let filled = |files: &[File]| files.iter().map(|file| (file.path, fill(file.text))).collect();
+    let mut files: Vec<(&'static str, String)> = match style {
+        Style::Sdk => filled(&SDK),
+        Style::Wit => filled(&WIT),
+    };
+    if style == Style::Sdk {
+        files.extend(sdk::files());
+    }
+    files
 }
 
 /// Says why `name` cannot name a new function, if so: it has to be a crate's name and a WIT name at once.
@@ -227,10 +258,11 @@ mod tests {
 
     #[test]
     fn every_place_of_the_template_is_filled_in() {
-        for name in ["hello-world", "record"] {
-            let files = function(name);
+        for (name, style) in [("hello-world", Style::Sdk), ("hello-world", Style::Wit), ("record", Style::Wit)] {
+            let files = function(name, style);
             for (path, text) in &files {
-                assert!(!text.contains("{{"), "{path}: {text}");
+                let is_filled = path.starts_with(SDK_FOLDER) || !text.contains("{{");
+                assert!(is_filled, "{path}: {text}");
                 assert!(text.ends_with('\n'), "{path}");
             }
             let text = |wanted: &str| files.iter().find(|(path, _)| *path == wanted).unwrap().1.clone();
@@ -239,6 +271,6 @@ mod tests {
             let crate_manifest: toml::Table = text("Cargo.toml").parse().unwrap();
             assert_eq!(crate_manifest["package"]["name"].as_str(), Some(name));
         }
-        assert!(function("record")[1].1.contains("package example:%record"));
+        assert!(function("record", Style::Wit)[1].1.contains("package example:%record"));
     }
 }

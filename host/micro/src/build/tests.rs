@@ -58,6 +58,59 @@ async fn a_command_that_writes_nothing_is_told_by_the_missing_file() {
     assert!(text.contains("`true` left no ") && text.contains("no.wasm"), "{text}");
 }
 
+/// A section, shorter than 128 bytes; of id 0, it begins with its name.
+fn section(id: u8, name: &str, content: &[u8]) -> Vec<u8> {
+    let name = if id == 0 { [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat() } else { Vec::new() };
+    let length = u8::try_from(name.len() + content.len()).unwrap();
+    assert!(length < 128);
+    [&[id, length], name.as_slice(), content].concat()
+}
+
+#[test]
+fn what_the_source_says_goes_into_the_manifest_and_the_docs() {
+    let wit =
+        "package a:b;\n/// Says.\ninterface c { d: func(); }\n\0package a:b;\ninterface e {\n/// F.\nf: func(); }\0";
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(0, "micro.fragment", b"description = \"Says.\"\n[limits]\ntimeout = \"1s\"\nmemory = \"1MiB\"\n\0"),
+        section(0, "micro.wit", wit.as_bytes()),
+    ]
+    .concat();
+    // A module is longer than one byte can say.
+    let length = [u8::try_from(module.len() % 128).unwrap() | 0x80, u8::try_from(module.len() / 128).unwrap()];
+    let component = [b"\0asm\x0d\0\x01\0".as_slice(), &[1], &length, &module].concat();
+
+    let folder = Folder::with(&[("micro.toml", "name = \"x\"\n[limits]\nmemory = \"2MiB\"\n")]);
+    let finished = Package::read(folder.path()).unwrap().finish(&component).unwrap();
+    let manifest = micro_engine::inspect::manifest_of(&finished).unwrap().unwrap();
+    assert_eq!(manifest.description.as_deref(), Some("Says."));
+    assert_eq!(manifest.limits.timeout, std::time::Duration::from_secs(1));
+    assert_eq!(manifest.limits.memory, bytesize::ByteSize::mib(2));
+    let docs = micro_engine::section::get(&finished, micro_engine::docs::SECTION).unwrap().unwrap();
+    assert_eq!(std::str::from_utf8(docs).unwrap(), "{\"a:b/e#f\":\"F.\"}");
+
+    // What the source says has to be a manifest, too.
+    let module = [b"\0asm\x01\0\0\0".to_vec(), section(0, "micro.fragment", b"[limits]\nmemroy = \"1MiB\"\0")].concat();
+    let component = [b"\0asm\x0d\0\x01\0".to_vec(), section(1, "", &module)].concat();
+    let error = Package::read(folder.path()).unwrap().finish(&component).unwrap_err().to_string();
+    assert!(error.contains("memroy"), "{error}");
+}
+
+#[tokio::test]
+async fn a_crate_needs_no_manifest() {
+    let crate_manifest = "[package]\nname = \"x-y\"\nversion = \"1.2.0\"\n";
+    let folder = Folder::with(&[("Cargo.toml", crate_manifest)]);
+    let package = Package::read(folder.path()).unwrap();
+    assert_eq!((package.name().as_str(), package.manifest.version.as_deref()), ("x-y", Some("1.2.0")));
+
+    // What the manifest says goes before what the crate says.
+    let manifest = format!("version = \"2\"\n[build]\ncommand = \"{PRINTF}\"\noutput = \"out.wasm\"\n");
+    let folder = Folder::with(&[("Cargo.toml", crate_manifest), ("micro.toml", &manifest)]);
+    let built = folder.build().await.unwrap();
+    let embedded = micro_engine::inspect::manifest_of(&built.component).unwrap().unwrap();
+    assert_eq!((embedded.full_name().as_deref(), embedded.version.as_deref()), (Some("x-y"), Some("2")));
+}
+
 #[test]
 fn a_folder_that_is_no_package_is_refused() {
     let folder = Folder::with(&[]);

@@ -13,15 +13,15 @@ use crate::build::{Built, Package};
 /// Build the function in a folder into one .wasm file, with its manifest inside
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The folder holds a micro.toml. A Cargo.toml is built with cargo for wasm32-wasip2; any other \
-language needs
+The folder holds a micro.toml, or a Cargo.toml to take name and version from. A crate is built with cargo for \
+wasm32-wasip2; any other language needs
   [build]
   command = \"…\"         run by sh in that folder
   output = \"….wasm\"     where the component then lies
 
 With --output json: {\"name\", \"file\", \"size\", \"digest\"}.")]
 pub struct Arguments {
-    /// The folder with the micro.toml
+    /// The folder with the micro.toml or the crate
     #[arg(default_value = ".", hide_default_value = true)]
     dir: PathBuf,
 

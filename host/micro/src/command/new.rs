@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::{Options, Output, print};
-use crate::build::template;
+use crate::build::template::{self, SDK_FOLDER, Style};
 
 /// Make a folder with a Rust function that builds and answers at once
 #[derive(Debug, Args)]
@@ -17,6 +17,10 @@ pub struct Arguments {
     /// The function's name: lower-case words joined by '-'
     name: String,
 
+    /// Write WIT first, and Rust that implements it, instead of plain Rust
+    #[arg(long)]
+    wit: bool,
+
     /// The folder in which the new folder is made
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     dir: PathBuf,
@@ -24,11 +28,11 @@ pub struct Arguments {
 
 /// Makes the folder.
 pub fn run(arguments: Arguments, options: &Options) -> Result<()> {
-    let Arguments { name, dir } = arguments;
+    let Arguments { name, wit, dir } = arguments;
     template::check_name(&name).map_err(Failure::usage)?;
     let folder = if dir == Path::new(".") { PathBuf::from(&name) } else { dir.join(&name) };
     create(&folder)?;
-    let files = template::function(&name);
+    let files = template::function(&name, if wit { Style::Wit } else { Style::Sdk });
     for (path, text) in &files {
         let file = folder.join(path);
         if let Some(parent) = file.parent() {
@@ -61,8 +65,12 @@ fn create(folder: &Path) -> Result<()> {
 
 fn summary(name: &str, folder: &Path, paths: &[&str]) -> String {
     let mut text = format!("Created function {name} in {}\n\n", folder.display());
-    for path in paths {
+    let is_sdk = |path: &&str| path.split('/').next() == Some(SDK_FOLDER);
+    for path in paths.iter().filter(|path| !is_sdk(path)) {
         text.push_str(&format!("  {}\n", folder.join(path).display()));
+    }
+    if paths.iter().any(is_sdk) {
+        text.push_str(&format!("  {}\n", folder.join(SDK_FOLDER).join("…").display()));
     }
     text.push_str(&format!(
         "\nNext:\n  cd {}\n  micro run .                 build, deploy, and again after each change\n\

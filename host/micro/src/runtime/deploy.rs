@@ -1,14 +1,19 @@
-//! Changes: deploy, roll back, remove. Each is checked, then written down, then made true for new calls.
+//! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::deployment::{Deployment, Revision};
+use super::deployment::{Canary, Deployment, Revision};
+use super::events::Notices;
 use super::logs::DeploymentLog;
+use super::replicas::{Replicas, Setting};
 use super::status::{self, DeploymentStatus, RevisionStatus};
-use super::store::{NewRevision, RevisionRow};
+use super::store::{NewRevision, RevisionRow, Store};
 use super::{Routes, Runtime};
 use bytes::Bytes;
-use micro_engine::manifest::{Limits, check_name};
-use micro_engine::{Function, Inspection, LoadError, Manifest};
+use micro_engine::actor::StartError;
+use micro_engine::manifest::{Kind, OnStateRefused, check_name};
+use micro_engine::{Access, Inspection, LoadError, Manifest, Program};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The version of a revision that names none.
 const DEFAULT_VERSION: &str = "latest";
@@ -39,6 +44,21 @@ impl From<LoadError> for DeployError {
     }
 }
 
+/// How a component is deployed. What is not said here, its manifest says.
+#[derive(Debug, Default)]
+pub struct DeployOptions {
+    /// The version that callers see.
+    pub version: Option<String>,
+    /// The share of the calls, in percent, that the revision gets beside the current one.
+    pub canary: Option<f64>,
+    /// Deploy although deployments that import from this one break.
+    pub force: bool,
+    /// Command line arguments of the guest, in place of the manifest's.
+    pub args: Option<Vec<String>>,
+    /// Environment variables of the guest, added to the manifest's.
+    pub env: BTreeMap<String, String>,
+}
+
 /// A deploy that went well.
 #[derive(Debug)]
 pub struct Deployed {
@@ -52,17 +72,24 @@ pub struct Deployed {
 struct Checked {
     inspection: Arc<Inspection>,
     manifest: Manifest,
-    function: Arc<Function>,
+    program: Arc<Program>,
     log: Arc<DeploymentLog>,
 }
 
+/// The instances of a service that is about to take over, and those that wait for it.
+#[derive(Default)]
+struct Begun {
+    new: Option<Arc<Replicas>>,
+    old: Option<Arc<Replicas>>,
+}
+
 impl Runtime {
-    /// Makes `component` the current revision of `name`: inspected, compiled, linked, instantiated once as a check,
-    /// written to disk, and only then given the calls. `version` goes before the manifest's.
-    pub async fn deploy(&self, name: &str, version: Option<String>, component: Bytes) -> Result<Deployed, DeployError> {
+    /// Makes `component` a revision of `name`: inspected, compiled, linked, instantiated once as a check, written to
+    /// disk, and only then given the calls, all of them or the share of a canary.
+    pub async fn deploy(&self, name: &str, component: Bytes, options: DeployOptions) -> Result<Deployed, DeployError> {
         check_name(name).map_err(|reason| DeployError::BadRequest(format!("name {name:?}: {reason}")))?;
         let _change = self.change(name).await;
-        let outcome = self.try_deploy(name, version, component).await;
+        let outcome = self.try_deploy(name, component, options).await;
         if let Err(error) = &outcome {
             self.events.tell("refused", name, None, error.to_string());
             if let Some(deployment) = self.deployment(name) {
@@ -72,36 +99,147 @@ impl Runtime {
         outcome
     }
 
-    async fn try_deploy(&self, name: &str, version: Option<String>, component: Bytes) -> Result<Deployed, DeployError> {
+    async fn try_deploy(&self, name: &str, component: Bytes, options: DeployOptions) -> Result<Deployed, DeployError> {
         let deployment = self.deployment(name);
         let inspection = {
             let (name, component) = (name.to_string(), component.clone());
             blocking(move || micro_engine::inspect(&component, Some(&name))).await??
         };
-        let manifest = inspection.manifest.clone().unwrap_or_default();
+        let DeployOptions { version, canary, force, args, env } = options;
+        let mut manifest = inspection.manifest.clone().unwrap_or_default();
+        if let Some(args) = args {
+            manifest.args = args;
+        }
+        manifest.env.extend(env);
         let version = version.or_else(|| manifest.version.clone()).unwrap_or_else(|| DEFAULT_VERSION.into());
         if let Some(deployment) = &deployment
             && deployment.failure().is_none()
+            && deployment.canary().is_none()
         {
             let current = deployment.current();
-            if current.digest == inspection.digest && current.version == version {
+            if current.digest == inspection.digest && current.version == version && current.manifest == manifest {
                 return Ok(Deployed { status: self.status(deployment).await?, changed: false });
             }
         }
-        let checked =
-            self.check(name, deployment.as_deref(), Arc::new(inspection), manifest, component.clone()).await?;
-        let row = self.write_down(name, version, &checked, component).await?;
-        let number = row.number;
-        let deployment = self.switch(deployment, row, checked).await?;
-        self.events.tell("deployed", name, Some(number), format!("version {}", deployment.current().version));
-        Ok(Deployed { status: self.status(&deployment).await?, changed: true })
+        check_canary(canary, deployment.as_deref(), &inspection, &manifest)?;
+        self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
+        check_routes(&inspection, &manifest)?;
+        if !force {
+            self.check_importers(name, &inspection).await?;
+        }
+        let inspection = Arc::new(inspection);
+        let checked = self.check(name, deployment.as_deref(), inspection, manifest, component.clone()).await?;
+        let deployed = match canary {
+            None => self.deploy_current(deployment, version, checked, component).await?,
+            Some(percent) => {
+                let deployment = deployment.ok_or_else(|| DeployError::NotFound(format!("deployment {name}")))?;
+                self.deploy_canary(&deployment, version, checked, component, percent).await?;
+                deployment
+            }
+        };
+        Ok(Deployed { status: self.status(&deployed).await?, changed: true })
     }
 
-    /// Goes back to a kept revision: the one given, or the one before the current.
-    pub async fn roll_back(&self, name: &str, number: Option<u64>) -> Result<DeploymentStatus, DeployError> {
+    /// Lets a checked component take over all calls.
+    async fn deploy_current(
+        &self,
+        deployment: Option<Arc<Deployment>>,
+        version: String,
+        checked: Checked,
+        component: Bytes,
+    ) -> Result<Arc<Deployment>, DeployError> {
+        let name = checked.log.deployment().to_string();
+        let number = self.next_number(&name).await?;
+        let begun = self.begin(deployment.as_deref(), &checked, number).await?;
+        let row = match self.write_down(&name, version, &checked, component, None).await {
+            Ok(row) => row,
+            Err(error) => {
+                begun.undo().await;
+                return Err(error);
+            }
+        };
+        let number = row.number;
+        let deployment = self.switch(deployment, row, checked, begun).await?;
+        self.events.tell("deployed", &name, Some(number), format!("version {}", deployment.current().version));
+        Ok(deployment)
+    }
+
+    /// Lets a checked component answer a share of the calls.
+    async fn deploy_canary(
+        &self,
+        deployment: &Arc<Deployment>,
+        version: String,
+        checked: Checked,
+        component: Bytes,
+        percent: f64,
+    ) -> Result<(), DeployError> {
+        let name = deployment.name.to_string();
+        let number = self.next_number(&name).await?;
+        let replicas = self.start_replicas(&checked, deployment.notices.clone(), number, &[]).await;
+        let replicas = replicas.map_err(|error| DeployError::Refused(error.to_string()))?;
+        let row = match self.write_down(&name, version, &checked, component, Some(percent)).await {
+            Ok(row) => row,
+            Err(error) => {
+                Begun { new: replicas, old: None }.undo().await;
+                return Err(error);
+            }
+        };
+        if let Some(replicas) = &replicas {
+            replicas.supervise();
+        }
+        let inspection = checked.inspection.clone();
+        let revision = Arc::new(Revision::loaded(row, checked.inspection, checked.program, replicas));
+        revision.watch(None);
+        let before = deployment.set_canary(Some(Canary { revision: revision.clone(), percent }));
+        self.register(deployment, &inspection).await?;
+        if let Some(before) = before {
+            retire(before.revision.replicas().cloned());
+        }
+        let detail = format!("version {} gets {percent} % of the calls", revision.version);
+        self.events.tell("canary", &name, Some(revision.number), detail);
+        Ok(())
+    }
+
+    /// Gives all calls to the canary.
+    pub async fn promote(&self, name: &str) -> Result<DeploymentStatus, DeployError> {
         let _change = self.change(name).await;
         let deployment = self.existing(name)?;
+        let Some(canary) = deployment.canary() else {
+            return Err(DeployError::NotFound(format!("{name} has no canary to promote")));
+        };
+        let number = canary.revision.number;
+        let owned = name.to_string();
+        self.with_store(move |store| store.set_current(&owned, number)).await?;
+        let before = deployment.switch(canary.revision.clone());
+        self.refresh_paths();
+        canary.revision.watch(Some(Instant::now() + canary.revision.manifest.rollout.window));
+        retire(before.replicas().cloned());
+        let inspection = self.inspection(&deployment, &canary.revision).await?;
+        self.register(&deployment, &inspection).await?;
+        self.events.tell("promoted", name, Some(number), format!("in place of revision {}", before.number));
+        self.status(&deployment).await
+    }
+
+    /// Goes back to a kept revision: the one given, or the one before the current. A canary is simply taken out.
+    pub async fn roll_back(&self, name: &str, number: Option<u64>) -> Result<DeploymentStatus, DeployError> {
+        let _change = self.change(name).await;
+        self.roll_back_because(name, number, "").await
+    }
+
+    /// The same, for the holder of the name's lock, with a reason for the event.
+    pub(super) async fn roll_back_because(
+        &self,
+        name: &str,
+        number: Option<u64>,
+        reason: &str,
+    ) -> Result<DeploymentStatus, DeployError> {
+        let deployment = self.existing(name)?;
         let current = deployment.current().number;
+        if number.is_none_or(|number| number == current)
+            && let Some(canary) = deployment.canary()
+        {
+            return self.remove_canary(&deployment, &canary, reason).await;
+        }
         let rows = self.revision_rows(name).await?;
         let wanted = match number {
             Some(number) => rows.into_iter().find(|row| row.number == number),
@@ -120,11 +258,42 @@ impl Runtime {
         };
         let manifest = row.manifest.clone();
         let checked = self.check(name, Some(&deployment), Arc::new(inspection), manifest, component).await?;
+        let begun = self.begin(Some(&deployment), &checked, number).await?;
         let owned = name.to_string();
-        self.with_store(move |store| store.set_current(&owned, number)).await?;
-        let deployment = self.switch(Some(deployment), row, checked).await?;
-        self.events.tell("rolled-back", name, Some(number), format!("from revision {current}"));
+        if let Err(error) = self.with_store(move |store| store.set_current(&owned, number)).await {
+            begun.undo().await;
+            return Err(error.into());
+        }
+        let deployment = self.switch(Some(deployment), row, checked, begun).await?;
+        let detail = match reason {
+            "" => format!("from revision {current}"),
+            reason => format!("from revision {current}: {reason}"),
+        };
+        self.events.tell("rolled-back", name, Some(number), detail);
         self.status(&deployment).await
+    }
+
+    async fn remove_canary(
+        &self,
+        deployment: &Arc<Deployment>,
+        canary: &Canary,
+        reason: &str,
+    ) -> Result<DeploymentStatus, DeployError> {
+        let current = deployment.current();
+        let (owned, number) = (deployment.name.to_string(), current.number);
+        self.with_store(move |store| store.set_current(&owned, number)).await?;
+        deployment.set_canary(None);
+        retire(canary.revision.replicas().cloned());
+        let inspection = self.inspection(deployment, &current).await?;
+        self.register(deployment, &inspection).await?;
+        let tried = canary.revision.number;
+        let detail = match reason {
+            "" => format!("from canary {tried}"),
+            reason => format!("from canary {tried}: {reason}"),
+        };
+        deployment.log.host_line(&format!("rolled back {detail}"));
+        self.events.tell("rolled-back", &deployment.name, Some(number), detail);
+        self.status(deployment).await
     }
 
     /// Removes a deployment with all its revisions. Calls that began come to their end.
@@ -142,7 +311,12 @@ impl Runtime {
             routes.remove(name);
             routes
         });
+        self.refresh_paths();
         self.deregister(name).await?;
+        retire(deployment.current().replicas().cloned());
+        if let Some(canary) = deployment.set_canary(None) {
+            retire(canary.revision.replicas().cloned());
+        }
         self.events.tell("removed", name, Some(deployment.current().number), "");
         Ok(status)
     }
@@ -161,9 +335,9 @@ impl Runtime {
 
     /// The kept revisions of a deployment, newest first.
     pub async fn revisions(&self, name: &str) -> Result<Vec<RevisionStatus>, DeployError> {
-        let current = self.existing(name)?.current().number;
+        let deployment = self.existing(name)?;
         let rows = self.revision_rows(name).await?;
-        Ok(rows.into_iter().map(|row| RevisionStatus::new(row, current)).collect())
+        Ok(rows.into_iter().map(|row| RevisionStatus::new(row, &deployment)).collect())
     }
 
     /// The deployment called `name`, or the error that says there is none.
@@ -175,13 +349,16 @@ impl Runtime {
     pub(super) async fn load(
         &self,
         inspection: Arc<Inspection>,
-        limits: Limits,
+        manifest: &Manifest,
         log: Arc<DeploymentLog>,
-    ) -> Result<Arc<Function>, LoadError> {
+    ) -> Result<Arc<Program>, LoadError> {
+        let imports = self.find_imports(log.deployment(), &inspection, manifest, false).await?;
+        let access = Arc::new(self.access(manifest, imports, log));
         let (engines, components) = (self.engines.clone(), self.components.clone());
+        let limits = manifest.limits.clone();
         let load = move || {
             let bytes = || components.read(&inspection.digest);
-            Function::load(&engines, &inspection, &limits, log, bytes).map(Arc::new)
+            Program::load(&engines, &inspection, &limits, access, bytes).map(Arc::new)
         };
         blocking(load).await.map_err(|error| LoadError::Host(format!("{error:#}")))?
     }
@@ -198,14 +375,98 @@ impl Runtime {
             Some(deployment) => deployment.log.clone(),
             None => Arc::new(DeploymentLog::new(name.into())),
         };
-        let function = {
+        let imports = self.find_imports(log.deployment(), &inspection, &manifest, true).await?;
+        let program = {
             let (engines, inspection) = (self.engines.clone(), inspection.clone());
-            let (limits, log) = (manifest.limits.clone(), log.clone());
+            let limits = manifest.limits.clone();
+            let access = Arc::new(self.access(&manifest, imports, log.clone()));
             let bytes = move || Ok(component.to_vec());
-            blocking(move || Function::load(&engines, &inspection, &limits, log, bytes)).await??
+            blocking(move || Program::load(&engines, &inspection, &limits, access, bytes)).await??
         };
-        function.check_start().await?;
-        Ok(Checked { inspection, manifest, function: Arc::new(function), log })
+        // A service shows that it starts by starting.
+        if manifest.kind == Kind::Function {
+            program.check_start().await?;
+        }
+        Ok(Checked { inspection, manifest, program: Arc::new(program), log })
+    }
+
+    /// What the instances of a revision reach.
+    fn access(&self, manifest: &Manifest, imports: HashMap<Arc<str>, String>, log: Arc<DeploymentLog>) -> Access {
+        Access {
+            service: log.deployment().clone(),
+            client: Some(self.client.clone()),
+            store: Some(self.kept.clone()),
+            allow: manifest.allow.clone(),
+            imports,
+            args: [log.deployment().to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),
+            env: manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            log,
+        }
+    }
+
+    /// Brings the instances of a service to live, beside those of the current revision or with their state.
+    async fn begin(
+        &self,
+        deployment: Option<&Deployment>,
+        checked: &Checked,
+        number: u64,
+    ) -> Result<Begun, DeployError> {
+        let notices = match deployment {
+            Some(deployment) => deployment.notices.clone(),
+            None => self.notices(checked.log.deployment().clone()),
+        };
+        let old = deployment.and_then(|deployment| deployment.current().replicas().cloned());
+        let takes_state = checked.manifest.kind == Kind::Service && checked.program.hands_over().1;
+        let hands_over = deployment
+            .and_then(|deployment| deployment.current().program().map(|program| program.hands_over().0))
+            .unwrap_or(false);
+        let Some(old) = old.filter(|_| takes_state && hands_over) else {
+            let new = self.start_replicas(checked, notices, number, &[]).await;
+            return Ok(Begun { new: new.map_err(|error| DeployError::Refused(error.to_string()))?, old: None });
+        };
+        let handed = async {
+            let states =
+                old.hand_over().await.map_err(|reason| DeployError::Refused(format!("hand-over: {reason}")))?;
+            let (name, kept) = (checked.log.deployment().to_string(), states.clone());
+            self.with_store(move |store: &mut Store| store.set_states(&name, &kept)).await?;
+            match self.start_replicas(checked, notices.clone(), number, &states).await {
+                Err(StartError::StateRefused(reason))
+                    if checked.manifest.service.on_state_refused == OnStateRefused::Empty =>
+                {
+                    checked.log.host_line(&format!("the state of the predecessor was refused: {reason}"));
+                    self.start_replicas(checked, notices, number, &[]).await
+                }
+                other => other,
+            }
+            .map_err(|error| DeployError::Refused(error.to_string()))
+        };
+        match handed.await {
+            Ok(new) => Ok(Begun { new, old: Some(old) }),
+            Err(error) => {
+                old.resume();
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_replicas(
+        &self,
+        checked: &Checked,
+        notices: Notices,
+        number: u64,
+        states: &[Vec<u8>],
+    ) -> Result<Option<Arc<Replicas>>, StartError> {
+        if checked.manifest.kind != Kind::Service {
+            return Ok(None);
+        }
+        let setting = Setting {
+            program: checked.program.clone(),
+            settings: checked.manifest.service.clone(),
+            log: checked.log.clone(),
+            notices,
+            revision: number,
+        };
+        Replicas::start(setting, states).await.map(Some)
     }
 
     /// Puts the component into the folder and the revision into the database. After this it survives anything.
@@ -215,6 +476,7 @@ impl Runtime {
         version: String,
         checked: &Checked,
         component: Bytes,
+        canary: Option<f64>,
     ) -> Result<RevisionRow, DeployError> {
         let _storage = self.storage.lock().await;
         let (components, digest) = (self.components.clone(), checked.inspection.digest.clone());
@@ -226,6 +488,7 @@ impl Runtime {
             inspection: Inspection::clone(&checked.inspection),
             manifest: checked.manifest.clone(),
             deployed_at: status::now(),
+            canary,
         };
         let (row, unused) = self
             .with_store(move |store| {
@@ -252,16 +515,25 @@ impl Runtime {
         deployment: Option<Arc<Deployment>>,
         row: RevisionRow,
         checked: Checked,
+        begun: Begun,
     ) -> Result<Arc<Deployment>, DeployError> {
-        let inspection = checked.inspection.clone();
+        let Checked { inspection, log, program, .. } = checked;
+        if let Some(replicas) = &begun.new {
+            replicas.supervise();
+        }
+        let revision = Arc::new(Revision::loaded(row, inspection.clone(), program, begun.new));
         let deployment = match deployment {
             Some(deployment) => {
-                deployment.switch(Arc::new(Revision::loaded(row, checked.inspection, checked.function)));
+                revision.watch(Some(Instant::now() + revision.manifest.rollout.window));
+                let canary = deployment.canary();
+                let before = deployment.switch(revision);
+                retire(before.replicas().cloned());
+                retire(canary.and_then(|canary| canary.revision.replicas().cloned()));
                 deployment
             }
             None => {
-                let revision = Revision::loaded(row, checked.inspection, checked.function);
-                let deployment = Arc::new(Deployment::new(checked.log, revision));
+                let notices = self.notices(log.deployment().clone());
+                let deployment = Arc::new(Deployment::new(log, revision, notices));
                 self.routes.rcu(|routes| {
                     let mut routes = Routes::clone(routes);
                     routes.insert(deployment.name.clone(), deployment.clone());
@@ -270,6 +542,7 @@ impl Runtime {
                 deployment
             }
         };
+        self.refresh_paths();
         self.register(&deployment, &inspection).await?;
         Ok(deployment)
     }
@@ -289,6 +562,12 @@ impl Runtime {
         Ok(blocking(remove).await?)
     }
 
+    /// The number that the next revision of `name` gets.
+    async fn next_number(&self, name: &str) -> anyhow::Result<u64> {
+        let name = name.to_string();
+        self.with_store(move |store| store.next_number(&name)).await
+    }
+
     async fn revision_rows(&self, name: &str) -> anyhow::Result<Vec<RevisionRow>> {
         let name = name.to_string();
         self.with_store(move |store| store.revisions(&name)).await
@@ -301,7 +580,7 @@ impl Runtime {
     }
 
     /// Waits until no other change of `name` is under way, and keeps others out until the guard is dropped.
-    async fn change(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn change(&self, name: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut changes = self.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Names that nobody changes any more need no lock.
@@ -310,6 +589,68 @@ impl Runtime {
         };
         lock.lock_owned().await
     }
+}
+
+impl Begun {
+    /// Ends the new instances, and lets the old ones go on.
+    async fn undo(self) {
+        if let Some(new) = self.new {
+            new.retire().await;
+        }
+        if let Some(old) = self.old {
+            old.resume();
+        }
+    }
+}
+
+/// Stops instances that are no longer called, while nobody waits for it.
+fn retire(replicas: Option<Arc<Replicas>>) {
+    if let Some(replicas) = replicas {
+        tokio::spawn(async move { replicas.retire().await });
+    }
+}
+
+/// Says why a revision cannot be a canary, if so.
+fn check_canary(
+    canary: Option<f64>,
+    deployment: Option<&Deployment>,
+    inspection: &Inspection,
+    manifest: &Manifest,
+) -> Result<(), DeployError> {
+    let Some(percent) = canary else { return Ok(()) };
+    if !(percent > 0.0 && percent < 100.0) {
+        return Err(DeployError::BadRequest(format!("canary {percent}: expected a share above 0 and below 100 %")));
+    }
+    let Some(deployment) = deployment else {
+        return Err(DeployError::NotFound(
+            "a canary needs a current revision beside it: deploy without one first".into(),
+        ));
+    };
+    let saves = deployment.current().program().is_some_and(|program| program.hands_over().0);
+    if manifest.kind == Kind::Service && saves && inspection.saves_state() {
+        return Err(DeployError::Refused(
+            "a service that hands its state over has one state, and a canary would make two of it: deploy it in full"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Says which endpoint of the manifest the component does not have, if so.
+fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
+    let routes = manifest.route.iter().map(|route| ("route", &route.path, &route.endpoint));
+    let schedules = manifest.schedule.iter().map(|schedule| ("schedule", &schedule.cron, &schedule.endpoint));
+    for (kind, what, endpoint) in routes.chain(schedules) {
+        if inspection.endpoint(endpoint).is_none() {
+            let known = inspection.endpoints.iter().map(|known| &*known.name);
+            let hint = match micro_engine::name::nearest(endpoint, known.clone()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            return Err(DeployError::Refused(format!("{kind} {what:?}: there is no endpoint {endpoint}; {hint}")));
+        }
+    }
+    Ok(())
 }
 
 /// Runs work that blocks or computes for long on a thread that may.

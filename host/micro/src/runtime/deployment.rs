@@ -1,28 +1,43 @@
 //! A name with what runs under it now.
 
 use super::errors;
+use super::events::Notices;
 use super::gate::Gate;
 use super::logs::DeploymentLog;
-use super::store::RevisionRow;
-use arc_swap::ArcSwap;
-use micro_engine::{Function, Inspection, LoadError, Manifest};
-use micro_mesh::Error;
-use micro_mesh::call::RequestId;
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::replicas::{Replicas, Setting};
+use super::store::{RevisionRow, Store};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use micro_engine::manifest::Kind;
+use micro_engine::{Inspection, LoadError, Manifest, Program};
+use micro_mesh::call::{RequestId, random_below};
+use micro_mesh::{Call, Error};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
-/// A deployment: its name, its log, its counters, and the revision that answers new calls.
+/// A deployment: its name, its log, its counters, and the revisions that answer new calls.
 #[derive(Debug)]
 pub struct Deployment {
     /// The name that callers use.
     pub name: Arc<str>,
     /// What it wrote, and what the host says of it.
     pub log: Arc<DeploymentLog>,
+    pub(super) notices: Notices,
     current: ArcSwap<Revision>,
+    canary: ArcSwapOption<Canary>,
     calls: AtomicU64,
     errors: AtomicU64,
     failure: Mutex<Option<String>>,
+}
+
+/// A revision that gets a share of the calls beside the current one.
+#[derive(Debug)]
+pub struct Canary {
+    /// What is tried.
+    pub revision: Arc<Revision>,
+    /// Its share of the calls.
+    pub percent: f64,
 }
 
 /// One deployed component of a deployment. Calls that began on it end on it, whatever is current by then.
@@ -40,45 +55,101 @@ pub struct Revision {
     pub manifest: Manifest,
     pub(super) deployed_at: i64,
     pub(super) gate: Gate,
-    function: OnceCell<Arc<Function>>,
+    pub(super) stats: RevisionStats,
+    watch: Mutex<Option<Watch>>,
+    is_watched: AtomicBool,
+    program: OnceCell<Arc<Program>>,
+    replicas: OnceCell<Arc<Replicas>>,
     inspection: OnceCell<Arc<Inspection>>,
+}
+
+/// The counts of one revision since the host started.
+#[derive(Debug, Default)]
+pub(super) struct RevisionStats {
+    pub(super) calls: AtomicU64,
+    pub(super) errors: AtomicU64,
+    /// Errors that are not the caller's: code 500 and above.
+    pub(super) faults: AtomicU64,
+}
+
+/// How long and by what a new revision is watched.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    until: Option<Instant>,
+    calls_before: u64,
+    faults_before: u64,
 }
 
 impl Deployment {
     /// A deployment whose revision is known and not loaded.
-    pub(super) fn restored(row: RevisionRow) -> Deployment {
+    pub(super) fn restored(row: RevisionRow, notices: Notices) -> Deployment {
         let log = Arc::new(DeploymentLog::new(row.deployment.as_str().into()));
-        Deployment::new(log, Revision::restored(row))
+        Deployment::new(log, Arc::new(Revision::restored(row)), notices)
     }
 
-    pub(super) fn new(log: Arc<DeploymentLog>, revision: Revision) -> Deployment {
+    pub(super) fn new(log: Arc<DeploymentLog>, revision: Arc<Revision>, notices: Notices) -> Deployment {
         log.set_revision(revision.number);
         Deployment {
             name: log.deployment().clone(),
             log,
-            current: ArcSwap::from_pointee(revision),
+            notices,
+            current: ArcSwap::new(revision),
+            canary: ArcSwapOption::empty(),
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             failure: Mutex::default(),
         }
     }
 
-    /// The revision that answers new calls.
+    /// The revision that answers new calls, all of them or those that a canary leaves.
     pub fn current(&self) -> Arc<Revision> {
         self.current.load_full()
     }
 
-    /// Lets `revision` answer all calls from now on.
-    pub(super) fn switch(&self, revision: Arc<Revision>) {
-        self.log.set_revision(revision.number);
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.current.store(revision);
+    /// The revision that is tried.
+    pub fn canary(&self) -> Option<Arc<Canary>> {
+        self.canary.load_full()
     }
 
-    pub(super) fn count(&self, is_error: bool) {
+    /// The revision for a call: by the version that it asks for, or else by chance.
+    pub(super) fn choose(&self, call: &Call) -> Arc<Revision> {
+        let canary = self.canary.load();
+        let Some(canary) = &*canary else { return self.current() };
+        let is_for_canary = match &call.version {
+            Some(version) => *canary.revision.version == **version && self.current.load().version != **version,
+            None => (random_below(10_000) as f64) < canary.percent * 100.0,
+        };
+        if is_for_canary { canary.revision.clone() } else { self.current() }
+    }
+
+    /// Lets `revision` answer all calls from now on, and gives the one that did before.
+    pub(super) fn switch(&self, revision: Arc<Revision>) -> Arc<Revision> {
+        self.log.set_revision(revision.number);
+        self.set_failure(None);
+        let before = self.current.swap(revision);
+        self.canary.store(None);
+        before
+    }
+
+    /// Lets `canary` answer its share of the calls, and gives the one that did before.
+    pub(super) fn set_canary(&self, canary: Option<Canary>) -> Option<Arc<Canary>> {
+        self.canary.swap(canary.map(Arc::new))
+    }
+
+    pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if is_error {
-            self.errors.fetch_add(1, Ordering::Relaxed);
+        revision.stats.calls.fetch_add(1, Ordering::Relaxed);
+        let Some(code) = error else { return };
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        revision.stats.errors.fetch_add(1, Ordering::Relaxed);
+        if code < 500 {
+            return;
+        }
+        revision.stats.faults.fetch_add(1, Ordering::Relaxed);
+        if revision.is_watched.load(Ordering::Relaxed)
+            && let Some(detail) = revision.too_many_faults()
+        {
+            self.notices.errors(revision.number, detail);
         }
     }
 
@@ -97,13 +168,13 @@ impl Deployment {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn fail(&self, error: &LoadError) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    pub(super) fn set_failure(&self, reason: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 }
 
 impl Revision {
-    fn restored(row: RevisionRow) -> Revision {
+    pub(super) fn restored(row: RevisionRow) -> Revision {
         Revision {
             number: row.number,
             version: row.version,
@@ -112,22 +183,84 @@ impl Revision {
             gate: Gate::new(&row.manifest.limits),
             manifest: row.manifest,
             deployed_at: row.deployed_at,
-            function: OnceCell::new(),
+            stats: RevisionStats::default(),
+            watch: Mutex::default(),
+            is_watched: AtomicBool::new(false),
+            program: OnceCell::new(),
+            replicas: OnceCell::new(),
             inspection: OnceCell::new(),
         }
     }
 
-    /// A revision whose component is loaded already.
-    pub(super) fn loaded(row: RevisionRow, inspection: Arc<Inspection>, function: Arc<Function>) -> Revision {
+    /// A revision whose component is loaded already, and whose instances live if it is a service.
+    pub(super) fn loaded(
+        row: RevisionRow,
+        inspection: Arc<Inspection>,
+        program: Arc<Program>,
+        replicas: Option<Arc<Replicas>>,
+    ) -> Revision {
         let mut revision = Revision::restored(row);
-        revision.function = OnceCell::new_with(Some(function));
+        revision.program = OnceCell::new_with(Some(program));
+        revision.replicas = OnceCell::new_with(replicas);
         revision.inspection = OnceCell::new_with(Some(inspection));
         revision
     }
 
+    /// Watches its faults from now on, until then.
+    pub(super) fn watch(&self, until: Option<Instant>) {
+        let watch = Watch {
+            until,
+            calls_before: self.stats.calls.load(Ordering::Relaxed),
+            faults_before: self.stats.faults.load(Ordering::Relaxed),
+        };
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was deployed so lately that what goes wrong now is put down to that.
+    pub(super) fn is_fresh(&self) -> bool {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.is_some_and(|watch| watch.until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// What is wrong with its faults, told once.
+    fn too_many_faults(&self) -> Option<String> {
+        let rollout = &self.manifest.rollout;
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watch { until, calls_before, faults_before } = (*watch)?;
+        if until.is_some_and(|until| Instant::now() >= until) {
+            self.is_watched.store(false, Ordering::Relaxed);
+            return None;
+        }
+        let calls = self.stats.calls.load(Ordering::Relaxed) - calls_before;
+        let faults = self.stats.faults.load(Ordering::Relaxed) - faults_before;
+        let percent = faults as f64 * 100.0 / calls.max(1) as f64;
+        if calls < rollout.min_calls || percent <= rollout.max_errors {
+            return None;
+        }
+        *watch = None;
+        self.is_watched.store(false, Ordering::Relaxed);
+        Some(format!("{faults} of {calls} calls failed ({percent:.1} %, at most {} % may)", rollout.max_errors))
+    }
+
     /// Whether the component is in memory.
     pub fn is_loaded(&self) -> bool {
-        self.function.initialized()
+        self.program.initialized()
+    }
+
+    /// Whether its instances live on.
+    pub fn is_service(&self) -> bool {
+        self.manifest.kind == Kind::Service
+    }
+
+    /// The program, if it is loaded.
+    pub(super) fn program(&self) -> Option<&Arc<Program>> {
+        self.program.get()
+    }
+
+    /// The live instances, if there are any.
+    pub(super) fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.replicas.get()
     }
 
     /// Calls that run, and calls that wait.
@@ -154,22 +287,54 @@ impl super::Runtime {
     }
 
     /// The revision's component, loaded at the first call.
-    pub(super) async fn function(
+    pub(super) async fn program(
         &self,
         deployment: &Deployment,
         revision: &Revision,
         request: RequestId,
-    ) -> Result<Arc<Function>, Error> {
-        if let Some(function) = revision.function.get() {
-            return Ok(function.clone());
+    ) -> Result<Arc<Program>, Error> {
+        if let Some(program) = revision.program.get() {
+            return Ok(program.clone());
         }
-        let loaded = revision.function.get_or_try_init(async || {
+        let loaded = revision.program.get_or_try_init(async || {
             let inspection = self.inspection(deployment, revision).await;
             let inspection = inspection.map_err(|error| LoadError::Host(format!("{error:#}")))?;
-            let limits = revision.manifest.limits.clone();
-            self.load(inspection, limits, deployment.log.clone()).await
+            self.load(inspection, &revision.manifest, deployment.log.clone()).await
         });
-        let loaded = loaded.await.inspect_err(|error| deployment.fail(error));
+        let loaded = loaded.await.inspect_err(|error| deployment.set_failure(Some(error.to_string())));
         loaded.cloned().map_err(|error| errors::load_error(&deployment.name, request, &error))
+    }
+
+    /// The revision's live instances. After a start of the host they come to live here, from what was saved last.
+    pub(super) async fn replicas(
+        &self,
+        deployment: &Deployment,
+        revision: &Revision,
+        request: RequestId,
+    ) -> Result<Arc<Replicas>, Error> {
+        if let Some(replicas) = revision.replicas.get() {
+            return Ok(replicas.clone());
+        }
+        let program = self.program(deployment, revision, request).await?;
+        let restored = revision.replicas.get_or_try_init(async || {
+            let name = deployment.name.to_string();
+            let states = self.with_store(move |store: &mut Store| store.states(&name)).await?;
+            anyhow::Ok(Replicas::restore(setting(deployment, revision, program), &states))
+        });
+        restored.await.cloned().map_err(|error| {
+            let error = LoadError::Host(format!("{error:#}"));
+            errors::load_error(&deployment.name, request, &error)
+        })
+    }
+}
+
+/// What instances of a revision need.
+fn setting(deployment: &Deployment, revision: &Revision, program: Arc<Program>) -> Setting {
+    Setting {
+        program,
+        settings: revision.manifest.service.clone(),
+        log: deployment.log.clone(),
+        notices: deployment.notices.clone(),
+        revision: revision.number,
     }
 }

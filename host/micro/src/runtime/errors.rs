@@ -12,7 +12,7 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
         CallError::BadRequest(detail) => Error::bad_request(service, detail),
         CallError::Guest { id, code, detail } => Error::new(id.unwrap_or_else(|| service.into()), code, detail),
         CallError::Timeout(_) => Error::timeout(service, with_id(error.to_string())),
-        CallError::PoolFull => Error::unavailable(service, with_id(error.to_string())),
+        CallError::PoolFull | CallError::Ended(_) => Error::unavailable(service, with_id(error.to_string())),
         CallError::Memory { .. } | CallError::ReplyTooLarge { .. } | CallError::Trap { .. } => {
             Error::internal(service, with_id(error.to_string()))
         }
@@ -21,6 +21,11 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
             Error::internal(service, with_id("the host could not serve this call".into()))
         }
     }
+}
+
+/// The error of a call that found no instance of its service.
+pub(super) fn no_instance(service: &str, reason: &str) -> Error {
+    Error::unavailable(service, format!("no instance takes calls: {reason}"))
 }
 
 /// The error of a call that was not let in.

@@ -1,8 +1,9 @@
 //! What happened to the deployments of this host.
 
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 /// Events that a slow listener may lag behind before it misses some.
 const LISTENER_LAG: usize = 256;
@@ -13,7 +14,8 @@ pub struct Event {
     /// When.
     #[serde(serialize_with = "super::status::rfc3339")]
     pub time: SystemTime,
-    /// `deployed`, `rolled-back`, `removed`, `refused` or `failed`.
+    /// `deployed`, `promoted`, `rolled-back`, `removed`, `refused`; of instances `instance-failed`, `instance-restarted`;
+    /// `failed`, `unhealthy`, `healthy`.
     pub kind: &'static str,
     /// To which deployment.
     pub deployment: String,
@@ -24,7 +26,7 @@ pub struct Event {
 }
 
 /// Tells events to whoever listens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Events(broadcast::Sender<Event>);
 
 impl Default for Events {
@@ -45,5 +47,64 @@ impl Events {
         tracing::info!(kind, deployment, revision, detail = event.detail, "deployment changed");
         // Nobody listening is no error.
         let _ = self.0.send(event);
+    }
+}
+
+/// What the instances of a revision have to say to the runtime, which does something about it.
+#[derive(Debug)]
+pub(super) struct Notice {
+    pub(super) deployment: Arc<str>,
+    pub(super) revision: u64,
+    pub(super) kind: NoticeKind,
+}
+
+#[derive(Debug)]
+pub(super) enum NoticeKind {
+    /// An instance failed again and again.
+    GivenUp(String),
+    /// More or fewer instances take calls than before.
+    HealthChanged,
+    /// Too many of its calls fail.
+    Errors(String),
+}
+
+/// The way of one deployment's instances to events and to the runtime.
+#[derive(Debug, Clone)]
+pub(super) struct Notices {
+    deployment: Arc<str>,
+    events: Events,
+    // Few and far between: failures pause before they are told again.
+    runtime: mpsc::UnboundedSender<Notice>,
+}
+
+impl Notices {
+    pub(super) fn new(deployment: Arc<str>, events: Events, runtime: mpsc::UnboundedSender<Notice>) -> Notices {
+        Notices { deployment, events, runtime }
+    }
+
+    pub(super) fn failed(&self, revision: u64, detail: &str) {
+        self.events.tell("instance-failed", &self.deployment, Some(revision), detail);
+    }
+
+    pub(super) fn restarted(&self, revision: u64, detail: &str) {
+        self.events.tell("instance-restarted", &self.deployment, Some(revision), detail);
+        self.health_changed(revision);
+    }
+
+    pub(super) fn given_up(&self, revision: u64, reason: &str) {
+        self.send(revision, NoticeKind::GivenUp(reason.to_string()));
+    }
+
+    pub(super) fn health_changed(&self, revision: u64) {
+        self.send(revision, NoticeKind::HealthChanged);
+    }
+
+    pub(super) fn errors(&self, revision: u64, detail: String) {
+        self.send(revision, NoticeKind::Errors(detail));
+    }
+
+    fn send(&self, revision: u64, kind: NoticeKind) {
+        // A runtime that is gone has nothing left to do about it.
+        let _ = self.runtime.send(Notice { deployment: self.deployment.clone(), revision, kind });
     }
 }

@@ -1,46 +1,165 @@
 //! The way in: every call of a deployment on this host passes here, whatever door it came through.
 
-use super::deployment::Deployment;
+use super::deployment::{Deployment, Revision};
+use super::replicas::ServeError;
 use super::{Runtime, errors, message};
 use async_trait::async_trait;
 use micro_engine::log::{Log, Stream};
-use micro_engine::{CallError, Function};
-use micro_mesh::{Call, Error, Node, Reply, Transport, transport};
+use micro_engine::schema::Endpoint;
+use micro_engine::value::Returned;
+use micro_engine::{CallError, Program, Scope, Value, json, outcome};
+use micro_mesh::call::RequestId;
+use micro_mesh::{Call, Error, Exchange, Node, Payload, Reply, Transport, transport};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
 
 impl Runtime {
-    /// Serves one call: its revision is loaded, it takes its turn, it runs in a fresh instance.
-    pub async fn invoke(&self, call: Call) -> Result<Reply, Error> {
+    /// Serves one call: its revision is chosen and loaded, it takes its turn, it runs in a fresh instance or in a live
+    /// one.
+    pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
         let Some(deployment) = self.deployment(&call.service) else {
             return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
         };
-        let outcome = self.serve(&deployment, &call).await;
-        deployment.count(outcome.is_err());
-        outcome
+        loop {
+            let revision = deployment.choose(&call);
+            let program = self.program(&deployment, &revision, call.id).await?;
+            let Some(endpoint) = program.endpoint(&call.endpoint) else {
+                deployment.count(&revision, Some(404));
+                return Err(unknown_endpoint(&call, &program));
+            };
+            if endpoint.stream.is_some() {
+                let exchange = self.open_stream(call).await?;
+                return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
+            }
+            match self.serve(&deployment, &revision, &program, endpoint, &call).await {
+                Served::Done(outcome) => {
+                    deployment.count(&revision, outcome.as_ref().err().map(|error| error.code));
+                    return outcome;
+                }
+                Served::GuestError(reply, code) => {
+                    deployment.count(&revision, Some(code));
+                    return Ok(reply);
+                }
+                // Another revision took over while the call waited.
+                Served::Moved => {}
+            }
+        }
     }
 
-    async fn serve(&self, deployment: &Deployment, call: &Call) -> Result<Reply, Error> {
-        let revision = deployment.current();
-        let function = self.function(deployment, &revision, call.id).await?;
-        let Some(endpoint) = function.endpoint(&call.endpoint) else {
-            return Err(unknown_endpoint(call, &function));
+    /// An error that says a service is not known, made truer where this host has it: its instances take no calls.
+    pub(crate) fn say_why_absent(&self, service: &str, error: Error) -> Error {
+        if error.code != 404 || error.id != "go.micro.client" {
+            return error;
+        }
+        let Some(deployment) = self.deployment(service) else { return error };
+        let current = deployment.current();
+        let problem = current.replicas().and_then(|replicas| replicas.status().problems.pop());
+        match deployment.failure().or(problem) {
+            Some(problem) => errors::no_instance(service, &problem),
+            None => error,
+        }
+    }
+
+    async fn serve(
+        &self,
+        deployment: &Deployment,
+        revision: &Revision,
+        program: &Program,
+        endpoint: &Endpoint,
+        call: &Call,
+    ) -> Served {
+        let fields = match message::read(call, endpoint) {
+            Ok(fields) => fields,
+            Err(error) => return Served::Done(Err(error)),
         };
-        let fields = message::read(call, endpoint)?;
-        let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        let result = function.call(call.id, &call.endpoint, fields, call.time_left()).await;
-        drop(turn);
-        let reply = result.map_err(|error| {
-            if let CallError::Trap { backtrace, .. } = &error {
-                deployment.log.line(call.id, Stream::Host, backtrace);
+        let _turn = match revision.gate.enter().await {
+            Ok(turn) => turn,
+            Err(reason) => return Served::Done(Err(errors::turned_away(&call.service, reason))),
+        };
+        let time = program.time(call.time_left());
+        let returned = if revision.is_service() {
+            let replicas = match self.replicas(deployment, revision, call.id).await {
+                Ok(replicas) => replicas,
+                Err(error) => return Served::Done(Err(error)),
+            };
+            let key = sticky_key(revision, endpoint, &fields);
+            let deadline = Instant::now() + time;
+            match replicas.call(scope(program, call, time), &call.endpoint, fields, key, deadline).await {
+                Ok(returned) => Ok(returned),
+                Err(ServeError::Retired) => return Served::Moved,
+                Err(ServeError::None(reason)) => {
+                    return Served::Done(Err(errors::no_instance(&call.service, &reason)));
+                }
+                Err(ServeError::Call(error)) => Err(error),
             }
-            errors::call_error(&call.service, call.id, error)
-        })?;
-        message::write(call, endpoint, reply.as_ref(), revision.manifest.reply.content_type.as_deref())
+        } else {
+            program.call(scope(program, call, time), &call.endpoint, fields, Some(time)).await
+        };
+        let returned = match returned {
+            Ok(returned) => returned,
+            Err(error) => return Served::Done(Err(explain(deployment, call.id, error))),
+        };
+        if matches!(call.payload, Payload::Value(_)) {
+            let code = outcome::error_code(endpoint, returned.as_ref());
+            let reply = Reply::new(Payload::Value(Box::new(Returned(returned))));
+            return match code {
+                Some(code) => Served::GuestError(reply, code),
+                None => Served::Done(Ok(reply)),
+            };
+        }
+        let reply = match outcome::reply(endpoint, returned) {
+            Ok(reply) => message::write(call, endpoint, reply, revision.manifest.reply.content_type.as_deref()),
+            Err(error) => Err(explain(deployment, call.id, error)),
+        };
+        Served::Done(reply)
     }
 }
 
-fn unknown_endpoint(call: &Call, function: &Function) -> Error {
-    let mut known: Vec<&str> = function.endpoint_names().collect();
+/// What became of a call in one revision.
+enum Served {
+    Done(Result<Reply, Error>),
+    /// A reply inside this process that holds the function's own error, and the code of that.
+    GuestError(Reply, u16),
+    /// The revision is not the current one any more.
+    Moved,
+}
+
+/// For whom an instance works, and what it may do in that name.
+pub(super) fn scope(program: &Program, call: &Call, time: Duration) -> Scope {
+    let mut scope = Scope::new(call.id);
+    if program.calls_others() {
+        scope.deadline = Some(Instant::now() + time);
+        scope.depth = call.depth;
+        scope.header = (!call.header.is_empty()).then(|| Arc::new(call.header.clone()));
+    }
+    scope
+}
+
+/// The error of a call that the engine could not answer; its backtrace goes to the log.
+pub(super) fn explain(deployment: &Deployment, request: RequestId, error: CallError) -> Error {
+    if let CallError::Trap { backtrace, .. } = &error {
+        deployment.log.line(request, Stream::Host, backtrace);
+    }
+    errors::call_error(&deployment.name, request, error)
+}
+
+/// The number that leads equal requests to the same instance, where the manifest asks for it.
+pub(super) fn sticky_key(revision: &Revision, endpoint: &Endpoint, fields: &[Value]) -> Option<u64> {
+    let name = revision.manifest.service.hash.as_deref()?;
+    let message = &endpoint.request.message;
+    let at = message.fields.iter().position(|field| *field.name.json == *name || *field.name.wit == *name)?;
+    let (field, value) = (message.fields.get(at)?, fields.get(at)?);
+    let mut text = Vec::new();
+    json::write_value(&field.ty, value, &mut text).ok()?;
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+pub(super) fn unknown_endpoint(call: &Call, program: &Program) -> Error {
+    let mut known: Vec<&str> = program.endpoint_names().collect();
     known.sort_unstable();
     let hint = match micro_engine::name::nearest(&call.endpoint, known.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
@@ -70,6 +189,13 @@ impl Transport for Local {
     async fn call(&self, _: &Node, call: Call) -> Result<Reply, Error> {
         match self.runtime.upgrade() {
             Some(runtime) => runtime.invoke(call).await,
+            None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
+        }
+    }
+
+    async fn open(&self, _: &Node, call: Call) -> Result<Exchange, Error> {
+        match self.runtime.upgrade() {
+            Some(runtime) => runtime.open_stream(call).await,
             None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
         }
     }

@@ -8,8 +8,9 @@
 //! | anything else | bytes for the endpoint's one `list<u8>`; the other fields come from the query |
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use micro_engine::schema::{Endpoint, Record};
+use micro_engine::value::Arguments;
 use micro_engine::{Value, json, query};
 use micro_mesh::{Call, Error, Payload, Reply};
 use std::borrow::Cow;
@@ -22,8 +23,10 @@ const JSON: &str = micro_mesh::call::JSON;
 
 /// Reads the request of a call, in the order of the endpoint's fields.
 pub(super) fn read(call: &Call, endpoint: &Endpoint) -> Result<Vec<Value>, Error> {
-    let Payload::Bytes { content_type, body } = &call.payload else {
-        return Err(Error::internal(&*call.service, "a value of another process"));
+    let (content_type, body) = match &call.payload {
+        Payload::Bytes { content_type, body } => (content_type, body),
+        Payload::Value(value) => return read_arguments(call, endpoint, value.downcast_ref()),
+        Payload::Stream(_) => return Err(Error::bad_request(&*call.service, "a request that is many messages")),
     };
     let message = &endpoint.request.message;
     let query = call.header.get(QUERY).and_then(|query| query.to_str().ok()).unwrap_or_default();
@@ -48,6 +51,20 @@ pub(super) fn read(call: &Call, endpoint: &Endpoint) -> Result<Vec<Value>, Error
         }
     };
     fields.map_err(|detail| Error::bad_request(&*call.service, format!("{}: {detail}", endpoint.name)))
+}
+
+/// The fields of a request that another guest made, whose types were compared at its deploy.
+fn read_arguments(call: &Call, endpoint: &Endpoint, arguments: Option<&Arguments>) -> Result<Vec<Value>, Error> {
+    let unfit = || {
+        let detail = format!("{}: arguments of other types than the function takes", endpoint.name);
+        Error::internal(&*call.service, detail)
+    };
+    let Some(Arguments(arguments)) = arguments else { return Err(unfit()) };
+    match (endpoint.request.is_one_record, arguments.as_slice()) {
+        (true, [Value::Record(fields)]) => Ok(fields.clone()),
+        (false, fields) if fields.len() == endpoint.request.message.fields.len() => Ok(fields.to_vec()),
+        _ => Err(unfit()),
+    }
 }
 
 /// How a body is read.
@@ -82,6 +99,8 @@ impl Form {
 }
 
 fn read_json(message: &Record, body: &[u8], query: &str) -> Result<Vec<Value>, String> {
+    // As Go reads it: nothing at all is a message with nothing in it.
+    let body = if body.trim_ascii() == b"null" { b"{}" } else { body };
     if query.is_empty() {
         return json::read_fields(message, body);
     }
@@ -114,10 +133,16 @@ fn is_form_encoded(body: &[u8]) -> bool {
 pub(super) fn write(
     call: &Call,
     endpoint: &Endpoint,
-    reply: Option<&Value>,
+    reply: Option<Value>,
     content_type: Option<&str>,
 ) -> Result<Reply, Error> {
-    if let Some(Value::Bytes(bytes)) = reply
+    if endpoint.reply.is_http()
+        && !accepts_only_json(call)
+        && let Some(reply) = reply
+    {
+        return http(call, reply);
+    }
+    if let Some(Value::Bytes(bytes)) = &reply
         && endpoint.reply.is_bytes()
         && !accepts_only_json(call)
     {
@@ -125,10 +150,36 @@ pub(super) fn write(
         return Ok(Reply::new(Payload::Bytes { content_type, body: bytes.clone() }));
     }
     let mut out = Vec::with_capacity(128);
-    json::write_reply(&endpoint.reply, reply, &mut out)
+    json::write_reply(&endpoint.reply, reply.as_ref(), &mut out)
         .map_err(|reason| Error::internal(&*call.service, format!("the reply cannot be shown: {reason}")))?;
     Ok(Reply::new(Payload::json(out)))
 }
+
+/// A reply that the function wrote as HTTP has it: status, headers, body.
+fn http(call: &Call, reply: Value) -> Result<Reply, Error> {
+    let unfit = |what: String| Error::internal(&*call.service, format!("the function's HTTP reply: {what}"));
+    let Value::Record(fields) = reply else { return Err(unfit("no record".into())) };
+    let Ok([Value::Unsigned(status), Value::List(header), Value::Bytes(body)]) = <[Value; 3]>::try_from(fields) else {
+        return Err(unfit("other fields than status, header and body".into()));
+    };
+    let status = u16::try_from(status).ok().filter(|status| (200..600).contains(status));
+    let status = status.ok_or_else(|| unfit("the status is not between 200 and 599".into()))?;
+    let mut out = Reply::new(Payload::Bytes { content_type: Cow::Borrowed(""), body });
+    out.status = Some(status);
+    for pair in header {
+        let Value::Record(pair) = pair else { continue };
+        let Ok([Value::String(name), Value::String(value)]) = <[Value; 2]>::try_from(pair) else { continue };
+        let known = HeaderName::try_from(name.as_str()).ok().filter(|name| !OF_THE_CONNECTION.contains(name));
+        let (Some(name), Ok(value)) = (known, HeaderValue::try_from(value)) else {
+            return Err(unfit(format!("the header {name} is not one that it may send")));
+        };
+        out.header.append(name, value);
+    }
+    Ok(out)
+}
+
+/// Headers that are the server's own affair.
+const OF_THE_CONNECTION: [HeaderName; 3] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
 
 fn accepts_only_json(call: &Call) -> bool {
     let accept = call.header.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

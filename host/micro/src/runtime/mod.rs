@@ -8,14 +8,19 @@ mod deployment;
 mod errors;
 mod events;
 mod gate;
+mod imports;
 mod invoke;
 mod logs;
 mod message;
+mod paths;
 mod record;
+mod replicas;
 mod status;
 mod store;
+mod stream;
+mod supervise;
 
-pub use deploy::{DeployError, Deployed};
+pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::{DeploymentLog, LogRecord};
@@ -24,13 +29,16 @@ pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 
 use crate::runtime::components::Components;
+use crate::runtime::deployment::Canary;
+use crate::runtime::events::{Notice, Notices};
 use crate::runtime::store::Store;
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
-use micro_mesh::{Client, Registry};
+use micro_mesh::{Client, Registry, store as kept};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
 
 /// The deployments by name. Calls read it without a lock; a change puts a new map in its place.
 type Routes = HashMap<Arc<str>, Arc<Deployment>>;
@@ -41,18 +49,30 @@ pub struct Runtime {
     store: Arc<Mutex<Store>>,
     components: Components,
     routes: ArcSwap<Routes>,
+    /// The paths that manifests give to endpoints; taken anew with each change.
+    paths: ArcSwap<paths::Paths>,
     /// One change at a time per name.
     changes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while components and database change together: a component that one deployment takes up must not be
     /// removed as the last use of another.
     storage: tokio::sync::Mutex<()>,
     events: Events,
+    notices: mpsc::UnboundedSender<Notice>,
     client: Client,
+    /// Where guests keep what must outlive them.
+    kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Runtime").field("host", &self.node.host).finish_non_exhaustive()
+    }
 }
 
 /// Where the host keeps what it must not lose, below its data folder.
 const DATABASE: &str = "micro.db";
+const STORES: &str = "store.db";
 const COMPONENTS: &str = "components";
 const CACHE: &str = "cache";
 const HOST_KEY: &str = "host.key";
@@ -67,20 +87,33 @@ impl Runtime {
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
         let components = Components::open(&data_dir.join(COMPONENTS))?;
         let node = record::NodeIdentity { host: store.host_id()?, address };
+        let options = kept::OpenOptions { path: Some(data_dir.join(STORES)), ..kept::OpenOptions::default() };
+        let kept = kept::open("sqlite", options).await.context("open the stores")?;
+        let (notices, told) = mpsc::unbounded_channel();
         let runtime = Arc::new(Runtime {
             engines: Arc::new(engines),
             store: Arc::new(Mutex::new(store)),
             components,
             routes: ArcSwap::default(),
+            paths: ArcSwap::default(),
             changes: Mutex::default(),
             storage: tokio::sync::Mutex::default(),
             events: Events::default(),
+            notices,
             client: client.clone(),
+            kept,
             node,
         });
         runtime.restore().await?;
         client.attach(Arc::new(invoke::Local::new(&runtime)));
+        tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
+        runtime.start_services();
         Ok(runtime)
+    }
+
+    /// Where guests keep what must outlive them.
+    pub fn kept(&self) -> &Arc<dyn kept::Store> {
+        &self.kept
     }
 
     /// The deployment called `name`.
@@ -110,6 +143,10 @@ impl Runtime {
         &self.node.host
     }
 
+    fn notices(&self, deployment: Arc<str>) -> Notices {
+        Notices::new(deployment, self.events.clone(), self.notices.clone())
+    }
+
     fn registry(&self) -> &Arc<dyn Registry> {
         self.client.cache().registry()
     }
@@ -121,10 +158,19 @@ impl Runtime {
         let rows = self.with_store(Store::current_revisions).await?;
         let mut routes = Routes::with_capacity(rows.len());
         for row in rows {
-            let deployment = Deployment::restored(row);
+            let notices = self.notices(row.deployment.as_str().into());
+            let deployment = Deployment::restored(row, notices);
             routes.insert(deployment.name.clone(), Arc::new(deployment));
         }
+        for (row, percent) in self.with_store(Store::canaries).await? {
+            if let Some(deployment) = routes.get(row.deployment.as_str()) {
+                let revision = Arc::new(Revision::restored(row));
+                revision.watch(None);
+                deployment.set_canary(Some(Canary { revision, percent }));
+            }
+        }
         self.routes.store(Arc::new(routes));
+        self.refresh_paths();
         self.reconcile_registry().await
     }
 

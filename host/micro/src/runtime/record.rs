@@ -1,7 +1,7 @@
 //! Deployments as the registry knows them.
 
 use super::Runtime;
-use super::deployment::Deployment;
+use super::deployment::{Deployment, Revision};
 use micro_engine::Inspection;
 use micro_engine::name::title_case;
 use micro_engine::schema::{self, Type};
@@ -23,17 +23,25 @@ pub(super) struct NodeIdentity {
 const HOST: &str = "host";
 
 impl Runtime {
-    /// Tells the registry what `deployment` serves now.
+    /// Tells the registry what `deployment` serves now: a record for its current version, and one for that of its canary.
     pub(super) async fn register(&self, deployment: &Deployment, inspection: &Inspection) -> anyhow::Result<()> {
-        let service = self.record(deployment, inspection);
+        let mut services = vec![self.record(deployment, &deployment.current(), inspection)];
+        if let Some(canary) = deployment.canary()
+            && canary.revision.version != services[0].version
+        {
+            let inspection = self.inspection(deployment, &canary.revision).await?;
+            services.push(self.record(deployment, &canary.revision, &inspection));
+        }
         let registry = self.registry();
-        // Another version of this node goes away in the same breath, so that a name has one record here.
+        for service in &services {
+            registry.register(service, RegisterOptions::default()).await?;
+        }
+        // Other versions of this node go away after that: callers find the name at any moment.
         for known in registry.get(&deployment.name).await.unwrap_or_default() {
-            if known.version != service.version {
+            if services.iter().all(|service| service.version != known.version) {
                 registry.deregister(&self.own_part(known)).await?;
             }
         }
-        registry.register(&service, RegisterOptions::default()).await?;
         Ok(self.client.cache().refresh_service(&deployment.name).await?)
     }
 
@@ -53,7 +61,10 @@ impl Runtime {
         let mut in_order = HashSet::new();
         for known in self.registry().list().await? {
             let deployment = self.deployment(&known.name);
-            let is_current = deployment.is_some_and(|deployment| deployment.current().version == known.version);
+            let is_current = deployment.is_some_and(|deployment| {
+                let canary = deployment.canary().map(|canary| canary.revision.clone());
+                [Some(deployment.current()), canary].iter().flatten().any(|revision| revision.version == known.version)
+            });
             let own = self.own_part(known.clone());
             if own.nodes.is_empty() {
                 continue;
@@ -66,15 +77,16 @@ impl Runtime {
         }
         for deployment in self.deployments() {
             if !in_order.contains(&*deployment.name) {
-                let inspection = self.inspection(&deployment, &deployment.current()).await?;
-                self.registry().register(&self.record(&deployment, &inspection), RegisterOptions::default()).await?;
+                let current = deployment.current();
+                let inspection = self.inspection(&deployment, &current).await?;
+                let record = self.record(&deployment, &current, &inspection);
+                self.registry().register(&record, RegisterOptions::default()).await?;
             }
         }
         Ok(self.client.cache().refresh().await?)
     }
 
-    fn record(&self, deployment: &Deployment, inspection: &Inspection) -> Service {
-        let revision = deployment.current();
+    fn record(&self, deployment: &Deployment, revision: &Revision, inspection: &Inspection) -> Service {
         let node = Node {
             id: format!("{}-{}", deployment.name, self.node.host),
             address: self.node.address.clone(),
@@ -109,6 +121,10 @@ pub(crate) fn endpoint(endpoint: &schema::Endpoint) -> Endpoint {
     let mut metadata = Metadata::new();
     if let Some(docs) = &endpoint.docs {
         metadata.insert("description".into(), docs.lines().next().unwrap_or_default().to_string());
+    }
+    if endpoint.stream.is_some() {
+        // As go-micro marks endpoints that stream.
+        metadata.insert("stream".into(), "true".into());
     }
     let message = &endpoint.request.message;
     let request =

@@ -1,9 +1,11 @@
 //! The deployments as the admin API shows them.
 
-use super::deployment::{Deployment, Revision};
+use super::deployment::{Deployment, Revision, RevisionStats};
+use super::replicas::ReplicasStatus;
 use super::store::RevisionRow;
-use micro_engine::Inspection;
+use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// One deployment with its current revision.
@@ -25,7 +27,20 @@ pub struct DeploymentStatus {
     imports: Vec<String>,
     limits: LimitsStatus,
     stats: StatsStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<ReplicasStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryStatus>,
     warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct CanaryStatus {
+    revision: u64,
+    version: String,
+    percent: f64,
+    calls: u64,
+    errors: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +61,9 @@ struct StatsStatus {
 
 impl DeploymentStatus {
     pub(super) fn new(deployment: &Deployment, revision: &Revision, inspection: &Inspection) -> DeploymentStatus {
+        let replicas = revision.replicas().map(|replicas| replicas.status());
+        let is_up = replicas.as_ref().is_none_or(|replicas| replicas.ready > 0);
+        let problem = replicas.as_ref().and_then(|replicas| replicas.problems.last().cloned());
         let failure = deployment.failure();
         let limits = &revision.manifest.limits;
         let (in_flight, queued) = revision.load();
@@ -53,8 +71,12 @@ impl DeploymentStatus {
             name: deployment.name.to_string(),
             version: revision.version.clone(),
             kind: revision.manifest.kind.as_str(),
-            state: if failure.is_none() { "ready" } else { "failed" },
-            detail: failure.unwrap_or_default(),
+            state: match (&failure, is_up) {
+                (Some(_), _) => "failed",
+                (None, true) => "ready",
+                (None, false) => "starting",
+            },
+            detail: failure.or(problem).unwrap_or_default(),
             revision: revision.number,
             digest: revision.digest.clone(),
             size: revision.size,
@@ -70,15 +92,27 @@ impl DeploymentStatus {
                 queue: limits.queue,
             },
             stats: StatsStatus { calls: deployment.calls(), errors: deployment.errors(), in_flight, queued },
-            warnings: warnings(inspection),
+            replicas,
+            canary: deployment.canary().map(|canary| CanaryStatus {
+                revision: canary.revision.number,
+                version: canary.revision.version.clone(),
+                percent: canary.percent,
+                calls: canary.revision.stats.calls.load(Ordering::Relaxed),
+                errors: canary.revision.stats.errors.load(Ordering::Relaxed),
+            }),
+            warnings: warnings(inspection, &revision.manifest),
         }
     }
 }
 
 /// What a deployer should know although nothing is wrong.
-fn warnings(inspection: &Inspection) -> Vec<String> {
-    let unused = inspection.other_exports.iter().filter(|export| !export.starts_with("wasi:cli/run"));
-    unused.map(|export| format!("{export} is exported and not served by this host")).collect()
+fn warnings(inspection: &Inspection, manifest: &Manifest) -> Vec<String> {
+    const SERVED: [&str; 2] = ["wasi:cli/run", "micro:function/lifecycle@0.1"];
+    let unused = inspection.other_exports.iter().filter(|export| !SERVED.iter().any(|name| export.starts_with(name)));
+    let unused = unused.map(|export| format!("{export} is exported and not served by this host"));
+    let topics = manifest.subscribe.iter();
+    let topics = topics.map(|topic| format!("subscribe {}: this host has no broker yet, nothing comes", topic.topic));
+    unused.chain(topics).collect()
 }
 
 /// One kept revision.
@@ -91,12 +125,28 @@ pub struct RevisionStatus {
     #[serde(serialize_with = "rfc3339")]
     deployed_at: SystemTime,
     current: bool,
+    /// The share of the calls of a revision that is tried, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<f64>,
+    /// Since the host started, as far as the revision is in use.
+    calls: u64,
+    errors: u64,
 }
 
 impl RevisionStatus {
-    pub(super) fn new(row: RevisionRow, current: u64) -> RevisionStatus {
+    pub(super) fn new(row: RevisionRow, deployment: &Deployment) -> RevisionStatus {
+        let current = deployment.current();
+        let canary = deployment.canary();
+        let in_use = [Some(current.clone()), canary.as_ref().map(|canary| canary.revision.clone())];
+        let in_use = in_use.into_iter().flatten().find(|revision| revision.number == row.number);
+        let count = |count: fn(&RevisionStats) -> &AtomicU64| {
+            in_use.as_ref().map_or(0, |revision| count(&revision.stats).load(Ordering::Relaxed))
+        };
         RevisionStatus {
-            current: row.number == current,
+            calls: count(|stats| &stats.calls),
+            errors: count(|stats| &stats.errors),
+            canary: canary.filter(|canary| canary.revision.number == row.number).map(|canary| canary.percent),
+            current: row.number == current.number,
             number: row.number,
             version: row.version,
             digest: row.digest,

@@ -13,7 +13,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const KEPT_REVISIONS: u64 = 10;
 
 /// The layout of the tables, counted up with each change.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE host (id TEXT NOT NULL);
@@ -35,7 +35,24 @@ CREATE TABLE revisions (
 CREATE TABLE deployments (
     name TEXT PRIMARY KEY,
     revision INTEGER NOT NULL,
-    next_revision INTEGER NOT NULL
+    next_revision INTEGER NOT NULL,
+    canary INTEGER,
+    canary_percent REAL
+) WITHOUT ROWID;
+";
+
+/// What layout 2 adds: canaries, and what services saved for their successors.
+const FROM_1_TO_2: &str = "
+ALTER TABLE deployments ADD COLUMN canary INTEGER;
+ALTER TABLE deployments ADD COLUMN canary_percent REAL;
+";
+
+const STATES: &str = "
+CREATE TABLE states (
+    deployment TEXT NOT NULL,
+    replica INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (deployment, replica)
 ) WITHOUT ROWID;
 ";
 
@@ -64,6 +81,8 @@ pub(super) struct NewRevision {
     pub(super) inspection: Inspection,
     pub(super) manifest: Manifest,
     pub(super) deployed_at: i64,
+    /// The share of the calls, in percent, of a revision that is a canary at first.
+    pub(super) canary: Option<f64>,
 }
 
 /// Why the database cannot be used.
@@ -88,7 +107,15 @@ impl Store {
             0 => {
                 let transaction = connection.transaction()?;
                 transaction.execute_batch(SCHEMA)?;
+                transaction.execute_batch(STATES)?;
                 transaction.execute("INSERT INTO host VALUES (?1)", [uuid::Uuid::new_v4().to_string()])?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                transaction.commit()?;
+            }
+            1 => {
+                let transaction = connection.transaction()?;
+                transaction.execute_batch(FROM_1_TO_2)?;
+                transaction.execute_batch(STATES)?;
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 transaction.commit()?;
             }
@@ -114,6 +141,35 @@ impl Store {
         statement.query_map([], revision)?.collect()
     }
 
+    /// The canary of each deployment that has one, with its share of the calls in percent.
+    pub(super) fn canaries(&mut self) -> rusqlite::Result<Vec<(RevisionRow, f64)>> {
+        let mut statement = self.connection.prepare(
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, d.canary_percent
+             FROM deployments d
+             JOIN revisions r ON r.deployment = d.name AND r.number = d.canary
+             JOIN components c ON c.digest = r.digest",
+        )?;
+        statement.query_map([], |row| Ok((revision(row)?, row.get(7)?)))?.collect()
+    }
+
+    /// What the instances of a service saved when they last handed over, by their places.
+    pub(super) fn states(&mut self, deployment: &str) -> rusqlite::Result<Vec<Vec<u8>>> {
+        let mut statement =
+            self.connection.prepare("SELECT state FROM states WHERE deployment = ?1 ORDER BY replica")?;
+        statement.query_map([deployment], |row| row.get(0))?.collect()
+    }
+
+    /// Keeps what the instances of a service saved, in place of what they saved before.
+    pub(super) fn set_states(&mut self, deployment: &str, states: &[Vec<u8>]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
+        for (replica, state) in states.iter().enumerate() {
+            transaction
+                .execute("INSERT INTO states VALUES (?1, ?2, ?3)", params![deployment, replica as u64, state])?;
+        }
+        transaction.commit()
+    }
+
     /// The components that some revision needs.
     pub(super) fn digests(&mut self) -> rusqlite::Result<HashSet<String>> {
         let mut statement = self.connection.prepare("SELECT digest FROM components")?;
@@ -137,7 +193,8 @@ impl Store {
         statement.query_row(params![deployment, number], |row| json(row, 0)).optional()
     }
 
-    /// Adds a revision and makes it the current one, in one step. Gives its number and the digests nobody needs now.
+    /// Adds a revision and makes it the current one, or the canary, in one step. Gives its number and the digests
+    /// nobody needs now.
     pub(super) fn add_revision(&mut self, new: &NewRevision) -> rusqlite::Result<(u64, Vec<String>)> {
         let transaction = self.connection.transaction()?;
         let number: u64 = transaction
@@ -160,13 +217,21 @@ impl Store {
                 new.deployed_at
             ],
         )?;
+        match new.canary {
+            None => transaction.execute(
+                "INSERT INTO deployments (name, revision, next_revision) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, next_revision = excluded.next_revision,
+                     canary = NULL, canary_percent = NULL",
+                params![new.deployment, number, number + 1],
+            )?,
+            Some(percent) => transaction.execute(
+                "UPDATE deployments SET next_revision = ?3, canary = ?2, canary_percent = ?4 WHERE name = ?1",
+                params![new.deployment, number, number + 1, percent],
+            )?,
+        };
         transaction.execute(
-            "INSERT INTO deployments VALUES (?1, ?2, ?3)
-             ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, next_revision = excluded.next_revision",
-            params![new.deployment, number, number + 1],
-        )?;
-        transaction.execute(
-            "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3",
+            "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3
+             AND number NOT IN (SELECT revision FROM deployments WHERE name = ?1)",
             params![new.deployment, KEPT_REVISIONS, number],
         )?;
         let unused = remove_unused(&transaction)?;
@@ -174,9 +239,18 @@ impl Store {
         Ok((number, unused))
     }
 
-    /// Makes a kept revision the current one.
+    /// The number that the next revision gets.
+    pub(super) fn next_number(&mut self, deployment: &str) -> rusqlite::Result<u64> {
+        let mut statement = self.connection.prepare("SELECT next_revision FROM deployments WHERE name = ?1")?;
+        Ok(statement.query_row([deployment], |row| row.get(0)).optional()?.unwrap_or(1))
+    }
+
+    /// Makes a kept revision the current one; there is no canary then.
     pub(super) fn set_current(&mut self, deployment: &str, number: u64) -> rusqlite::Result<()> {
-        self.connection.execute("UPDATE deployments SET revision = ?2 WHERE name = ?1", params![deployment, number])?;
+        self.connection.execute(
+            "UPDATE deployments SET revision = ?2, canary = NULL, canary_percent = NULL WHERE name = ?1",
+            params![deployment, number],
+        )?;
         Ok(())
     }
 
@@ -185,6 +259,7 @@ impl Store {
         let transaction = self.connection.transaction()?;
         transaction.execute("DELETE FROM deployments WHERE name = ?1", [deployment])?;
         transaction.execute("DELETE FROM revisions WHERE deployment = ?1", [deployment])?;
+        transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
         let unused = remove_unused(&transaction)?;
         transaction.commit()?;
         Ok(unused)

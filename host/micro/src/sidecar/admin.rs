@@ -4,7 +4,7 @@ mod stream;
 
 use super::Sidecar;
 use crate::gateway::{error_response, read_up_to};
-use crate::runtime::{DeployError, Deployed, DeploymentStatus};
+use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -16,6 +16,7 @@ use micro_engine::engines::Report;
 use micro_engine::inspect::MAX_COMPONENT;
 use micro_mesh::Error;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -44,6 +45,7 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
         .route("/deployments", get(list))
         .route("/deployments/{name}", get(one).put(deploy).delete(remove))
         .route("/deployments/{name}/revisions", get(revisions))
+        .route("/deployments/{name}/promote", post(promote))
         .route("/deployments/{name}/rollback", post(roll_back))
         .route("/deployments/{name}/logs", get(stream::logs))
         .fallback(|| async { error_response(Error::not_found(ID, "the admin API has no such path")) })
@@ -86,6 +88,40 @@ async fn one(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result
 #[serde(deny_unknown_fields)]
 struct DeployParameters {
     version: Option<String>,
+    /// A share in percent: `10` or `10%`.
+    canary: Option<String>,
+    #[serde(default)]
+    force: bool,
+    /// A JSON object: `{"args": […], "env": {…}}`.
+    settings: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct GuestSettings {
+    args: Option<Vec<String>>,
+    env: BTreeMap<String, String>,
+}
+
+impl DeployParameters {
+    fn options(self) -> Result<DeployOptions, Error> {
+        let settings = match &self.settings {
+            None => GuestSettings::default(),
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| Error::bad_request(ID, format!("settings: expected args and env as JSON: {error}")))?,
+        };
+        let canary = self.canary.map(|share| {
+            let percent = share.trim().trim_end_matches('%').trim().parse();
+            percent.map_err(|_| Error::bad_request(ID, format!("canary {share:?}: expected a share like 10%")))
+        });
+        Ok(DeployOptions {
+            version: self.version,
+            canary: canary.transpose()?,
+            force: self.force,
+            args: settings.args,
+            env: settings.env,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -101,10 +137,11 @@ async fn deploy(
     Query(parameters): Query<DeployParameters>,
     body: Body,
 ) -> Result<Json<DeployReply>, Refusal> {
+    let options = parameters.options()?;
     let component = read_up_to(body, MAX_COMPONENT).await?;
     let runtime = sidecar.gateway.runtime.clone();
     // A deploy that began comes to its end, whether or not its caller still waits.
-    let deploy = tokio::spawn(async move { runtime.deploy(&name, parameters.version, component).await });
+    let deploy = tokio::spawn(async move { runtime.deploy(&name, component, options).await });
     let Deployed { status, changed } = deploy.await.map_err(|error| DeployError::Host(error.into()))??;
     Ok(Json(DeployReply { status, changed }))
 }
@@ -118,6 +155,12 @@ async fn remove(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Res
 async fn revisions(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let revisions = sidecar.gateway.runtime.revisions(&name).await?;
     Ok(Json(serde_json::json!({ "revisions": revisions })).into_response())
+}
+
+async fn promote(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+    let runtime = sidecar.gateway.runtime.clone();
+    let promote = tokio::spawn(async move { runtime.promote(&name).await });
+    Ok(Json(promote.await.map_err(|error| DeployError::Host(error.into()))??))
 }
 
 #[derive(Default, Deserialize)]

@@ -10,6 +10,8 @@ fn endpoint(fields: &[(&str, Type)], ok: Option<Type>) -> Endpoint {
     let fields = fields.iter().map(|(name, ty)| Field { name: Name::new(name), docs: None, ty: ty.clone() });
     let message = Record { name: "Put".into(), docs: None, fields: fields.collect() };
     Endpoint {
+        is_async: false,
+        stream: None,
         name: "Photos.Put".into(),
         interface: None,
         function: "put".into(),
@@ -104,10 +106,10 @@ fn written(accept: &str, endpoint: &Endpoint, value: &Value, own_type: Option<&s
     if !accept.is_empty() {
         call.header.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
     }
-    let reply = write(&call, endpoint, Some(value), own_type).unwrap();
+    let reply = write(&call, endpoint, Some(value.clone()), own_type).unwrap();
     match reply.payload {
         Payload::Bytes { content_type, body } => (content_type.into_owned(), body),
-        Payload::Value(_) => panic!("a reply of bytes"),
+        Payload::Value(_) | Payload::Stream(_) => panic!("a reply of bytes"),
     }
 }
 

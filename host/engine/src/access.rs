@@ -1,0 +1,69 @@
+//! What a deployment's instances reach through the host, and whom they do it for.
+
+use crate::log::Log;
+use crate::manifest::Allow;
+use micro_mesh::call::RequestId;
+use micro_mesh::{Client, HeaderMap, Store};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How many calls may be inside of each other, guest calling guest: more is a loop.
+pub const MAX_DEPTH: u8 = 16;
+
+/// What all instances of a revision have in common.
+#[derive(Clone)]
+pub struct Access {
+    /// The deployment, as callees and stores know it.
+    pub service: Arc<str>,
+    /// The way to other services, when there is one.
+    pub client: Option<Client>,
+    /// Where stores are kept, when there is a place.
+    pub store: Option<Arc<dyn Store>>,
+    /// What the manifest lets it reach.
+    pub allow: Allow,
+    /// Imported interfaces, and the deployments that give them.
+    pub imports: HashMap<Arc<str>, String>,
+    /// Command line arguments.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// Takes what it writes.
+    pub log: Arc<dyn Log>,
+}
+
+impl Access {
+    /// Nothing but a log.
+    pub fn to_log(service: &str, log: Arc<dyn Log>) -> Access {
+        Access {
+            service: service.into(),
+            client: None,
+            store: None,
+            allow: Allow::default(),
+            imports: HashMap::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            log,
+        }
+    }
+}
+
+/// The call that an instance works for. What it calls in turn is done in this name and within this time.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Ties the log lines of everything together that one request set off.
+    pub id: RequestId,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// How many guests stand between the door and this one.
+    pub depth: u8,
+    /// What travels on with calls to others.
+    pub header: Option<Arc<HeaderMap>>,
+}
+
+impl Scope {
+    /// Work that nobody asked for from outside.
+    pub fn new(id: RequestId) -> Scope {
+        Scope { id, deadline: None, depth: 0, header: None }
+    }
+}

@@ -1,0 +1,193 @@
+//! An instance on the concurrent engine: calls run at once, as far as the guest lets them.
+//!
+//! Anything but a call (streams, health, hand-over) waits until the calls that run have come to their end, and is then
+//! done as on the lean engine.
+
+use super::lean::{self, Streams};
+use super::{ActorError, CallJob, Ending, Job};
+use crate::bindings::State;
+use crate::error::CallError;
+use crate::live::{self, Live};
+use crate::program::Program;
+use crate::trap;
+use crate::value::Value;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use wasmtime::component::{Accessor, Instance, Val};
+
+/// Does jobs until the instance is stopped, fails, or nobody holds it any more.
+pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Receiver<Job>) -> Ending {
+    let mut streams = Streams::new();
+    loop {
+        let running = Running::default();
+        let instance = live.instance;
+        let together =
+            live.store.run_concurrent(async |accessor| together(accessor, instance, program, queue, &running).await);
+        // The timer stands outside: what blocks inside may keep inner timers from firing.
+        let outcome = tokio::select! {
+            outcome = together => outcome,
+            () = running.out_of_time() => Ok(Err(Failure::OutOfTime)),
+        };
+        let next = match outcome {
+            Ok(Ok(next)) => next,
+            Ok(Err(Failure::OutOfTime)) => return running.end_out_of_time(),
+            Ok(Err(Failure::Call(endpoint, error))) => return Ending::Failed(format!("{endpoint}: {error}")),
+            Err(error) => return Ending::Failed(live.failed(&error).to_string()),
+        };
+        let Some(job) = next else { return Ending::Stopped };
+        match lean::perform(&mut live, program, &mut streams, job).await {
+            Ok(true) => {}
+            Ok(false) => return Ending::Stopped,
+            Err(ending) => return ending,
+        }
+    }
+}
+
+enum Failure {
+    OutOfTime,
+    Call(String, String),
+}
+
+/// Runs calls at once until another job is due, which it gives back, or nobody holds the instance any more.
+async fn together(
+    accessor: &Accessor<State>,
+    instance: Instance,
+    program: &Program,
+    queue: &mut mpsc::Receiver<Job>,
+    running: &Running,
+) -> Result<Option<Job>, Failure> {
+    let mut calls = FuturesUnordered::new();
+    let mut next = None;
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            job = queue.recv(), if !is_leaving => match job {
+                Some(Job::Call(job)) => {
+                    if job.reply.is_closed() || job.deadline <= Instant::now() {
+                        continue;
+                    }
+                    // What an instance does for several callers at once is done in nobody's name in particular.
+                    let scope = if calls.is_empty() { job.scope.clone() } else { program.idle_scope() };
+                    accessor.with(|mut access| access.get().set_scope(scope));
+                    calls.push(one(accessor, instance, program, job, running));
+                }
+                other => {
+                    next = other;
+                    is_leaving = true;
+                }
+            },
+            Some(outcome) = calls.next() => outcome?,
+        }
+        if is_leaving && calls.is_empty() {
+            return Ok(next);
+        }
+    }
+}
+
+async fn one(
+    accessor: &Accessor<State>,
+    instance: Instance,
+    program: &Program,
+    job: CallJob,
+    running: &Running,
+) -> Result<(), Failure> {
+    let CallJob { callable, fields, deadline, time, reply, .. } = job;
+    let id = running.add(deadline, time, reply);
+    let endpoint = &callable.endpoint;
+    let call = async {
+        let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
+        let func = func.ok_or_else(|| wasmtime::format_err!("{} is not exported", endpoint.function))?;
+        let params = live::params(endpoint, &callable.arguments(fields))?;
+        let mut results = vec![Val::Bool(false); usize::from(endpoint.result_type().is_some())];
+        func.call_concurrent(accessor, &params, &mut results).await?;
+        live::result(endpoint, results)
+    };
+    match call.await {
+        Ok(value) => {
+            running.end(id, Ok(value));
+            Ok(())
+        }
+        Err(error) => {
+            let memory = program.limits.memory;
+            let error = accessor.with(|mut access| trap::call_error(&error, Some(&access.get().limiter), memory));
+            let text = error.to_string();
+            running.end(id, Err(error));
+            Err(Failure::Call(endpoint.name.to_string(), text))
+        }
+    }
+}
+
+/// The calls that run, with the time that each has.
+#[derive(Default)]
+struct Running {
+    calls: Mutex<(u64, HashMap<u64, Entry>)>,
+    changed: Notify,
+}
+
+struct Entry {
+    deadline: Instant,
+    time: Duration,
+    reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
+}
+
+impl Running {
+    fn add(&self, deadline: Instant, time: Duration, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.0 += 1;
+        let id = calls.0;
+        calls.1.insert(id, Entry { deadline, time, reply });
+        drop(calls);
+        self.changed.notify_one();
+        id
+    }
+
+    fn end(&self, id: u64, result: Result<Option<Value>, CallError>) {
+        let entry = self.calls.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
+        if let Some(entry) = entry {
+            // Who stopped waiting needs no answer.
+            let _ = entry.reply.send(result.map_err(ActorError::Failed));
+        }
+    }
+
+    /// Waits until some call has run out of its time.
+    async fn out_of_time(&self) {
+        loop {
+            let next = {
+                let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+                calls.1.values().map(|entry| entry.deadline).min()
+            };
+            match next {
+                Some(deadline) => tokio::select! {
+                    () = tokio::time::sleep_until(deadline) => {
+                        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+                        if calls.1.values().any(|entry| entry.deadline <= Instant::now()) {
+                            return;
+                        }
+                    }
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// Ends the calls that ran out of time with that reason; the others learn that the instance ended.
+    fn end_out_of_time(&self) -> Ending {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reason = String::from("a call ran out of time");
+        for (_, entry) in calls.1.drain() {
+            if entry.deadline <= Instant::now() {
+                let error = CallError::Timeout(entry.time);
+                reason = error.to_string();
+                // Who stopped waiting needs no answer.
+                let _ = entry.reply.send(Err(ActorError::Failed(error)));
+            }
+        }
+        Ending::Failed(reason)
+    }
+}

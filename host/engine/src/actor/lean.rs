@@ -1,0 +1,217 @@
+//! An instance on the lean engine: one job after the other.
+
+use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
+use crate::error::CallError;
+use crate::live::{self, Live};
+use crate::program::Program;
+use crate::streaming::{Guest, OpenStream};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wasmtime::component::{ComponentExportIndex, ResourceAny, Val};
+
+/// The streams that an instance has open.
+pub(super) type Streams = HashMap<u64, OpenStream>;
+
+/// Does jobs until the instance is stopped, fails, or nobody holds it any more.
+pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Receiver<Job>) -> Ending {
+    let mut streams = Streams::new();
+    while let Some(job) = queue.recv().await {
+        match perform(&mut live, program, &mut streams, job).await {
+            Ok(true) => {}
+            Ok(false) => return Ending::Stopped,
+            Err(ending) => return ending,
+        }
+    }
+    Ending::Stopped
+}
+
+/// Does one job, and says whether there may be more.
+pub(super) async fn perform(
+    live: &mut Live,
+    program: &Program,
+    streams: &mut Streams,
+    job: Job,
+) -> Result<bool, Ending> {
+    let time = program.limits.timeout;
+    match job {
+        Job::Call(job) => call(live, job).await?,
+        Job::Stream(id, job) => stream(live, time, streams, id, job).await?,
+        Job::Health(reply) => {
+            live.set_scope(program.idle_scope());
+            answer(within(time, live.health(&program.lifecycle)).await, reply)?;
+        }
+        Job::Save(reply) => {
+            live.set_scope(program.idle_scope());
+            answer(within(time, live.save(&program.lifecycle)).await, reply)?;
+        }
+        Job::Stop(reply) => {
+            live.set_scope(program.idle_scope());
+            if let Err(error) = within(time, live.stop(&program.lifecycle)).await {
+                tracing::warn!(service = %program.access.service, "stop: {error}");
+            }
+            // Who asked may have stopped waiting.
+            let _ = reply.send(());
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+type Done = Result<(), Ending>;
+
+async fn call(live: &mut Live, job: CallJob) -> Done {
+    let CallJob { scope, callable, fields, deadline, time, reply } = job;
+    // Nobody waits for it any more.
+    if reply.is_closed() || deadline <= Instant::now() {
+        return Ok(());
+    }
+    live.set_scope(scope);
+    let arguments = callable.arguments(fields);
+    let result = tokio::time::timeout_at(deadline, live.call(&callable, arguments)).await;
+    let (result, done) = match result {
+        Ok(Ok(value)) => (Ok(value), Ok(())),
+        Ok(Err(error)) => {
+            let ending = Ending::Failed(format!("{}: {error}", callable.endpoint.name));
+            (Err(ActorError::Failed(error)), Err(ending))
+        }
+        Err(_) => {
+            let error = CallError::Timeout(time);
+            let ending = Ending::Failed(format!("{}: {error}", callable.endpoint.name));
+            (Err(ActorError::Failed(error)), Err(ending))
+        }
+    };
+    // Who stopped waiting needs no answer.
+    let _ = reply.send(result);
+    done
+}
+
+/// Answers with what the guest said of itself. The instance lives on if it only said no.
+fn answer<T>(said: crate::lifecycle::Said<T>, reply: tokio::sync::oneshot::Sender<Result<T, String>>) -> Done {
+    let (said, done) = match said {
+        Ok(said) => (said, Ok(())),
+        Err(error) => (Err(error.to_string()), Err(Ending::Failed(error.to_string()))),
+    };
+    // Who stopped waiting needs no answer.
+    let _ = reply.send(said);
+    done
+}
+
+async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64, job: StreamJob) -> Done {
+    match job {
+        StreamJob::Open { scope, callable, fields, reply } => {
+            let Some(exports) = callable.stream else { return Ok(()) };
+            live.set_scope(scope);
+            let arguments = callable.arguments(fields);
+            let opened = match live::params(&callable.endpoint, &arguments) {
+                Ok(params) => {
+                    let open = OpenStream::open(live, &callable.endpoint, callable.export, exports, &params);
+                    within(time, open).await
+                }
+                Err(error) => Err(CallError::Host(error.to_string())),
+            };
+            let (outcome, done) = match opened {
+                Ok(stream) => {
+                    streams.insert(id, stream);
+                    (Ok(()), Ok(()))
+                }
+                Err(error) => {
+                    let done = survives(&error);
+                    (Err(ActorError::Failed(error)), done)
+                }
+            };
+            // A stream that nobody waited for is closed by its handle.
+            let _ = reply.send(outcome);
+            done
+        }
+        StreamJob::Pump { sink, reply } => {
+            let Some(stream) = streams.get(&id) else {
+                let _ = reply.send(Flow::Over);
+                return Ok(());
+            };
+            let (flow, done) = pump(live, stream, &sink, time).await;
+            // The handle may be gone, which closes the stream.
+            let _ = reply.send(flow);
+            done
+        }
+        StreamJob::Send { message, reply } => {
+            let Some(stream) = streams.get(&id) else { return Ok(()) };
+            let sent = within(time, stream.send(live, &message)).await;
+            let done = sent.as_ref().map_or_else(survives, |()| Ok(()));
+            let _ = reply.send(sent);
+            done
+        }
+        StreamJob::Finish { reply } => {
+            let Some(stream) = streams.get(&id) else { return Ok(()) };
+            let finished = within(time, stream.finish(live)).await;
+            let done = finished.as_ref().map_or_else(survives, |_| Ok(()));
+            let _ = reply.send(finished);
+            done
+        }
+        StreamJob::Close => match streams.remove(&id) {
+            Some(stream) => within(time, stream.close(live)).await.or_else(|error| survives(&error)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Moves messages from the guest to the caller, as many as the caller has room for.
+async fn pump(live: &mut Live, stream: &OpenStream, sink: &Sink, time: Duration) -> (Flow, Done) {
+    loop {
+        let permit = match sink.replies.try_reserve() {
+            Ok(permit) => permit,
+            Err(mpsc::error::TrySendError::Full(())) => return (Flow::Full, Ok(())),
+            Err(mpsc::error::TrySendError::Closed(())) => return (Flow::Over, Ok(())),
+        };
+        match within(time, stream.next(live)).await {
+            Ok(Some(value)) => {
+                let message = (sink.encode)(&value);
+                let is_error = message.is_err();
+                permit.send(message);
+                if is_error {
+                    return (Flow::Over, Ok(()));
+                }
+            }
+            Ok(None) => return (Flow::Empty, Ok(())),
+            Err(error) => {
+                let done = survives(&error);
+                permit.send(Err((sink.explain)(error)));
+                return (Flow::Over, done);
+            }
+        }
+    }
+}
+
+/// An error that the guest returned is its own affair; any other leaves the instance unusable.
+fn survives(error: &CallError) -> Done {
+    match error {
+        CallError::Guest { .. } | CallError::BadRequest(_) => Ok(()),
+        other => Err(Ending::Failed(other.to_string())),
+    }
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    tokio::time::timeout(time, work).await.unwrap_or(Err(CallError::Timeout(time)))
+}
+
+impl Guest for Live {
+    async fn call_vals(
+        &mut self,
+        export: ComponentExportIndex,
+        name: &str,
+        params: &[Val],
+        has_result: bool,
+    ) -> Result<Option<Val>, CallError> {
+        let mut results = [Val::Bool(false)];
+        let places = if has_result { &mut results[..] } else { &mut [] };
+        Live::call_vals(self, export, name, params, places).await?;
+        let [result] = results;
+        Ok(has_result.then_some(result))
+    }
+
+    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), CallError> {
+        let dropped = resource.resource_drop_async(&mut self.store).await;
+        dropped.map_err(|error| self.failed(&error))
+    }
+}

@@ -1,0 +1,109 @@
+//! The resource form of streams: an endpoint that returns a resource with methods to send and to get messages.
+//!
+//! | methods | the endpoint is |
+//! |---|---|
+//! | `next: func() -> result<option<T>, E>` | a server stream |
+//! | `send: func(item: T) -> result<_, E>` and `finish: func() -> result<R, E>` | a client stream |
+//! | `next`, `send`, and perhaps `finish` | a stream both ways |
+//!
+//! The results may be plain (`option<T>`, nothing, `R`) where nothing can fail.
+
+use super::types::Types;
+use crate::schema::{Reply, Step, Stream, Type};
+use std::sync::Arc;
+use wit_parser::{Function, FunctionKind, Handle, Resolve, Type as Wit, TypeDefKind, TypeId, TypeOwner};
+
+/// How `function` streams, and the error that it may return in place of a stream; none if it returns no resource.
+#[expect(clippy::type_complexity, clippy::option_option, reason = "an error may have no type")]
+pub(super) fn of(
+    resolve: &Resolve,
+    types: &mut Types<'_>,
+    function: &Function,
+) -> Result<Option<(Stream, Option<Option<Type>>)>, String> {
+    let Some(result) = &function.result else { return Ok(None) };
+    if let Some(resource) = owned(resolve, result) {
+        return read(resolve, types, resource).map(|stream| Some((stream, None)));
+    }
+    let Some((Some(ok), err)) = as_result(resolve, result) else { return Ok(None) };
+    let Some(resource) = owned(resolve, ok) else { return Ok(None) };
+    let err = err.map(|ty| types.read(ty)).transpose()?;
+    read(resolve, types, resource).map(|stream| Some((stream, Some(err))))
+}
+
+fn read(resolve: &Resolve, types: &mut Types<'_>, resource: TypeId) -> Result<Stream, String> {
+    let name = resolve.types[resource].name.as_deref().unwrap_or_default();
+    let method = |wanted: &str| {
+        let TypeOwner::Interface(owner) = resolve.types[resource].owner else { return None };
+        resolve.interfaces[owner].functions.values().find(|function| {
+            matches!(function.kind, FunctionKind::Method(id) | FunctionKind::AsyncMethod(id) if id == resource)
+                && function.item_name() == wanted
+        })
+    };
+    let problem = |method: &str, shape: &str| format!("resource {name}: {method} must be `{shape}`");
+    let next_shape = "next: func() -> result<option<T>, E>";
+    let gives = match method("next") {
+        None => None,
+        Some(next) if next.params.len() != 1 => return Err(problem("next", next_shape)),
+        Some(next) => {
+            let result = next.result.as_ref().map(|ty| types.read(ty)).transpose()?;
+            let Reply { ok: Some(Type::Option(item)), err } = Reply::of(result) else {
+                return Err(problem("next", next_shape));
+            };
+            Some(Step { item: Arc::unwrap_or_clone(item), err })
+        }
+    };
+    let send_shape = "send: func(item: T) -> result<_, E>";
+    let sends = match method("send") {
+        None => None,
+        Some(send) => {
+            let [_, item] = send.params.as_slice() else { return Err(problem("send", send_shape)) };
+            let result = send.result.as_ref().map(|ty| types.read(ty)).transpose()?;
+            let Reply { ok: None, err } = Reply::of(result) else { return Err(problem("send", send_shape)) };
+            Some(Step { item: types.read(&item.ty)?, err })
+        }
+    };
+    let finish = match method("finish") {
+        None => None,
+        Some(finish) if finish.params.len() != 1 => {
+            return Err(problem("finish", "finish: func() -> result<R, E>"));
+        }
+        Some(finish) => Some(Reply::of(finish.result.as_ref().map(|ty| types.read(ty)).transpose()?)),
+    };
+    match (&gives, &sends, &finish) {
+        (None, None, _) => Err(format!(
+            "it returns the resource {name}, which is no stream: a stream has a method `{next_shape}` or `{send_shape}`"
+        )),
+        (None, Some(_), None) => Err(format!(
+            "resource {name} has `send` and neither `next` nor `finish`: the caller could not learn how it ended"
+        )),
+        _ => Ok(Stream { resource: name.into(), sends, gives, finish }),
+    }
+}
+
+/// The resource that an owned handle stands for.
+fn owned(resolve: &Resolve, ty: &Wit) -> Option<TypeId> {
+    let Wit::Id(id) = ty else { return None };
+    match &resolve.types[*id].kind {
+        TypeDefKind::Handle(Handle::Own(resource)) => Some(origin(resolve, *resource)),
+        TypeDefKind::Type(alias) => owned(resolve, alias),
+        _ => None,
+    }
+}
+
+/// Where a type that is used under several names was declared.
+fn origin(resolve: &Resolve, id: TypeId) -> TypeId {
+    match &resolve.types[id].kind {
+        TypeDefKind::Type(Wit::Id(other)) => origin(resolve, *other),
+        _ => id,
+    }
+}
+
+#[expect(clippy::type_complexity, reason = "the two sides of a result")]
+fn as_result<'r>(resolve: &'r Resolve, ty: &'r Wit) -> Option<(Option<&'r Wit>, Option<&'r Wit>)> {
+    let Wit::Id(id) = ty else { return None };
+    match &resolve.types[*id].kind {
+        TypeDefKind::Result(result) => Some((result.ok.as_ref(), result.err.as_ref())),
+        TypeDefKind::Type(alias) => as_result(resolve, alias),
+        _ => None,
+    }
+}

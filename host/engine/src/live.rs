@@ -1,0 +1,139 @@
+//! One instance with the store that it lives in.
+
+use crate::access::Scope;
+use crate::bindings::State;
+use crate::canonical::{Arguments, HeapResult, StackResult};
+use crate::dynamic;
+use crate::error::CallError;
+use crate::limits::REPLY_LIMIT;
+use crate::program::{Callable, Program, Road};
+use crate::schema::Endpoint;
+use crate::trap;
+use crate::value::Value;
+use bytesize::ByteSize;
+use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, Instance, Lift, Lower, TypedFunc, Val};
+
+/// An instance. Whatever goes wrong inside leaves it unusable, and dropping it is all that can be done then.
+pub(crate) struct Live {
+    pub(crate) store: Store<State>,
+    pub(crate) instance: Instance,
+    memory: ByteSize,
+}
+
+impl Live {
+    /// Makes an instance. The caller holds a permit of [`Program::room`] for as long as it lives.
+    pub(crate) async fn new(program: &Program, scope: Scope) -> Result<Live, CallError> {
+        let mut store = Store::new(program.pre.engine(), State::new(&program.limits, &program.access, scope));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(REPLY_LIMIT.as_u64() as usize);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let memory = program.limits.memory;
+        match program.pre.instantiate_async(&mut store).await {
+            Ok(instance) => Ok(Live { store, instance, memory }),
+            Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), memory)),
+        }
+    }
+
+    /// Works for another call from now on.
+    pub(crate) fn set_scope(&mut self, scope: Scope) {
+        self.store.data_mut().set_scope(scope);
+    }
+
+    /// Calls an endpoint, and gives what the function returned.
+    pub(crate) async fn call(
+        &mut self,
+        callable: &Callable,
+        arguments: Vec<Value>,
+    ) -> Result<Option<Value>, CallError> {
+        let func = self.func(callable.export, &callable.endpoint.function)?;
+        let store = &mut self.store;
+        let result = match callable.road {
+            Road::Stack => direct::<StackResult>(func, store, arguments).await.map(|result| result.0),
+            Road::Heap => direct::<HeapResult>(func, store, arguments).await.map(|result| result.0),
+            Road::Dynamic => dynamic_call(func, store, &callable.endpoint, &arguments).await,
+        };
+        result.map_err(|error| self.failed(&error))
+    }
+
+    /// Calls a function whose parameters and result are known when the host is built.
+    pub(crate) async fn call_typed<P, R>(
+        &mut self,
+        export: ComponentExportIndex,
+        name: &str,
+        params: P,
+    ) -> Result<R, CallError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let func = self.func(export, name)?;
+        let typed = func.typed::<P, R>(&self.store).map_err(|error| CallError::Host(format!("{name}: {error:#}")))?;
+        let result = typed.call_async(&mut self.store, params).await;
+        result.map_err(|error| self.failed(&error))
+    }
+
+    /// Calls a function with wasmtime's own values.
+    pub(crate) async fn call_vals(
+        &mut self,
+        export: ComponentExportIndex,
+        name: &str,
+        params: &[Val],
+        results: &mut [Val],
+    ) -> Result<(), CallError> {
+        let func = self.func(export, name)?;
+        let result = func.call_async(&mut self.store, params, results).await;
+        result.map_err(|error| self.failed(&error))
+    }
+
+    pub(crate) fn func(&mut self, export: ComponentExportIndex, name: &str) -> Result<Func, CallError> {
+        let func = self.instance.get_func(&mut self.store, export);
+        func.ok_or_else(|| CallError::Host(format!("{name} is not exported")))
+    }
+
+    /// What an error of wasmtime means to the caller.
+    pub(crate) fn failed(&self, error: &wasmtime::Error) -> CallError {
+        trap::call_error(error, Some(&self.store.data().limiter), self.memory)
+    }
+}
+
+async fn direct<R>(func: Func, store: &mut Store<State>, arguments: Vec<Value>) -> wasmtime::Result<R>
+where
+    R: ComponentNamedList + Lift + 'static,
+{
+    // SAFETY: `Arguments` and both results match each value against the function's real type (see `canonical`).
+    let func = unsafe { TypedFunc::<Arguments, R>::new_unchecked(func) };
+    func.call_async(store, Arguments(arguments)).await
+}
+
+async fn dynamic_call(
+    func: Func,
+    store: &mut Store<State>,
+    endpoint: &Endpoint,
+    arguments: &[Value],
+) -> wasmtime::Result<Option<Value>> {
+    let params = params(endpoint, arguments)?;
+    let mut results = dynamic::places(endpoint.result_type().is_some());
+    func.call_async(store, &params, &mut results).await?;
+    result(endpoint, results)
+}
+
+/// Arguments as wasmtime takes them.
+pub(crate) fn params(endpoint: &Endpoint, arguments: &[Value]) -> wasmtime::Result<Vec<Val>> {
+    let types = endpoint.parameter_types();
+    let params = types.iter().zip(arguments).map(|(ty, value)| dynamic::to_val(ty, value));
+    params.collect::<Option<_>>().ok_or_else(unfit)
+}
+
+/// What a function returned, as wasmtime gave it.
+pub(crate) fn result(endpoint: &Endpoint, mut results: Vec<Val>) -> wasmtime::Result<Option<Value>> {
+    match (endpoint.result_type(), results.pop()) {
+        (Some(ty), Some(val)) => dynamic::from_val(&ty, val).map(Some).ok_or_else(unfit),
+        _ => Ok(None),
+    }
+}
+
+fn unfit() -> wasmtime::Error {
+    wasmtime::format_err!("a value of another type than the function takes")
+}

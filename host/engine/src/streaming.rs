@@ -1,0 +1,173 @@
+//! The resource form of streams: a resource that the guest gave out is asked for messages, and given them.
+
+use crate::dynamic::{from_val, to_val};
+use crate::error::{CallError, LoadError};
+use crate::outcome;
+use crate::program::lost;
+use crate::schema::{Endpoint, Reply, Step, Stream, Type};
+use crate::value::Value;
+use std::sync::Arc;
+use wasmtime::component::{Component, ComponentExportIndex, ResourceAny, Val};
+
+/// Where the methods of a stream's resource are in one component.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamExports {
+    next: Option<ComponentExportIndex>,
+    send: Option<ComponentExportIndex>,
+    finish: Option<ComponentExportIndex>,
+}
+
+impl StreamExports {
+    pub(crate) fn find(
+        component: &Component,
+        interface: Option<&ComponentExportIndex>,
+        stream: &Stream,
+    ) -> Result<StreamExports, LoadError> {
+        let find = |is_there: bool, method: &str| {
+            let name = format!("[method]{}.{method}", stream.resource);
+            match is_there {
+                true => component.get_export_index(interface, &name).map(Some).ok_or_else(|| lost(&name)),
+                false => Ok(None),
+            }
+        };
+        Ok(StreamExports {
+            next: find(stream.gives.is_some(), "next")?,
+            send: find(stream.sends.is_some(), "send")?,
+            finish: find(stream.finish.is_some(), "finish")?,
+        })
+    }
+}
+
+/// An instance that can be called with wasmtime's own values, on either engine.
+pub(crate) trait Guest {
+    /// Calls an export, and gives its result if it has one.
+    async fn call_vals(
+        &mut self,
+        export: ComponentExportIndex,
+        name: &str,
+        params: &[Val],
+        has_result: bool,
+    ) -> Result<Option<Val>, CallError>;
+
+    /// Lets the guest know that nobody holds its resource any more.
+    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), CallError>;
+}
+
+/// A stream that a guest opened.
+pub(crate) struct OpenStream {
+    pub(crate) schema: Arc<Stream>,
+    exports: StreamExports,
+    resource: ResourceAny,
+}
+
+impl OpenStream {
+    /// Calls the endpoint and takes the resource that it returns.
+    pub(crate) async fn open(
+        guest: &mut impl Guest,
+        endpoint: &Endpoint,
+        export: ComponentExportIndex,
+        exports: StreamExports,
+        params: &[Val],
+    ) -> Result<OpenStream, CallError> {
+        let Some(schema) = &endpoint.stream else { return Err(unfit(&endpoint.name)) };
+        let resource = match guest.call_vals(export, &endpoint.function, params, true).await? {
+            Some(Val::Resource(resource)) => resource,
+            Some(Val::Result(Ok(Some(val)))) => match *val {
+                Val::Resource(resource) => resource,
+                _ => return Err(unfit(&endpoint.name)),
+            },
+            Some(Val::Result(Err(val))) => {
+                let err = endpoint.reply.err.as_ref();
+                let value = payload(err.and_then(Option::as_ref), val)?;
+                return Err(match outcome::part(err, Some(Value::Variant(1, value))) {
+                    Err(error) => error,
+                    Ok(_) => unfit(&endpoint.name),
+                });
+            }
+            _ => return Err(unfit(&endpoint.name)),
+        };
+        Ok(OpenStream { schema: Arc::new(schema.clone()), exports, resource })
+    }
+
+    /// The next message; none at the end, or, where messages go both ways, when it is the caller's turn.
+    pub(crate) async fn next(&self, guest: &mut impl Guest) -> Result<Option<Value>, CallError> {
+        let (Some(Step { item, err }), Some(export)) = (&self.schema.gives, self.exports.next) else {
+            return Ok(None);
+        };
+        let val = guest.call_vals(export, "next", &[Val::Resource(self.resource)], true).await?;
+        let ok = match (err, val) {
+            (Some(_), Some(Val::Result(Ok(Some(val))))) => *val,
+            (None, Some(val)) => val,
+            (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err, val)),
+            _ => return Err(unfit("next")),
+        };
+        match ok {
+            Val::Option(None) => Ok(None),
+            Val::Option(Some(val)) => from_val(item, *val).map(Some).ok_or_else(|| unfit("next")),
+            _ => Err(unfit("next")),
+        }
+    }
+
+    /// Gives the guest a message.
+    pub(crate) async fn send(&self, guest: &mut impl Guest, message: &Value) -> Result<(), CallError> {
+        let (Some(Step { item, err }), Some(export)) = (&self.schema.sends, self.exports.send) else {
+            return Err(CallError::BadRequest("this endpoint takes no messages after its request".into()));
+        };
+        let message = to_val(item, message).ok_or_else(|| unfit("send"))?;
+        match guest.call_vals(export, "send", &[Val::Resource(self.resource), message], err.is_some()).await? {
+            Some(Val::Result(Err(val))) => Err(failed(err.as_ref().unwrap_or(&None), val)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the guest that no more messages come; what it answers with.
+    pub(crate) async fn finish(&self, guest: &mut impl Guest) -> Result<Option<Value>, CallError> {
+        let (Some(reply), Some(export)) = (&self.schema.finish, self.exports.finish) else { return Ok(None) };
+        let has_result = reply.ok.is_some() || reply.err.is_some();
+        let val = guest.call_vals(export, "finish", &[Val::Resource(self.resource)], has_result).await?;
+        finished(reply, val)
+    }
+
+    /// Lets the guest know that the stream is over.
+    pub(crate) async fn close(self, guest: &mut impl Guest) -> Result<(), CallError> {
+        guest.drop_resource(self.resource).await
+    }
+}
+
+fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError> {
+    let ok = match (&reply.err, val) {
+        (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err, val)),
+        (Some(_), Some(Val::Result(Ok(val)))) => val.map(|val| *val),
+        (_, val) => val,
+    };
+    match (&reply.ok, ok) {
+        (Some(ty), Some(val)) => from_val(ty, val).map(Some).ok_or_else(|| unfit("finish")),
+        _ => Ok(None),
+    }
+}
+
+/// The error in place of a message.
+fn failed(err: &Option<Type>, val: Option<Box<Val>>) -> CallError {
+    let value = match payload(err.as_ref(), val) {
+        Ok(value) => value,
+        Err(error) => return error,
+    };
+    match outcome::part(Some(err), Some(Value::Variant(1, value))) {
+        Err(error) => error,
+        Ok(_) => unfit("a stream's error"),
+    }
+}
+
+fn payload(ty: Option<&Type>, val: Option<Box<Val>>) -> Result<Option<Box<Value>>, CallError> {
+    match (ty, val) {
+        (Some(ty), Some(val)) => match from_val(ty, *val) {
+            Some(value) => Ok(Some(Box::new(value))),
+            None => Err(unfit("a stream's error")),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn unfit(what: &str) -> CallError {
+    CallError::Host(format!("{what}: a value of another type than the component promises"))
+}

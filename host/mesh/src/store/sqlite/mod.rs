@@ -1,0 +1,144 @@
+//! The stores in a file: what was acknowledged is on disk and survives the host, the process and the loss of power.
+//!
+//! One thread owns the connection that writes. While it waits for the disk, changes queue up, and it takes them
+//! together into its next transaction ([`writer`]), so that many callers share one wait. Reads go past it over a few
+//! connections of their own ([`readers`]); with a write-ahead log neither waits for the other.
+//!
+//! Times to live are kept as wall-clock times, the only clock that goes on while nothing runs.
+
+mod changes;
+mod readers;
+mod tables;
+mod writer;
+
+use std::path::PathBuf;
+use std::thread;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Clock, Entry, KeyQuery, Limits, PutOptions, Store, StoreError, StoreUsage, check, closed};
+use readers::Readers;
+use tables::Tables;
+use writer::{Answer, Change, Put, Request, Writer};
+
+#[cfg(test)]
+#[path = "../sqlite_tests.rs"]
+mod tests;
+
+/// The name of this backend.
+pub const NAME: &str = "sqlite";
+
+/// Changes that may wait for the writer; who comes then waits for a place among them.
+const QUEUE: usize = 256;
+
+/// Stores in a SQLite file.
+pub struct Sqlite {
+    clock: Clock,
+    changes: mpsc::Sender<Request>,
+    readers: Readers,
+}
+
+impl Sqlite {
+    /// Opens the file, or creates it. Its folder must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file cannot be opened, is no database, or was written by a newer version of
+    /// this program.
+    pub async fn open(path: impl Into<PathBuf>, limits: Limits, clock: Clock) -> Result<Self, StoreError> {
+        let path = path.into();
+        let (changes, requests) = mpsc::channel(QUEUE);
+        let (opened, answer) = oneshot::channel();
+        let time = clock.clone();
+        // The thread ends when the store, which holds the only sender, is closed or dropped.
+        let spawned = thread::Builder::new().name("store".to_owned()).spawn(move || {
+            let failed = |cause: String| StoreError::Unavailable(format!("open store {}: {cause}", path.display()));
+            let tables = Tables::open(&path).map_err(failed);
+            let ready =
+                tables.and_then(|tables| Ok((tables, Readers::open(&path).map_err(|e| failed(e.to_string()))?)));
+            match ready {
+                Ok((tables, readers)) => {
+                    // Nobody waiting any more means the sender is gone too, which ends the writer.
+                    drop(opened.send(Ok(readers)));
+                    Writer::new(tables, limits, time).serve(requests);
+                }
+                Err(error) => drop(opened.send(Err(error))),
+            }
+        });
+        if let Err(error) = spawned {
+            return Err(StoreError::Unavailable(format!("start the store's thread: {error}")));
+        }
+        let readers = answer.await.unwrap_or_else(|_| Err(closed()))?;
+        Ok(Self { clock, changes, readers })
+    }
+
+    /// Hands a change to the writer and waits until it is on disk.
+    async fn change<T>(&self, change: impl FnOnce(Answer<T>) -> Change) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Change(change(Answer::new(answer)));
+        self.changes.send(request).await.map_err(|_| closed())?;
+        // Requests that the writer had not taken when it stopped are dropped with their answers.
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    async fn get(&self, store: &str, key: &str) -> Result<Option<Entry>, StoreError> {
+        check::store_name(store)?;
+        check::key(store, key)?;
+        let now = self.clock.now();
+        let (store, key) = (store.to_owned(), key.to_owned());
+        self.readers.read(move |file| tables::get(file, &store, key, now)).await
+    }
+
+    async fn put(&self, store: &str, key: &str, value: Bytes, options: PutOptions) -> Result<u64, StoreError> {
+        check::store_name(store)?;
+        check::key(store, key)?;
+        check::value(store, key, value.len())?;
+        let expires = options.ttl.map(|ttl| self.clock.after(ttl));
+        let put = Put { store: store.to_owned(), key: key.to_owned(), value, expires, if_version: options.if_version };
+        self.change(|answer| Change::Put(put, answer)).await
+    }
+
+    async fn delete(&self, store: &str, key: &str) -> Result<bool, StoreError> {
+        check::store_name(store)?;
+        check::key(store, key)?;
+        let (store, key) = (store.to_owned(), key.to_owned());
+        self.change(|answer| Change::Delete { store, key, answer }).await
+    }
+
+    async fn keys(&self, store: &str, query: KeyQuery) -> Result<Vec<String>, StoreError> {
+        check::store_name(store)?;
+        let now = self.clock.now();
+        let store = store.to_owned();
+        self.readers.read(move |file| tables::keys(file, &store, &query, now)).await
+    }
+
+    async fn stores(&self) -> Result<Vec<StoreUsage>, StoreError> {
+        let now = self.clock.now();
+        self.readers.read(move |file| tables::stores(file, now)).await
+    }
+
+    async fn remove_store(&self, store: &str) -> Result<bool, StoreError> {
+        check::store_name(store)?;
+        let store = store.to_owned();
+        self.change(|answer| Change::RemoveStore { store, answer }).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // The readers go first: the last connection to go writes the log into the file and leaves the file alone.
+        self.readers.close().await;
+        let (closed, answer) = oneshot::channel();
+        if self.changes.send(Request::Close(closed)).await.is_ok() {
+            // A writer that is gone without an answer was asked to close by somebody else.
+            answer.await.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+}

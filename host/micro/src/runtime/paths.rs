@@ -1,0 +1,178 @@
+//! `[[route]]`: HTTP paths that lead to endpoints, whatever go-micro's rules would make of them.
+
+use super::deployment::Deployment;
+use http::Method;
+use matchit::Router;
+use micro_engine::manifest::Route;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// All paths of all deployments.
+#[derive(Default)]
+pub struct Paths {
+    patterns: Router<Vec<Leaf>>,
+    is_empty: bool,
+}
+
+/// Where a pattern leads for one method, or for all.
+#[derive(Debug, Clone)]
+struct Leaf {
+    method: Option<Method>,
+    service: Arc<str>,
+    endpoint: Arc<str>,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The deployment.
+    pub service: Arc<str>,
+    /// The endpoint.
+    pub endpoint: Arc<str>,
+    /// What stands in the path for the pattern's names.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Found {
+    /// The query string together with the fields of the path, which go before it.
+    pub fn query(&self, query: Option<&str>) -> String {
+        let mut all = form_urlencoded::Serializer::new(String::new());
+        all.extend_pairs(&self.fields);
+        let all = all.finish();
+        match query {
+            Some(query) if !query.is_empty() => format!("{all}&{query}"),
+            _ => all,
+        }
+    }
+}
+
+impl Paths {
+    /// The paths of these deployments. Where two of them claim the same, the first by name has it.
+    pub(super) fn of<'d>(deployments: impl Iterator<Item = (&'d Arc<str>, &'d [Route])>) -> (Paths, Vec<String>) {
+        let mut by_pattern: HashMap<&str, Vec<Leaf>> = HashMap::new();
+        let mut problems = Vec::new();
+        let mut patterns: Vec<&str> = Vec::new();
+        for (service, routes) in deployments {
+            for route in routes {
+                let method = match &route.method {
+                    None => None,
+                    Some(text) => match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
+                        Ok(method) => Some(method),
+                        Err(_) => {
+                            problems.push(format!("{service}: route {}: {text} is no HTTP method", route.path));
+                            continue;
+                        }
+                    },
+                };
+                let leaves = by_pattern.entry(&route.path).or_insert_with(|| {
+                    patterns.push(&route.path);
+                    Vec::new()
+                });
+                let taken = leaves.iter().find(|leaf| leaf.method == method && leaf.service != *service);
+                match taken {
+                    Some(leaf) => {
+                        problems.push(format!("{service}: route {} is taken by {}", route.path, leaf.service))
+                    }
+                    None => {
+                        leaves.push(Leaf { method, service: service.clone(), endpoint: route.endpoint.as_str().into() })
+                    }
+                }
+            }
+        }
+        let mut router = Router::new();
+        for pattern in &patterns {
+            let leaves = by_pattern.remove(pattern).unwrap_or_default();
+            let owner = leaves.first().map(|leaf| leaf.service.clone()).unwrap_or_default();
+            if let Err(error) = router.insert(*pattern, leaves) {
+                problems.push(format!("{owner}: route {pattern}: {error}"));
+            }
+        }
+        (Paths { patterns: router, is_empty: patterns.is_empty() }, problems)
+    }
+
+    /// Where a request leads, if a pattern says so.
+    pub fn find(&self, method: &Method, path: &str) -> Option<Found> {
+        if self.is_empty {
+            return None;
+        }
+        let matched = self.patterns.at(path).ok()?;
+        let exact = matched.value.iter().find(|leaf| leaf.method.as_ref() == Some(method));
+        let leaf = exact.or_else(|| matched.value.iter().find(|leaf| leaf.method.is_none()))?;
+        let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let fields = matched.params.iter().map(|(name, value)| (name.to_string(), decode(value)));
+        Some(Found { service: leaf.service.clone(), endpoint: leaf.endpoint.clone(), fields: fields.collect() })
+    }
+}
+
+impl super::Runtime {
+    /// The paths that manifests give to endpoints.
+    pub fn paths(&self) -> arc_swap::Guard<Arc<Paths>> {
+        self.paths.load()
+    }
+
+    /// Takes the paths of all current revisions anew.
+    pub(super) fn refresh_paths(&self) {
+        let current: Vec<_> =
+            self.deployments().into_iter().map(|deployment| (deployment.name.clone(), deployment.current())).collect();
+        let routes = current.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice()));
+        let (paths, problems) = Paths::of(routes);
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
+        self.paths.store(Arc::new(paths));
+    }
+
+    /// Says why a deployment cannot have the paths that it asks for, if so.
+    pub(super) fn check_paths(&self, name: &str, routes: &[Route]) -> Result<(), String> {
+        if routes.is_empty() {
+            return Ok(());
+        }
+        let name: Arc<str> = name.into();
+        let others: Vec<(Arc<str>, Arc<super::Revision>)> = self
+            .deployments()
+            .into_iter()
+            .filter(|deployment: &Arc<Deployment>| deployment.name != name)
+            .map(|deployment| (deployment.name.clone(), deployment.current()))
+            .collect();
+        let others = others.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice()));
+        let (_, problems) = Paths::of(others.chain([(&name, routes)]));
+        match problems.into_iter().find(|problem| problem.starts_with(&format!("{name}: "))) {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: Option<&str>, path: &str, endpoint: &str) -> Route {
+        Route { method: method.map(str::to_string), path: path.into(), endpoint: endpoint.into() }
+    }
+
+    #[test]
+    fn a_path_leads_to_the_endpoint_of_its_method_with_its_fields() {
+        let name: Arc<str> = "shortener".into();
+        let routes = [route(Some("GET"), "/s/{code}", "Shortener.Follow"), route(None, "/v1/{*rest}", "Shortener.Any")];
+        let (paths, problems) = Paths::of([(&name, &routes[..])].into_iter());
+        assert!(problems.is_empty(), "{problems:?}");
+        let found = paths.find(&Method::GET, "/s/a%20b").unwrap();
+        assert_eq!((&*found.service, &*found.endpoint), ("shortener", "Shortener.Follow"));
+        assert_eq!(found.query(Some("x=1")), "code=a+b&x=1");
+        assert_eq!(paths.find(&Method::POST, "/s/a"), None);
+        assert_eq!(&*paths.find(&Method::POST, "/v1/a/b").unwrap().endpoint, "Shortener.Any");
+        assert_eq!(paths.find(&Method::GET, "/other"), None);
+    }
+
+    #[test]
+    fn two_deployments_cannot_have_the_same_path() {
+        let (first, second): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let routes = [route(Some("GET"), "/s/{code}", "A.B")];
+        let other = [route(Some("GET"), "/s/{id}", "A.B")];
+        let (_, problems) = Paths::of([(&first, &routes[..]), (&second, &routes[..])].into_iter());
+        assert_eq!(problems, ["b: route /s/{code} is taken by a"]);
+        let (_, problems) = Paths::of([(&first, &routes[..]), (&second, &other[..])].into_iter());
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}

@@ -1,0 +1,465 @@
+//! The live instances of one revision of a service: started, watched, restarted, and handed over.
+//!
+//! Each has a task that waits for its end and puts a new one in its place, later each time it fails. One that fails
+//! again and again is given up, and the runtime is told.
+
+use super::events::Notices;
+use super::logs::DeploymentLog;
+use arc_swap::ArcSwapOption;
+use micro_engine::actor::{ActorError, Ending, StartError, Streaming};
+use micro_engine::manifest::{self, Restart};
+use micro_engine::{Actor, CallError, Program, Scope, Value};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The first pause before a failed instance is replaced; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An instance that lived so long before it failed is not in a loop.
+const STEADY: Duration = Duration::from_secs(60);
+/// So many failures in a row, without a steady life between them, are a crash loop.
+const CRASH_LOOP: u32 = 5;
+
+/// The instances of one revision.
+pub(super) struct Replicas {
+    program: Arc<Program>,
+    settings: manifest::Service,
+    log: Arc<DeploymentLog>,
+    notices: Notices,
+    revision: u64,
+    slots: Vec<Arc<Slot>>,
+    /// Calls inside; what waits outside for the revision to go on is not among them.
+    inside: AtomicU32,
+    stance: Mutex<Stance>,
+    /// Told when an instance came or went, when the stance changed, and when the last call left.
+    changed: Notify,
+}
+
+/// What happens to calls that arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    Open,
+    /// They wait: state is handed over.
+    Paused,
+    /// They go to the revision that came after.
+    Retired,
+}
+
+/// A place for an instance.
+#[derive(Default)]
+struct Slot {
+    actor: ArcSwapOption<Actor>,
+    is_unhealthy: AtomicBool,
+    is_given_up: AtomicBool,
+    restarts: AtomicU64,
+    reason: Mutex<Option<String>>,
+    /// What the last hand-over brought; a replacement begins there.
+    state: Mutex<Option<Arc<Vec<u8>>>>,
+}
+
+/// Why the instances gave no answer.
+#[derive(Debug)]
+pub(super) enum ServeError {
+    /// The revision is not the current one any more: the call belongs to its successor.
+    Retired,
+    /// There is no instance, for this reason.
+    None(String),
+    /// The call failed.
+    Call(CallError),
+}
+
+/// How the instances are, for people.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub(super) struct ReplicasStatus {
+    pub(super) wanted: usize,
+    pub(super) ready: usize,
+    pub(super) restarts: u64,
+    pub(super) problems: Vec<String>,
+}
+
+/// What a revision needs to have live instances.
+pub(super) struct Setting {
+    pub(super) program: Arc<Program>,
+    pub(super) settings: manifest::Service,
+    pub(super) log: Arc<DeploymentLog>,
+    pub(super) notices: Notices,
+    pub(super) revision: u64,
+}
+
+impl Replicas {
+    /// Starts all instances; if one does not start, none is left behind.
+    pub(super) async fn start(setting: Setting, states: &[Vec<u8>]) -> Result<Arc<Replicas>, StartError> {
+        let replicas = Replicas::new(setting, states);
+        let mut actors = Vec::with_capacity(replicas.slots.len());
+        for slot in &replicas.slots {
+            match replicas.begin(slot).await {
+                Ok(actor) => actors.push(actor),
+                Err(error) => {
+                    for actor in actors {
+                        Actor::stop(&actor).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        for (slot, actor) in replicas.slots.iter().zip(actors) {
+            slot.actor.store(Some(actor));
+        }
+        Ok(replicas)
+    }
+
+    /// Instances that come to live as soon as they can, for a host that starts.
+    pub(super) fn restore(setting: Setting, states: &[Vec<u8>]) -> Arc<Replicas> {
+        let replicas = Replicas::new(setting, states);
+        replicas.supervise();
+        replicas
+    }
+
+    fn new(setting: Setting, states: &[Vec<u8>]) -> Arc<Replicas> {
+        let Setting { program, settings, log, notices, revision } = setting;
+        let slots = (0..settings.replicas as usize).map(|at| {
+            let state = states.get(at).map(|state| Arc::new(state.clone()));
+            Arc::new(Slot { state: Mutex::new(state), ..Slot::default() })
+        });
+        Arc::new(Replicas {
+            slots: slots.collect(),
+            program,
+            settings,
+            log,
+            notices,
+            revision,
+            inside: AtomicU32::new(0),
+            stance: Mutex::new(Stance::Open),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Lets every instance be watched and replaced from now on.
+    pub(super) fn supervise(self: &Arc<Self>) {
+        for at in 0..self.slots.len() {
+            tokio::spawn(supervise(self.clone(), at));
+        }
+        if self.program.has_health() {
+            tokio::spawn(ask_for_health(Arc::downgrade(self), self.settings.health_interval));
+        }
+    }
+
+    async fn begin(&self, slot: &Slot) -> Result<Arc<Actor>, StartError> {
+        let state = lock(&slot.state).clone();
+        let state = state.as_ref().map(|state| state.as_slice());
+        Actor::start(self.program.clone(), state).await.map(Arc::new)
+    }
+
+    /// Calls an endpoint in one of the instances.
+    pub(super) async fn call(
+        &self,
+        scope: Scope,
+        endpoint: &str,
+        mut fields: Vec<Value>,
+        key: Option<u64>,
+        deadline: Instant,
+    ) -> Result<Option<Value>, ServeError> {
+        loop {
+            let Some(_inside) = self.enter(deadline).await? else { return Err(ServeError::Retired) };
+            let actor = self.pick(key, deadline).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match actor.call(scope.clone(), endpoint, fields, Some(left)).await {
+                Ok(value) => return Ok(value),
+                Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
+                Err(ActorError::NotBegun(given_back)) => fields = given_back,
+            }
+        }
+    }
+
+    /// Opens a streaming call in one of the instances.
+    pub(super) async fn open(
+        &self,
+        scope: Scope,
+        endpoint: &str,
+        mut fields: Vec<Value>,
+        key: Option<u64>,
+        deadline: Instant,
+    ) -> Result<Streaming, ServeError> {
+        loop {
+            let Some(_inside) = self.enter(deadline).await? else { return Err(ServeError::Retired) };
+            let actor = self.pick(key, deadline).await?;
+            match actor.open(scope.clone(), endpoint, fields).await {
+                Ok(streaming) => return Ok(streaming),
+                Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
+                Err(ActorError::NotBegun(given_back)) => fields = given_back,
+            }
+        }
+    }
+
+    /// Lets a call in, when the instances take calls; none if they never will again.
+    async fn enter(&self, deadline: Instant) -> Result<Option<Inside<'_>>, ServeError> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                // Counted under the lock, so that a pause sees every call that it did not stop.
+                let stance = lock(&self.stance);
+                match *stance {
+                    Stance::Open => {
+                        self.inside.fetch_add(1, Ordering::Relaxed);
+                        return Ok(Some(Inside(self)));
+                    }
+                    Stance::Retired => return Ok(None),
+                    Stance::Paused => {}
+                }
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(ServeError::None("its state is being handed over".into()));
+            }
+        }
+    }
+
+    /// The least busy instance, or the one that a key belongs to.
+    async fn pick(&self, key: Option<u64>, deadline: Instant) -> Result<Arc<Actor>, ServeError> {
+        loop {
+            let changed = self.changed.notified();
+            let slots = match key {
+                Some(key) => {
+                    let at = usize::try_from(key % self.slots.len().max(1) as u64).unwrap_or(0);
+                    self.slots.get(at..=at).unwrap_or_default()
+                }
+                None => &self.slots[..],
+            };
+            let ready = slots.iter().filter_map(|slot| slot.ready());
+            if let Some(actor) = ready.min_by_key(|actor| actor.busy()) {
+                return Ok(actor);
+            }
+            if slots.iter().all(|slot| slot.is_given_up.load(Ordering::Relaxed)) {
+                return Err(ServeError::None(self.problem()));
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(ServeError::None(self.problem()));
+            }
+        }
+    }
+
+    fn problem(&self) -> String {
+        let reasons = self.slots.iter().filter_map(|slot| lock(&slot.reason).clone());
+        reasons.last().unwrap_or_else(|| "no instance is ready".into())
+    }
+
+    /// Keeps new calls waiting, lets those inside come to their end, and takes every instance's state. The calls that
+    /// wait go on with [`Replicas::resume`] or [`Replicas::retire`].
+    pub(super) async fn hand_over(&self) -> Result<Vec<Vec<u8>>, String> {
+        self.set(Stance::Paused);
+        self.drain(self.program.time_limit() + self.settings.grace).await?;
+        let mut states = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let Some(actor) = slot.ready() else { continue };
+            match actor.save().await {
+                Ok(Some(state)) => states.push(state),
+                Ok(None) => {}
+                Err(reason) => return Err(format!("save: {reason}")),
+            }
+        }
+        Ok(states)
+    }
+
+    /// Goes on after a hand-over that did not come about.
+    pub(super) fn resume(&self) {
+        self.set(Stance::Open);
+    }
+
+    /// Sends all further calls to the revision that came after, lets those inside come to their end, and stops the
+    /// instances.
+    pub(super) async fn retire(&self) {
+        self.set(Stance::Retired);
+        if let Err(reason) = self.drain(self.settings.grace).await {
+            self.log.host_line(&format!("revision {} is stopped although {reason}", self.revision));
+        }
+        for slot in &self.slots {
+            if let Some(actor) = slot.actor.swap(None)
+                && tokio::time::timeout(self.settings.grace, actor.stop()).await.is_err()
+            {
+                self.log.host_line("stop: the instance did not end in time and was dropped");
+            }
+        }
+    }
+
+    fn set(&self, stance: Stance) {
+        *lock(&self.stance) = stance;
+        self.changed.notify_waiters();
+    }
+
+    fn stance(&self) -> Stance {
+        *lock(&self.stance)
+    }
+
+    async fn drain(&self, time: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + time;
+        loop {
+            let changed = self.changed.notified();
+            let inside = self.inside.load(Ordering::Relaxed);
+            if inside == 0 {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(format!("{inside} calls still ran after {}", humantime::format_duration(time)));
+            }
+        }
+    }
+
+    /// Whether any instance takes calls.
+    pub(super) fn is_ready(&self) -> bool {
+        self.slots.iter().any(|slot| slot.ready().is_some())
+    }
+
+    pub(super) fn status(&self) -> ReplicasStatus {
+        ReplicasStatus {
+            wanted: self.slots.len(),
+            ready: self.slots.iter().filter(|slot| slot.ready().is_some()).count(),
+            restarts: self.slots.iter().map(|slot| slot.restarts.load(Ordering::Relaxed)).sum(),
+            problems: self.slots.iter().filter_map(|slot| lock(&slot.reason).clone()).collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Replicas {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Replicas").field("revision", &self.revision).field("status", &self.status()).finish()
+    }
+}
+
+impl Slot {
+    /// The instance, if it takes calls.
+    fn ready(&self) -> Option<Arc<Actor>> {
+        let actor = self.actor.load_full()?;
+        let is_ready = !self.is_unhealthy.load(Ordering::Relaxed) && !actor.has_ended();
+        is_ready.then_some(actor)
+    }
+}
+
+/// Counts a call as inside for as long as it is there.
+struct Inside<'r>(&'r Replicas);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if self.0.inside.fetch_sub(1, Ordering::Relaxed) == 1 && self.0.stance() != Stance::Open {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+/// Keeps one place filled until the revision is retired or the place is given up.
+async fn supervise(replicas: Arc<Replicas>, at: usize) {
+    let Some(slot) = replicas.slots.get(at).cloned() else { return };
+    let mut failures = 0;
+    loop {
+        let reason = match slot.actor.load_full() {
+            Some(actor) => {
+                let began = Instant::now();
+                match until_end(&replicas, &actor).await {
+                    Some(Ending::Failed(reason)) => {
+                        if began.elapsed() >= STEADY {
+                            failures = 0;
+                        }
+                        reason
+                    }
+                    Some(Ending::Stopped) | None => return,
+                }
+            }
+            None if replicas.stance() == Stance::Retired => return,
+            None => match replicas.begin(&slot).await {
+                Ok(actor) => {
+                    slot.actor.store(Some(actor));
+                    *lock(&slot.reason) = None;
+                    replicas.changed.notify_waiters();
+                    if failures > 0 {
+                        slot.restarts.fetch_add(1, Ordering::Relaxed);
+                        replicas.notices.restarted(replicas.revision, &format!("instance {at} runs again"));
+                    } else {
+                        replicas.notices.health_changed(replicas.revision);
+                    }
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            },
+        };
+        slot.actor.store(None);
+        failures += 1;
+        *lock(&slot.reason) = Some(reason.clone());
+        replicas.log.host_line(&format!("instance {at} of revision {} failed: {reason}", replicas.revision));
+        if failures >= CRASH_LOOP || replicas.settings.restart == Restart::Never {
+            slot.is_given_up.store(true, Ordering::Relaxed);
+            replicas.changed.notify_waiters();
+            replicas.notices.given_up(replicas.revision, &format!("instance {at}: {reason}"));
+            return;
+        }
+        let pause = pause(failures);
+        replicas.notices.failed(
+            replicas.revision,
+            &format!("instance {at}: {reason}; it is replaced in {}", humantime::format_duration(pause)),
+        );
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How the instance ended; none if the revision was retired before.
+async fn until_end(replicas: &Replicas, actor: &Actor) -> Option<Ending> {
+    loop {
+        let changed = replicas.changed.notified();
+        if replicas.stance() == Stance::Retired {
+            return None;
+        }
+        tokio::select! {
+            ending = actor.ended() => return Some(ending),
+            () = changed => {}
+        }
+    }
+}
+
+/// Twice as long each time, up to a limit, and never quite the same, so that those who failed together do not return
+/// together.
+fn pause(failures: u32) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    let mut random = [0; 1];
+    // Without randomness the pause is the shorter one.
+    let _ = getrandom::fill(&mut random);
+    full / 2 + full.mul_f64(f64::from(random[0]) / 512.0)
+}
+
+/// Asks idle instances how they are; a busy one shows it by its answers.
+async fn ask_for_health(replicas: std::sync::Weak<Replicas>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(replicas) = replicas.upgrade() else { return };
+        if replicas.stance() == Stance::Retired {
+            return;
+        }
+        for (at, slot) in replicas.slots.iter().enumerate() {
+            let Some(actor) = slot.actor.load_full() else { continue };
+            if actor.busy() > 0 || actor.has_ended() {
+                continue;
+            }
+            let said = actor.health().await;
+            let was_unhealthy = slot.is_unhealthy.swap(said.is_err(), Ordering::Relaxed);
+            if was_unhealthy == said.is_err() {
+                continue;
+            }
+            match said {
+                Ok(()) => {
+                    *lock(&slot.reason) = None;
+                    replicas.log.host_line(&format!("instance {at} is healthy again"));
+                }
+                Err(reason) => {
+                    replicas.log.host_line(&format!("instance {at} is not healthy: {reason}"));
+                    *lock(&slot.reason) = Some(format!("not healthy: {reason}"));
+                }
+            }
+            replicas.changed.notify_waiters();
+            replicas.notices.health_changed(replicas.revision);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

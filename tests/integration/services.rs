@@ -1,0 +1,200 @@
+//! Services: instances that keep their state, fail alone, come back, and hand over.
+
+use micro_tests::{Client, Host, guest, json, until, with_manifest};
+use reqwest::Method;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The guest `unsteady` as a service, with these lines in its manifest.
+fn unsteady(manifest: &str) -> bytes::Bytes {
+    with_manifest(&guest("unsteady"), &format!("name = \"unsteady\"\nkind = \"service\"\n{manifest}\n"))
+}
+
+async fn count(host: &Client) -> Value {
+    host.call("unsteady", "Unsteady.Count", json!({})).await.result()
+}
+
+async fn replicas(host: &Client) -> Value {
+    host.deployment("unsteady").await["replicas"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_keeps_its_state_from_call_to_call() {
+    let host = Host::start().await;
+    let deployed = host.deploy_as("unsteady", unsteady("")).await.ok();
+    assert_eq!((&deployed["kind"], &deployed["replicas"]["ready"]), (&json!("service"), &json!(1)));
+    for expected in 1..=3 {
+        assert_eq!(count(&host).await, json!(expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_goes_over_to_the_next_revision_and_through_a_restart_of_the_host() {
+    let mut host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("version = \"1\"")).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+    host.deploy_as("unsteady", unsteady("version = \"2\"")).await.ok();
+    assert_eq!(count(&host).await, json!(2), "the new revision goes on counting");
+    host.admin(Method::POST, "/deployments/unsteady/rollback", "").await.ok();
+    assert_eq!(count(&host).await, json!(3), "and so does the old one after a rollback");
+    host.restart().await;
+    assert_eq!(count(&host).await, json!(4), "and so does the host that comes after");
+    let logs = host.logs("unsteady").await;
+    assert!(logs.iter().all(|line| line["message"] != "stopped after 4 calls"), "it lives: {logs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_count_is_lost_while_revisions_change() {
+    let host = Arc::new(Host::start().await);
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let calls = Arc::new(AtomicU64::new(0));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (host, is_over, calls) = (host.clone(), is_over.clone(), calls.clone());
+        callers.spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(count(&host).await.is_u64());
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for version in 2..12 {
+        host.deploy_as("unsteady", unsteady(&format!("version = \"{version}\""))).await.ok();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    callers.join_all().await;
+    assert_eq!(count(&host).await, json!(calls.load(Ordering::Relaxed) + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_ends_its_instance_only_and_another_takes_its_place() {
+    let host = Host::start().await;
+    let mut events = host.admin_lines("/events").await;
+    host.deploy_as("unsteady", unsteady("[service]\nreplicas = 2\n[limits]\ntimeout = \"2s\"")).await.ok();
+    let reply = host.call("unsteady", "Unsteady.Crash", json!({})).await;
+    assert!(reply.refused(500).contains("panicked"), "{}", reply.text());
+    // The other instance answers meanwhile.
+    assert!(count(&host).await.is_u64());
+    events.find(|line| line.contains("instance-failed") && line.contains("Unsteady.Crash")).await;
+    until("the instance is replaced", async || (replicas(&host).await["ready"] == 2).then_some(())).await;
+    assert_eq!(replicas(&host).await["restarts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_wait_for_the_instance_that_replaces_a_failed_one() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    host.call("unsteady", "Unsteady.Crash", json!({})).await.refused(500);
+    assert_eq!(count(&host).await, json!(1), "state that was not handed over is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_runs_out_of_time_ends_its_instance() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("[limits]\ntimeout = \"200ms\"")).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+    host.call("unsteady", "Unsteady.Busy", json!({"wait": 60_000})).await.refused(504);
+    assert_eq!(count(&host).await, json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_after_a_deploy_brings_the_old_revision_back() {
+    let host = Host::start().await;
+    let mut events = host.admin_lines("/events").await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    let crashing = "[service]\nhealth-interval = \"100ms\"\n[env]\nHEALTH = \"crash\"";
+    host.deploy_as("unsteady", unsteady(crashing)).await.ok();
+    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
+    assert!(line.contains("panicked") && line.contains("from revision 2"), "{line}");
+    assert_eq!(host.deployment("unsteady").await["revision"], 1);
+    assert!(count(&host).await.is_u64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_without_anything_before_is_a_failure_that_is_told() {
+    let host = Host::start().await;
+    let mut events = host.admin_lines("/events").await;
+    let crashing = "[service]\nhealth-interval = \"100ms\"\n[env]\nHEALTH = \"crash\"";
+    host.deploy_as("unsteady", unsteady(crashing)).await.ok();
+    events.find(|line| line.contains("\"failed\"") && line.contains("crash loop")).await;
+    let state = until("the deployment has failed", async || {
+        let deployment = host.deployment("unsteady").await;
+        (deployment["state"] == "failed").then_some(deployment)
+    });
+    assert!(state.await["detail"].as_str().is_some_and(|detail| detail.contains("crash loop")));
+    let reply = host.call("unsteady", "Unsteady.Count", json!({})).await;
+    reply.refused(503);
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    assert!(count(&host).await.is_u64(), "a deploy mends it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_does_not_start_is_refused_and_the_old_one_goes_on() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+    let detail = host.deploy_as("unsteady", unsteady("[env]\nSTART = \"refuse\"")).await.refused(422);
+    assert!(detail.contains("start: told not to start"), "{detail}");
+    assert_eq!(count(&host).await, json!(2), "with its state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_state_keeps_the_old_revision_or_begins_anew_as_the_manifest_says() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+    let refusing = "[env]\nRESTORE = \"refuse\"";
+    let detail = host.deploy_as("unsteady", unsteady(refusing)).await.refused(422);
+    assert!(detail.contains("restore: a state of another layout"), "{detail}");
+    assert_eq!(count(&host).await, json!(2));
+    let anew = format!("[service]\non-state-refused = \"empty\"\n{refusing}");
+    host.deploy_as("unsteady", unsteady(&anew)).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_falls_ill_leaves_the_registry() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("[service]\nhealth-interval = \"100ms\"\n[limits]\ntimeout = \"300ms\""))
+        .await
+        .ok();
+    assert_eq!(host.sidecar("/registry").await.text().matches("\"unsteady\"").count(), 1);
+    host.call("unsteady", "Unsteady.FallIll", json!({})).await.ok();
+    until("the registry forgets it", async || {
+        (!host.sidecar("/registry").await.text().contains("\"unsteady\"")).then_some(())
+    })
+    .await;
+    assert!(host.deployment("unsteady").await["detail"].as_str().is_some_and(|detail| detail.contains("ill")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_keys_meet_the_same_instance() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("[service]\nreplicas = 4\nhash = \"user_id\"")).await.ok();
+    let me = async |user: usize| {
+        host.call("unsteady", "Unsteady.Me", json!({"user_id": format!("user-{user}")})).await.result()
+    };
+    let mut seen = std::collections::HashSet::new();
+    for user in 0..16 {
+        let first = me(user).await;
+        assert_eq!(me(user).await, first);
+        seen.insert(first.to_string());
+    }
+    assert!(seen.len() > 1, "different keys are spread: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_taken_away_is_told_and_finishes_what_it_has() {
+    let host = Host::start().await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    let mut log = host.admin_lines("/deployments/unsteady/logs?follow=true").await;
+    let (busy, ()) = tokio::join!(host.call("unsteady", "Unsteady.Busy", json!({"wait": 500})), async {
+        until("the call runs", async || (host.deployment("unsteady").await["stats"]["in_flight"] == 1).then_some(()))
+            .await;
+        host.admin(Method::DELETE, "/deployments/unsteady", "").await.ok();
+    });
+    busy.ok();
+    log.find(|line| line.contains("stopped after 0 calls")).await;
+}

@@ -1,0 +1,87 @@
+//! Streams in every direction, over HTTP and over WebSockets.
+
+use micro_tests::{Host, Lines, guest, json, until, with_manifest};
+use reqwest::Method;
+
+async fn lines(host: &Host, path: &str, accept: &str) -> Lines {
+    host.lines(path, accept).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_stream_is_a_line_or_an_event_per_message() {
+    let host = Host::start().await;
+    host.deploy_as("feed", guest_feed()).await.ok();
+    let reply = host.get("/feed/feed/count?to=3").await;
+    assert_eq!((reply.text(), reply.header("content-type")), ("1\n2\n3\n", "application/x-ndjson"));
+    let reply = host.send(Method::GET, "/feed/count?to=1", &[("accept", "text/event-stream")], "".into()).await;
+    assert_eq!(reply.text(), "data: 1\n\nevent: end\ndata: {}\n\n");
+    let reply = host.post("/feed/count", "application/json", r#"{"to": 0}"#).await;
+    assert_eq!((reply.status, reply.text()), (200, ""));
+    host.post("/feed/count", "application/json", r#"{"to": -1}"#).await.refused(400);
+}
+
+fn guest_feed() -> bytes::Bytes {
+    micro_tests::function("feed")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_before_the_stream_is_a_status_and_one_inside_is_the_last_line() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    assert_eq!(host.get("/streams/ways/tick?from=666").await.refused(500), "not from there");
+    let reply = host.get("/streams/ways/tick?from=2999999999").await;
+    let lines: Vec<&str> = reply.text().lines().collect();
+    assert_eq!((reply.status, lines[0]), (200, "2999999999"));
+    assert!(lines[1].starts_with("{\"error\":") && lines[1].contains("the clock is worn out"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_stream_takes_a_line_per_message_and_answers_once() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let reply = host.post("/streams/ways/add?start=10", "application/x-ndjson", "1\n2\n\n3").await;
+    assert_eq!(reply.text(), "{\"result\":16}\n");
+    let reply = host.post("/streams/ways/add?start=0", "application/x-ndjson", "1\n13\n").await;
+    assert!(reply.text().contains("thirteen is not added"), "{}", reply.text());
+    let reply = host.post("/streams/ways/add?start=0", "application/x-ndjson", "1\n\"two\"\n").await;
+    assert!(reply.text().contains("expected integer (u32), got string"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_both_ways_answers_each_message() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let reply = host.post("/streams/ways/talk", "application/x-ndjson", "\"a\"\n\"b\"\n").await;
+    assert_eq!(reply.text(), "\"hello\"\n\"a\"\n\"b\"\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_ends_the_stream_and_the_guest_is_told() {
+    let host = Host::start().await;
+    let service = with_manifest(&guest("streams"), "name = \"streams\"\nkind = \"service\"\n");
+    host.deploy_as("streams", service).await.ok();
+    let mut reading = lines(&host, "/streams/ways/tick?from=0", "application/x-ndjson").await;
+    for expected in 0..100 {
+        assert_eq!(reading.next().await.as_deref(), Some(expected.to_string().as_str()));
+    }
+    // Other calls are answered meanwhile, although the stream has no end.
+    assert_eq!(host.call("streams", "Ways.Dropped", json!({})).await.result(), json!(0));
+    drop(reading);
+    until("the guest's clock is dropped", async || {
+        (host.call("streams", "Ways.Dropped", json!({})).await.result() == json!(1)).then_some(())
+    })
+    .await;
+    assert_eq!(host.deployment("streams").await["stats"]["in_flight"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_holds_the_guest_back() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let mut reading = lines(&host, "/streams/ways/tick?from=0", "application/x-ndjson").await;
+    assert_eq!(reading.next().await.as_deref(), Some("0"));
+    let mut log = host.admin_lines("/deployments/streams/logs?follow=true").await;
+    // Nobody reads now: what the guest makes is bounded by the buffers on the way.
+    drop(reading);
+    log.find(|line| line.contains("the clock was dropped")).await;
+}
