@@ -36,7 +36,7 @@ build: setup ## Build the program: target/release/micro
 .PHONY: test
 test: ## Check and test everything, as CI does
 	@scripts/phase --start
-	$(PHASE) setup       $(MAKE) setup
+	$(PHASE) setup       scripts/setup --test
 	$(PHASE) format      $(MAKE) fmt-check
 	$(PHASE) lint        $(MAKE) lint
 	$(PHASE) docs        $(MAKE) docs

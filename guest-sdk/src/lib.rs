@@ -170,7 +170,7 @@
 extern crate self as micro_sdk;
 
 pub use client::call;
-pub use micro_sdk_macros::{function, generate, service};
+pub use micro_sdk_macros::{function, generate, serve, service};
 pub use micro_sdk_macros::{health, restore, route, save, schedule, start, stop, subscribe};
 pub use serde_json::{self, json};
 pub use stream::{Exchange, Stream, Upload};
@@ -181,6 +181,7 @@ mod bindings;
 pub mod client;
 pub mod lifecycle;
 pub mod log;
+pub mod proto;
 pub mod store;
 pub mod stream;
 #[cfg(not(target_arch = "wasm32"))]

@@ -67,7 +67,7 @@ async fn a_body_that_is_no_object_is_refused() {
         (r#"{"a": 1}}"#, "not valid JSON"),
         (r#"{"a": 1, "a": 2}"#, "field a: the field is there twice"),
         ("[1, 2]", "expected object, got array"),
-        ("null", "expected object, got null"),
+        ("null", "missing field a"),
         ("7", "expected object, got number"),
         ("\"a\"", "expected object, got string"),
         ("{\"a\": \"\u{1}\"}", "not valid JSON"),

@@ -78,3 +78,26 @@ fn file(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     picture.write_to(&mut file, format).unwrap();
     file.into_inner()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_link_leads_where_it_was_made_for() {
+    let host = Host::start().await;
+    let deployed = host.deploy_as("shortener", function("shortener")).await.ok();
+    assert_eq!(deployed["kind"], "service");
+    let url = "https://example.com/a?b=c";
+    let code = host.call("shortener", "Shortener.Create", json!({"url": url})).await.ok()["code"].clone();
+    let path = format!("/s/{}", code.as_str().expect("a code"));
+    let reply = host.get(&path).await;
+    assert_eq!((reply.status, reply.header("location")), (302, url));
+    host.get("/s/nothing").await.refused(404);
+    host.call("shortener", "Shortener.Create", json!({"url": "javascript:alert(1)"})).await.refused(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_counter_counts_on_in_its_next_revision() {
+    let host = Host::start().await;
+    host.deploy_as("counter", function("counter")).await.ok();
+    assert_eq!(host.call("counter", "Counter.Add", json!({"by": 2})).await.ok(), json!({"total": 2}));
+    host.admin(reqwest::Method::PUT, "/deployments/counter?version=2", function("counter")).await.ok();
+    assert_eq!(host.call("counter", "Counter.Add", json!({"by": 3})).await.ok(), json!({"total": 5}));
+}

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 async fn chain(host: &Host) {
-    for name in ["chain-c", "chain-b", "chain-a"] {
-        host.deploy(name).await;
-    }
+    host.deploy("chain-c").await;
+    host.deploy("chain-b").await;
+    host.deploy("chain-a").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,4 +130,16 @@ async fn a_loop_of_calls_ends_with_an_error() {
     let reply = host.call("loops", "Loops.Again", json!({})).await;
     assert!(reply.refused(508).contains("16 calls are inside of each other"), "{}", reply.text());
     assert!(host.call("loops", "Loops.Astray", json!({})).await.refused(403).contains("may not call somebody"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_caller_cannot_tell_a_function_from_a_service() {
+    let host = Host::start().await;
+    for kind in ["function", "service"] {
+        let manifest = format!("name = \"callee\"\nkind = \"{kind}\"\n");
+        host.deploy_as("callee", with_manifest(&guest("callee"), &manifest)).await.ok();
+        host.deploy("caller").await;
+        let microseconds = host.call("caller", "Caller.Times", json!({"count": 10})).await.result();
+        assert!(microseconds.as_f64().is_some_and(|took| took > 0.0), "{microseconds}");
+    }
 }

@@ -85,3 +85,25 @@ async fn a_slow_reader_holds_the_guest_back() {
     drop(reading);
     log.find(|line| line.contains("the clock was dropped")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_the_component_model_look_the_same_to_callers() {
+    let host = Host::start().await;
+    assert_eq!(host.deploy("native-streams").await["engine"], json!("concurrent"));
+    let reply = host.post("/native-streams/native/upper", "application/x-ndjson", "\"a\"\n\"bc\"\n").await;
+    assert_eq!(reply.text(), "\"A\"\n\"BC\"\n");
+    let accept = [("accept", "application/octet-stream")];
+    let reply = host.send(Method::GET, "/native-streams/native/bytes?count=70000", &accept, "".into()).await;
+    assert!(reply.body.len() == 70_000 && reply.body[69_999] == (69_999_u32 % 256) as u8);
+    assert_eq!(host.get("/native-streams/native/ticks?from=666").await.refused(500), "not from there");
+    let body = "\"aGVsbG8=\"\n\"IHRoZXJl\"\n";
+    let reply = host.post("/native-streams/native/count?start=100", "application/x-ndjson", body).await;
+    assert_eq!(reply.text(), "{\"result\":111}\n");
+    let mut reading = lines(&host, "/native-streams/native/ticks?from=5", "application/x-ndjson").await;
+    assert_eq!(reading.next().await.as_deref(), Some("\"5\""));
+    drop(reading);
+    until("nothing runs any more", async || {
+        (host.deployment("native-streams").await["stats"]["in_flight"] == 0).then_some(())
+    })
+    .await;
+}

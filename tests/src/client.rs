@@ -24,8 +24,10 @@ pub struct Client {
 impl Client {
     pub(crate) fn new(api: String, sidecar: String, data_dir: &Path) -> Client {
         let token = std::fs::read_to_string(data_dir.join("token")).expect("the host has made its token");
+        micro::tls::install_provider();
         // A proxy that the environment names has no business with a host on this machine.
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let http = http.build().expect("an HTTP client");
         Client { api, sidecar, data_dir: data_dir.to_path_buf(), token: token.trim().to_string(), http }
     }
 

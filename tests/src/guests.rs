@@ -2,7 +2,6 @@
 
 use crate::program::workspace;
 use bytes::Bytes;
-use micro_engine::docs::Docs;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -24,19 +23,21 @@ pub fn guest(name: &str) -> Bytes {
     read(&GUESTS, name)
 }
 
-/// The component of the function in `functions/{name}`, with its manifest and its doc comments inside as `micro build`
-/// puts them there.
+/// The component of the function in `functions/{name}`, as `micro build` finishes it: with its manifest and its doc
+/// comments inside.
 pub fn function(name: &str) -> Bytes {
     let folder = workspace().join("functions").join(name);
-    let path = folder.join("micro.toml");
-    let manifest = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-    let component = with_manifest(&read(&FUNCTIONS, name), &manifest);
-    let wit = folder.join("wit");
-    if !wit.exists() {
-        return component;
-    }
-    let docs = Docs::of_folder(&wit).and_then(|docs| docs.embed(&component));
-    docs.unwrap_or_else(|error| panic!("embed the doc comments of {name}: {error}")).into()
+    finished(&folder, &read(&FUNCTIONS, name))
+}
+
+/// The component of the guest in `tests/guests/{name}`, as `micro build` finishes it.
+pub fn built_guest(name: &str) -> Bytes {
+    finished(&workspace().join("tests/guests").join(name), &guest(name))
+}
+
+fn finished(folder: &Path, component: &[u8]) -> Bytes {
+    let finished = micro::build::Package::read(folder).and_then(|package| package.finish(component));
+    finished.unwrap_or_else(|error| panic!("finish {}: {error}", folder.display())).into()
 }
 
 /// The component with the text of a `micro.toml` inside.

@@ -23,7 +23,7 @@ mod reply;
 mod wait;
 
 pub use client::Client;
-pub use guests::{MARKER, function, guest, versioned, with_manifest};
+pub use guests::{MARKER, built_guest, function, guest, versioned, with_manifest};
 pub use host::Host;
 pub use lines::Lines;
 pub use process::HostProcess;

@@ -28,6 +28,7 @@ pub struct Program {
     path: PathBuf,
     data_dir: PathBuf,
     folder: Option<PathBuf>,
+    variables: Vec<(String, String)>,
 }
 
 /// How a command ended.
@@ -46,12 +47,18 @@ impl Program {
     pub fn new(data_dir: &Path) -> Program {
         let path = std::env::var_os(OTHER_PROGRAM).map_or_else(|| profile_folder().join(PROGRAM), PathBuf::from);
         assert!(path.exists(), "{} is not there: run `cargo build -p micro-tests`", path.display());
-        Program { path, data_dir: data_dir.to_path_buf(), folder: None }
+        Program { path, data_dir: data_dir.to_path_buf(), folder: None, variables: Vec::new() }
     }
 
     /// The program run in `folder`.
     pub fn inside(self, folder: &Path) -> Program {
         Program { folder: Some(folder.to_path_buf()), ..self }
+    }
+
+    /// The program with one more environment variable.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Program {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// Runs a command to its end.
@@ -90,6 +97,8 @@ impl Program {
             command.env_remove(name);
         }
         command.env("MICRO_DATA_DIR", &self.data_dir).env("NO_COLOR", "1").env("COLUMNS", "100");
+        command.env("DOCKER_CONFIG", self.data_dir.join("docker")).env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }

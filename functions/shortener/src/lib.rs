@@ -79,12 +79,12 @@ mod shortener {
         #[test]
         fn a_link_leads_where_it_was_made_for() {
             let _store = micro::testing::store();
-            let made = create("https://example.com/a?b=c".to_owned()).unwrap();
+            let made = create("https://example.com/a?b=c".to_owned()).expect("it is an address");
             assert_eq!(made.code.len(), CODE_LENGTH as usize);
-            let again = create("https://example.com/a?b=c".to_owned()).unwrap();
+            let again = create("https://example.com/a?b=c".to_owned()).expect("it is an address");
             assert_eq!(made.code, again.code);
 
-            let response = follow(made.code).unwrap();
+            let response = follow(made.code).expect("the link was made");
             assert_eq!((response.status, response.header("location")), (302, Some("https://example.com/a?b=c")));
             assert_eq!(follow("nothing".to_owned()).unwrap_err().code, 404);
         }
@@ -93,10 +93,10 @@ mod shortener {
         fn an_address_whose_code_is_taken_gets_another() {
             let _store = micro::testing::store();
             let url = "https://example.com";
-            Store::own().put(&format!("link/{}", code(url, 0)), "https://other.example").unwrap();
-            let made = create(url.to_owned()).unwrap();
+            Store::own().put(&format!("link/{}", code(url, 0)), "https://other.example").expect("there is a store");
+            let made = create(url.to_owned()).expect("it is an address");
             assert_eq!(made.code, code(url, 1));
-            assert_eq!(follow(made.code).unwrap().header("location"), Some(url));
+            assert_eq!(follow(made.code).expect("the link was made").header("location"), Some(url));
         }
 
         #[test]

@@ -17,6 +17,7 @@ mod items;
 mod module;
 mod names;
 mod sdk;
+mod serve;
 mod types;
 mod wit;
 
@@ -54,6 +55,13 @@ pub fn service(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn generate(input: TokenStream) -> TokenStream {
     generate::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Exports endpoints that a `.proto` file describes: `serve!(SayEndpoints<Say>, …)`, with what `micro-sdk-proto` made in
+/// the build script.
+#[proc_macro]
+pub fn serve(input: TokenStream) -> TokenStream {
+    serve::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// These are read by the attribute of the module around them; by themselves they can only say where they belong.

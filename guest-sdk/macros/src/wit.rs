@@ -37,7 +37,7 @@ pub(crate) const TYPES: &str = "micro:function/types@0.1.0";
 pub(crate) fn contract(api: &Api) -> String {
     /// The one text of the contract, of which the interface is taken and the line that names the package left out.
     const TEXT: &str = include_str!("../../../wit/types.wit");
-    let (_, types) = TEXT.split_once("package micro:function@0.1.0;").unwrap_or_default();
+    let (_, types) = TEXT.split_once(HEADER).unwrap_or_default();
     let mut out = String::from("\npackage micro:function@0.1.0 {\n");
     if !api.shared().is_empty() {
         out.push_str(types);
@@ -59,6 +59,33 @@ pub(crate) fn contract(api: &Api) -> String {
     out.push_str("}\n");
     out
 }
+
+/// A world that exports the contract's handler, which is for endpoints that WIT does not describe. Of its interface, what
+/// functions without streams have.
+pub(crate) fn handler() -> String {
+    const TYPES: &str = include_str!("../../../wit/types.wit");
+    let types = TYPES.split_once(HEADER).unwrap_or_default().1;
+    format!(
+        "package micro-guest:proto;
+
+world proto-component {{
+    export micro:function/handler@0.1.0;
+}}
+
+package micro:function@0.1.0 {{
+    {types}
+    interface handler {{
+        use types.{{context, error}};
+        record body {{ content-type: string, content: list<u8> }}
+        handle: func(context: context, request: body) -> result<body, error>;
+    }}
+}}
+"
+    )
+}
+
+/// The line that begins each file of the contract, below comments.
+const HEADER: &str = "package micro:function@0.1.0;";
 
 /// Two modules of one crate make two worlds, so a world is called after its interface.
 fn world(api: &Api) -> String {

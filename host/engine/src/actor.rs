@@ -5,6 +5,7 @@
 
 mod concurrent;
 mod lean;
+mod parking;
 
 use crate::access::Scope;
 use crate::error::CallError;
@@ -14,8 +15,10 @@ use crate::program::{Callable, Program};
 use crate::schema::Stream;
 use crate::value::Value;
 use micro_mesh::{Error, Payload};
+use parking::Parking;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -24,12 +27,12 @@ use tokio::time::Instant;
 const QUEUE: usize = 4096;
 
 /// A live instance.
-#[derive(Debug)]
 pub struct Actor {
     jobs: mpsc::Sender<Job>,
     busy: Arc<AtomicU32>,
     ended: watch::Receiver<Option<Ending>>,
     program: Arc<Program>,
+    parking: Arc<Parking>,
     next_stream: AtomicU64,
 }
 
@@ -147,17 +150,19 @@ impl Actor {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (tell, ended) = watch::channel(None);
         let owned = program.clone();
+        let parking = Arc::new(Parking::default());
+        let own_parking = parking.clone();
         tokio::spawn(async move {
             let mut queue = queue;
             let ending = match owned.engine() {
-                EngineKind::Lean => lean::run(live, &owned, &mut queue).await,
+                EngineKind::Lean => lean::run(live, &owned, &own_parking, &mut queue).await,
                 EngineKind::Concurrent => concurrent::run(live, &owned, &mut queue).await,
             };
             drop(room);
             hand_back(&mut queue);
             tell.send_replace(Some(ending));
         });
-        Actor { jobs, busy: Arc::default(), ended, program, next_stream: AtomicU64::new(0) }
+        Actor { jobs, busy: Arc::default(), ended, program, parking, next_stream: AtomicU64::new(0) }
     }
 
     /// Calls an endpoint. The answer is what the function returned.
@@ -172,6 +177,12 @@ impl Actor {
         let time = self.program.time(time_left);
         let deadline = Instant::now() + time;
         let _busy = Busy::new(&self.busy);
+        // Work that is queued already goes first.
+        if self.jobs.capacity() == QUEUE
+            && let Some(live) = self.parking.take_idle()
+        {
+            return self.call_at_once(live, scope, callable, fields, deadline, time).await;
+        }
         let (reply, answer) = oneshot::channel();
         let job = Job::Call(CallJob { scope, callable, fields, deadline, time, reply });
         if let Err(mpsc::error::SendError(Job::Call(job))) = self.jobs.send(job).await {
@@ -183,6 +194,33 @@ impl Actor {
             Ok(Err(_)) => Err(ActorError::Failed(CallError::Ended(self.reason()))),
             Err(_) => Err(ActorError::Failed(CallError::Timeout(time))),
         }
+    }
+
+    /// Runs a call on the caller's own task. One that does not come to its end at once goes on elsewhere, so that a
+    /// caller who leaves does not take the instance along.
+    async fn call_at_once(
+        &self,
+        live: Box<Live>,
+        scope: Scope,
+        callable: Arc<Callable>,
+        fields: Vec<Value>,
+        deadline: Instant,
+        time: Duration,
+    ) -> Result<Option<Value>, ActorError> {
+        let parking = self.parking.clone();
+        let mut call = Box::pin(lean::call_and_park(live, parking.clone(), scope, callable.clone(), fields));
+        if let Poll::Ready(result) = futures::poll!(call.as_mut()) {
+            return result.map_err(ActorError::Failed);
+        }
+        let going_on = tokio::spawn(async move {
+            tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| {
+                let error = CallError::Timeout(time);
+                parking.fail(format!("{}: {error}", callable.endpoint.name));
+                Err(error)
+            })
+        });
+        let result = going_on.await.unwrap_or_else(|_| Err(CallError::Ended(self.reason())));
+        result.map_err(ActorError::Failed)
     }
 
     /// Opens a streaming call.
@@ -334,6 +372,12 @@ impl Drop for Streaming {
     }
 }
 
+impl std::fmt::Debug for Actor {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Actor").field("busy", &self.busy()).field("ending", &self.ending()).finish_non_exhaustive()
+    }
+}
+
 /// Counts a call for as long as it is there.
 #[derive(Debug)]
 struct Busy(Arc<AtomicU32>);
@@ -355,8 +399,14 @@ impl Drop for Busy {
 fn hand_back(queue: &mut mpsc::Receiver<Job>) {
     queue.close();
     while let Ok(job) = queue.try_recv() {
-        // Who waits no longer needs no answer; a dropped sender says that the instance is gone.
-        let _ = match job {
+        job.hand_back();
+    }
+}
+
+impl Job {
+    /// Says that the work was not begun. A dropped sender says that the instance is gone.
+    fn hand_back(self) {
+        let _ = match self {
             Job::Call(job) => job.reply.send(Err(ActorError::NotBegun(job.fields))).is_ok(),
             Job::Stream(_, StreamJob::Open { fields, reply, .. }) => {
                 reply.send(Err(ActorError::NotBegun(fields))).is_ok()

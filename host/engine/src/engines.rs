@@ -7,9 +7,10 @@ use crate::bindings::{self, State};
 use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::inspect::EngineKind;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -42,8 +43,12 @@ pub struct Engines {
     lean: Side,
     concurrent: Side,
     pub(crate) cache: Cache,
+    loaded: Mutex<Loaded>,
     ticker: Ticker,
 }
+
+/// What is in memory, by engine and digest. Each place has a lock of its own.
+type Loaded = HashMap<(EngineKind, String), Arc<Mutex<Weak<Component>>>>;
 
 /// One engine with everything it needs to make instances.
 pub(crate) struct Side {
@@ -75,7 +80,7 @@ impl Engines {
         let concurrent = Side::new(EngineKind::Concurrent)?;
         let cache = Cache::open(cache_folder, key_file)?;
         let ticker = Ticker::start([lean.engine.clone(), concurrent.engine.clone()])?;
-        Ok(Engines { lean, concurrent, cache, ticker })
+        Ok(Engines { lean, concurrent, cache, loaded: Mutex::default(), ticker })
     }
 
     /// What the probes found, for each engine.
@@ -94,14 +99,37 @@ impl Engines {
         }
     }
 
-    /// Compiles a component, or takes it from the cache. `bytes` is only asked for when there is something to compile.
+    /// Compiles a component, or takes it from the cache; deployments of the same bytes share it. `bytes` is only asked for when there is something to compile.
     pub(crate) fn component(
         &self,
         kind: EngineKind,
         digest: &str,
         bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
-    ) -> Result<Component, LoadError> {
+    ) -> Result<Arc<Component>, LoadError> {
         let engine = &self.side(kind).engine;
+        let place = {
+            let mut loaded = lock(&self.loaded);
+            // Components that no program holds any more are gone.
+            loaded.retain(|_, place| Arc::strong_count(place) > 1 || lock(place).strong_count() > 0);
+            loaded.entry((kind, digest.to_string())).or_default().clone()
+        };
+        // Held while it is loaded: who comes meanwhile for the same one waits and shares it.
+        let mut place = lock(&place);
+        if let Some(component) = place.upgrade() {
+            return Ok(component);
+        }
+        let component = Arc::new(self.compiled(engine, kind, digest, bytes)?);
+        *place = Arc::downgrade(&component);
+        Ok(component)
+    }
+
+    fn compiled(
+        &self,
+        engine: &Engine,
+        kind: EngineKind,
+        digest: &str,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
+    ) -> Result<Component, LoadError> {
         if let Some(component) = self.cache.get(engine, kind, digest) {
             return Ok(component);
         }
@@ -118,6 +146,10 @@ impl Engines {
             self.cache.remove(&side.engine, side.kind, digest);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Engines {

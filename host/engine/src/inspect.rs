@@ -11,8 +11,11 @@ use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::manifest::{Manifest, SECTION};
 use crate::name::title_case;
+use crate::proto::{self, Protos};
 use crate::schema::{Endpoint, Field, Need, Record, Reply, Request, Type};
 use crate::section;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -26,7 +29,7 @@ use wit_parser::{Function, FunctionKind, InterfaceId, Resolve, TypeDefKind, Worl
 pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
 
 /// Packages whose exports are not endpoints: the platform's own, and our contract with a guest.
-const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
+pub(crate) const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
 
 /// Functions with which toolchains for interpreted languages prepare a component, and which they leave in it: called from
 /// outside they would run any script. Each is known by its interface, its name and its first parameter.
@@ -70,6 +73,9 @@ pub struct Inspection {
     /// Imports that another deployment must export.
     #[serde(default)]
     pub needs: Vec<Need>,
+    /// The descriptor set of a component whose endpoints a `.proto` file describes, as base64.
+    #[serde(default)]
+    pub descriptors: Option<String>,
     /// The engine that runs the component.
     pub engine: EngineKind,
 }
@@ -78,6 +84,13 @@ impl Inspection {
     /// The endpoint called `name`.
     pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| *endpoint.name == *name)
+    }
+
+    /// What the component's `.proto` file says, if it has one.
+    pub fn protos(&self) -> Result<Option<Protos>, String> {
+        let Some(text) = &self.descriptors else { return Ok(None) };
+        let bytes = STANDARD.decode(text).map_err(|error| format!("section {}: {error}", proto::SECTION))?;
+        Protos::read(&bytes).map(Some)
     }
 
     /// Whether the component says something of its life: by its WIT that may be more than it exports.
@@ -120,6 +133,8 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
     let mut reader =
         Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
     reader.read_exports(world, &name)?;
+    let descriptors = reader.read_handler(bytes)?;
+    reader.check_names()?;
     let needs = reader.read_needs(world)?;
     let Reader { endpoints, other_exports, .. } = reader;
     let world_item = &resolve.worlds[world];
@@ -134,6 +149,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         endpoints,
         other_exports,
         needs,
+        descriptors: descriptors.map(|descriptors| STANDARD.encode(descriptors)),
         engine: if is_async { EngineKind::Concurrent } else { EngineKind::Lean },
     })
 }
@@ -167,7 +183,7 @@ fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), LoadError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), LoadError> {
     let decoded = wit_component::decode(bytes).map_err(|error| refused(format!("not a valid component: {error:#}")))?;
     match decoded {
         DecodedWasm::Component(resolve, world) => Ok((resolve, world)),
@@ -213,7 +229,24 @@ impl<'r> Reader<'r> {
                 WorldItem::Type { .. } => {}
             }
         }
-        self.check_names()
+        Ok(())
+    }
+
+    /// The endpoints of a component that is called with bytes, and the descriptor set that tells them.
+    fn read_handler<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, LoadError> {
+        if !self.other_exports.iter().any(|export| export == proto::INTERFACE) {
+            return Ok(None);
+        }
+        self.other_exports.retain(|export| export != proto::INTERFACE);
+        let Some(descriptors) = section::find(bytes, proto::SECTION).map_err(refused)? else {
+            return Err(refused(format!(
+                "the component exports {}, and has no custom section {} that tells its endpoints",
+                proto::INTERFACE,
+                proto::SECTION
+            )));
+        };
+        self.endpoints.extend(Protos::read(descriptors).map_err(refused)?.endpoints());
+        Ok(Some(descriptors))
     }
 
     fn add(&mut self, prefix: &str, interface: Option<&Arc<str>>, function: &'r Function) -> Result<(), LoadError> {
@@ -238,6 +271,11 @@ impl<'r> Reader<'r> {
         let name = format!("{prefix}.{}", title_case(&function.name));
         let mut fields = Vec::with_capacity(function.params.len());
         for param in &function.params {
+            let is_stream = streams::as_stream(self.resolve, &param.ty);
+            if is_stream.map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?.is_some()
+            {
+                continue;
+            }
             fields.push(Field {
                 name: crate::name::Name::new(&param.name),
                 docs: None,
@@ -254,7 +292,18 @@ impl<'r> Reader<'r> {
                 Request { message: Arc::new(message), is_one_record: false }
             }
         };
-        let (reply, stream) = match streams::of(self.resolve, &mut self.types, function) {
+        let found = match streams::native_of(self.resolve, &mut self.types, function) {
+            Ok(None) => streams::of(self.resolve, &mut self.types, function),
+            found => found,
+        };
+        let (reply, stream) = match found {
+            // What a function that only takes a stream answers with is an ordinary reply.
+            Ok(Some((stream, err))) if stream.gives.is_none() && stream.native.is_some() => {
+                let result = function.result.as_ref().map(|ty| self.types.read(ty)).transpose();
+                let result = result.map_err(|reason| refused(format!("endpoint {name}, result: {reason}")))?;
+                debug_assert!(err.is_none());
+                (Reply::of(result), Some(stream))
+            }
             Ok(Some((stream, err))) => (Reply { ok: None, err }, Some(stream)),
             Ok(None) => {
                 let result = function.result.as_ref().map(|ty| self.types.read(ty)).transpose();
@@ -271,6 +320,7 @@ impl<'r> Reader<'r> {
             reply,
             is_async: matches!(function.kind, FunctionKind::AsyncFreestanding),
             stream,
+            raw: None,
         })
     }
 
@@ -355,4 +405,4 @@ fn is_free(function: &Function) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,6 +9,7 @@ use crate::inspect::{EngineKind, Inspection};
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 use crate::manifest::Limits;
+use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
 use crate::streaming::StreamExports;
 use crate::value::Value;
@@ -32,6 +33,9 @@ pub struct Program {
     pub(crate) lifecycle: Lifecycle,
     endpoints: HashMap<Arc<str>, Arc<Callable>>,
     calls_others: bool,
+    /// Held so that other programs of the same bytes find it.
+    _component: Arc<Component>,
+    protos: Option<Protos>,
 }
 
 /// An endpoint and where it is in the component.
@@ -94,6 +98,8 @@ impl Program {
             lifecycle: Lifecycle::find(&component),
             endpoints,
             calls_others: inspection.calls_others(),
+            _component: component,
+            protos: inspection.protos().map_err(LoadError::Refused)?,
         })
     }
 
@@ -168,6 +174,11 @@ impl Program {
         self.endpoints.keys().map(|name| &**name)
     }
 
+    /// What its `.proto` file says, if it has one.
+    pub fn protos(&self) -> Option<&Protos> {
+        self.protos.as_ref()
+    }
+
     /// Whether it may call other services, so that what surrounds a call must reach it.
     pub fn calls_others(&self) -> bool {
         self.calls_others
@@ -214,6 +225,7 @@ impl Callable {
         let export = component.get_export_index(interface.as_ref(), &*endpoint.function);
         let export = export.ok_or_else(|| lost(&endpoint.function))?;
         let stream = match &endpoint.stream {
+            Some(stream) if stream.native.is_some() => None,
             Some(stream) => Some(StreamExports::find(component, interface.as_ref(), stream)?),
             None => None,
         };
@@ -227,7 +239,7 @@ impl Callable {
 }
 
 fn road(engine: EngineKind, endpoint: &Endpoint) -> Road {
-    let params: usize = endpoint.request.message.fields.iter().map(|field| flat_count(&field.ty)).sum();
+    let params: usize = endpoint.parameter_types().iter().map(flat_count).sum();
     let results = endpoint.result_type().map_or(0, |ty| flat_count(&ty));
     match (engine, params, results) {
         // An async function's result comes back as the arguments of a task's end, which only dynamic values cover.

@@ -4,6 +4,7 @@
 //! request and response trees, and the command line's listings.
 
 use crate::name::Name;
+use crate::proto;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -180,11 +181,26 @@ pub struct Endpoint {
     /// Present when the request, the reply or both are many messages.
     #[serde(default)]
     pub stream: Option<Stream>,
+    /// Present when a `.proto` file describes the endpoint, and the function gets its messages as bytes.
+    #[serde(default)]
+    pub raw: Option<Raw>,
+}
+
+/// The messages of an endpoint that a `.proto` file describes, by their full names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Raw {
+    /// `demo.HelloRequest`
+    pub input: Arc<str>,
+    /// `demo.HelloReply`
+    pub output: Arc<str>,
 }
 
 impl Endpoint {
     /// The type that the function itself returns.
     pub fn result_type(&self) -> Option<Type> {
+        if self.raw.is_some() {
+            return Some(proto::result());
+        }
         match (&self.reply.ok, &self.reply.err) {
             (ok, Some(err)) => Some(Type::Result(ok.clone().map(Arc::new), err.clone().map(Arc::new))),
             (ok, None) => ok.clone(),
@@ -193,6 +209,9 @@ impl Endpoint {
 
     /// The types of the function's parameters.
     pub fn parameter_types(&self) -> Vec<Type> {
+        if self.raw.is_some() {
+            return proto::parameters();
+        }
         let message = &self.request.message;
         match self.request.is_one_record {
             true => vec![Type::Record(message.clone())],
@@ -212,6 +231,31 @@ pub struct Stream {
     pub gives: Option<Step>,
     /// `finish: func() -> result<R, E>`: called when the caller has sent its last message; what it answers with.
     pub finish: Option<Reply>,
+    /// Present when the endpoint streams by `stream<T>` and not by a resource.
+    #[serde(default)]
+    pub native: Option<Native>,
+}
+
+/// How an endpoint streams by `stream<T>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Native {
+    /// What the function returns a stream of.
+    pub gives: Option<Item>,
+    /// Which of its parameters is a stream, and of what.
+    pub sends_at: Option<(usize, Item)>,
+    /// Whether it returns something else than a stream.
+    pub replies: bool,
+}
+
+/// What a native stream carries: a host has to know it when it is built, so these are all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Item {
+    /// `stream<u8>`
+    Byte,
+    /// `stream<string>`
+    Text,
+    /// `stream<list<u8>>`
+    Bytes,
 }
 
 /// One message of a stream, and the error that may come in its place.

@@ -17,6 +17,19 @@ pub fn get<'c>(component: &'c [u8], name: &str) -> Result<Option<&'c [u8]>, Stri
     Ok(found)
 }
 
+/// The content of the first custom section called `name`, also of the modules inside: compilers leave ours there.
+pub fn find<'c>(component: &'c [u8], name: &str) -> Result<Option<&'c [u8]>, String> {
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| format!("not a component: {error}"))?;
+        if let CustomSection(custom) = payload
+            && custom.name() == name
+        {
+            return Ok(Some(custom.data()));
+        }
+    }
+    Ok(None)
+}
+
 /// The component with a custom section called `name`, in place of those of that name that it already holds.
 pub fn put(component: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(component.len() + content.len() + 32);

@@ -7,3 +7,5 @@ pub mod gateway;
 pub mod runtime;
 pub mod server;
 mod sidecar;
+pub mod source;
+pub mod tls;

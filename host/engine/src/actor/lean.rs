@@ -1,11 +1,15 @@
 //! An instance on the lean engine: one job after the other.
 
+use super::parking::Parking;
 use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
+use crate::access::Scope;
 use crate::error::CallError;
 use crate::live::{self, Live};
-use crate::program::Program;
+use crate::program::{Callable, Program};
 use crate::streaming::{Guest, OpenStream};
+use crate::value::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -14,17 +18,58 @@ use wasmtime::component::{ComponentExportIndex, ResourceAny, Val};
 /// The streams that an instance has open.
 pub(super) type Streams = HashMap<u64, OpenStream>;
 
-/// Does jobs until the instance is stopped, fails, or nobody holds it any more.
-pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Receiver<Job>) -> Ending {
+/// Does jobs until the instance is stopped, fails, or nobody holds it any more. While there are none, the instance
+/// waits where callers find it.
+pub(super) async fn run(live: Live, program: &Program, parking: &Parking, queue: &mut mpsc::Receiver<Job>) -> Ending {
     let mut streams = Streams::new();
-    while let Some(job) = queue.recv().await {
-        match perform(&mut live, program, &mut streams, job).await {
-            Ok(true) => {}
-            Ok(false) => return Ending::Stopped,
-            Err(ending) => return ending,
+    parking.put(Box::new(live));
+    loop {
+        let job = tokio::select! {
+            job = queue.recv() => job,
+            ending = parking.failed() => return ending,
+        };
+        let Some(mut job) = job else { return Ending::Stopped };
+        let mut live = match parking.wait().await {
+            Ok(live) => live,
+            Err(ending) => {
+                job.hand_back();
+                return ending;
+            }
+        };
+        // What came meanwhile is done before the instance is put back.
+        loop {
+            match perform(&mut live, program, &mut streams, job).await {
+                Ok(true) => {}
+                Ok(false) => return Ending::Stopped,
+                Err(ending) => return ending,
+            }
+            match queue.try_recv() {
+                Ok(next) => job = next,
+                Err(_) => break,
+            }
+        }
+        parking.put(live);
+    }
+}
+
+/// Runs a call with an instance that was idle, and puts it back.
+pub(super) async fn call_and_park(
+    mut live: Box<Live>,
+    parking: Arc<Parking>,
+    scope: Scope,
+    callable: Arc<Callable>,
+    fields: Vec<Value>,
+) -> Result<Option<Value>, CallError> {
+    live.set_scope(scope);
+    let result = live.call(&callable, callable.arguments(fields)).await;
+    match &result {
+        Ok(_) => parking.put(live),
+        Err(error) => {
+            drop(live);
+            parking.fail(format!("{}: {error}", callable.endpoint.name));
         }
     }
-    Ending::Stopped
+    result
 }
 
 /// Does one job, and says whether there may be more.

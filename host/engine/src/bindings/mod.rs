@@ -34,7 +34,7 @@ wasmtime::component::bindgen!({
     with: { "micro:function/client.exchange": client::Exchange },
 });
 
-use micro::function as contract;
+use self::micro::function as contract;
 
 /// Who speaks in the errors that a guest gets from the host.
 const ID: &str = "go.micro.client";

@@ -9,7 +9,7 @@
 //! The results may be plain (`option<T>`, nothing, `R`) where nothing can fail.
 
 use super::types::Types;
-use crate::schema::{Reply, Step, Stream, Type};
+use crate::schema::{Item, Native, Reply, Step, Stream, Type};
 use std::sync::Arc;
 use wit_parser::{Function, FunctionKind, Handle, Resolve, Type as Wit, TypeDefKind, TypeId, TypeOwner};
 
@@ -76,7 +76,66 @@ fn read(resolve: &Resolve, types: &mut Types<'_>, resource: TypeId) -> Result<St
         (None, Some(_), None) => Err(format!(
             "resource {name} has `send` and neither `next` nor `finish`: the caller could not learn how it ended"
         )),
-        _ => Ok(Stream { resource: name.into(), sends, gives, finish }),
+        _ => Ok(Stream { resource: name.into(), sends, gives, finish, native: None }),
+    }
+}
+
+/// How `function` streams by `stream<T>`, and the error that it may return in place of a stream; none if it does not.
+#[expect(clippy::type_complexity, clippy::option_option, reason = "an error may have no type")]
+pub(super) fn native_of(
+    resolve: &Resolve,
+    types: &mut Types<'_>,
+    function: &Function,
+) -> Result<Option<(Stream, Option<Option<Type>>)>, String> {
+    let mut sends_at = None;
+    for (at, param) in function.params.iter().enumerate() {
+        match (as_stream(resolve, &param.ty)?, sends_at) {
+            (None, _) => {}
+            (Some(item), None) => sends_at = Some((at, item)),
+            (Some(_), Some(_)) => return Err(format!("parameter {}: one stream is what a caller can send", param.name)),
+        }
+    }
+    let mut err = None;
+    let mut gives = None;
+    if let Some(result) = &function.result {
+        gives = as_stream(resolve, result)?;
+        if let Some((Some(ok), side)) = as_result(resolve, result)
+            && let Some(item) = as_stream(resolve, ok)?
+        {
+            gives = Some(item);
+            err = Some(side.map(|ty| types.read(ty)).transpose()?);
+        }
+    }
+    if gives.is_none() && sends_at.is_none() {
+        return Ok(None);
+    }
+    let stream = Stream {
+        resource: "".into(),
+        sends: sends_at.map(|(_, item)| Step::native(item)),
+        gives: gives.map(Step::native),
+        finish: None,
+        native: Some(Native { gives, sends_at, replies: gives.is_none() && function.result.is_some() }),
+    };
+    Ok(Some((stream, err)))
+}
+
+/// What a `stream<T>` carries.
+pub(super) fn as_stream(resolve: &Resolve, ty: &Wit) -> Result<Option<Item>, String> {
+    let Wit::Id(id) = ty else { return Ok(None) };
+    let item = match &resolve.types[*id].kind {
+        TypeDefKind::Type(alias) => return as_stream(resolve, alias),
+        TypeDefKind::Stream(item) => item,
+        _ => return Ok(None),
+    };
+    let is_bytes = |ty: &Wit| match ty {
+        Wit::Id(id) => matches!(resolve.types[*id].kind, TypeDefKind::List(Wit::U8)),
+        _ => false,
+    };
+    match item {
+        Some(Wit::U8) => Ok(Some(Item::Byte)),
+        Some(Wit::String) => Ok(Some(Item::Text)),
+        Some(ty) if is_bytes(ty) => Ok(Some(Item::Bytes)),
+        _ => Err("a stream carries u8, string or list<u8>; for other types return a resource with a method `next`".into()),
     }
 }
 

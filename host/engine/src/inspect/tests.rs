@@ -5,7 +5,7 @@ use wasm_encoder as wasm;
 use wit_parser::abi::{AbiVariant, WasmType};
 
 /// A component of the one world in `wit`, whose functions all trap.
-fn component(wit: &str) -> Vec<u8> {
+pub(crate) fn component(wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str(Path::new("test.wit"), wit).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();

@@ -14,7 +14,7 @@ pub struct Deployment {
     pub version: String,
     /// `function` or `service`.
     pub kind: String,
-    /// `ready` or `failed`.
+    /// `ready`, `starting` or `failed`.
     pub state: String,
     /// Why it failed.
     pub detail: String,
@@ -38,6 +38,12 @@ pub struct Deployment {
     pub limits: Limits,
     /// Its counts since the host started.
     pub stats: Stats,
+    /// The live instances of a service.
+    pub replicas: Option<Replicas>,
+    /// What is tried beside the current revision.
+    pub canary: Option<Canary>,
+    /// The times at which its endpoints are called.
+    pub schedules: Vec<Schedule>,
     /// What the host wants the deployer to know.
     pub warnings: Vec<String>,
     /// In the answer to a deploy: false when that component was already the current one.
@@ -72,6 +78,70 @@ pub struct Stats {
     pub queued: u64,
 }
 
+/// The live instances of a service.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Replicas {
+    /// How many there should be.
+    pub wanted: u64,
+    /// How many take calls.
+    pub ready: u64,
+    /// How often one was replaced.
+    pub restarts: u64,
+    /// Why those that are not ready are not.
+    pub problems: Vec<String>,
+}
+
+/// A revision that gets a share of the calls.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Canary {
+    /// Its number.
+    pub revision: u64,
+    /// Its version.
+    pub version: String,
+    /// Its share of the calls.
+    pub percent: f64,
+    /// Calls that it answered, errors included.
+    pub calls: u64,
+    /// Calls that it answered with an error.
+    pub errors: u64,
+}
+
+/// Times at which an endpoint is called.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Schedule {
+    /// `*/5 * * * *`
+    pub cron: String,
+    /// `Jobs.Sweep`
+    pub endpoint: String,
+    /// `Europe/Berlin`
+    pub timezone: String,
+    /// RFC 3339; none while the deployment has failed.
+    pub next: Option<String>,
+    /// None before the first run.
+    pub last: Option<LastRun>,
+    /// Runs that were due and did not take place.
+    pub missed: u64,
+}
+
+/// How a scheduled call went.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LastRun {
+    /// RFC 3339, when it began.
+    pub at: String,
+    /// `ok` or `failed`.
+    pub outcome: String,
+    /// The code of its error.
+    pub code: Option<u16>,
+    /// The words of its error.
+    pub detail: Option<String>,
+    /// In milliseconds.
+    pub took_ms: u64,
+}
+
 /// `GET /v1/deployments`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -96,6 +166,12 @@ pub struct Revision {
     pub deployed_at: String,
     /// Whether calls go to it.
     pub current: bool,
+    /// The share of the calls of a revision that is tried, in percent.
+    pub canary: Option<f64>,
+    /// Calls that it answered since the host started, errors included, while it is in use.
+    pub calls: u64,
+    /// Calls that it answered with an error.
+    pub errors: u64,
 }
 
 /// `GET /v1/deployments/{name}/revisions`.
@@ -130,12 +206,13 @@ pub struct LogLine {
 pub struct Event {
     /// RFC 3339.
     pub time: String,
-    /// `deployed`, `rolled-back`, `removed`, `refused` or `failed`.
+    /// `deployed`, `canary`, `promoted`, `rolled-back`, `removed`, `refused`; `failed`, `unhealthy`, `healthy`;
+    /// `instance-failed`, `instance-restarted`; `schedule-failed`.
     pub kind: String,
     /// To which deployment.
     pub deployment: String,
-    /// Which revision.
-    pub revision: u64,
+    /// Which revision; a refused component never became one.
+    pub revision: Option<u64>,
     /// More, for people.
     pub detail: String,
 }

@@ -6,7 +6,10 @@
 pub mod address;
 pub mod deployment;
 mod error;
+mod options;
+mod store;
 pub mod stream;
+mod streaming;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,8 +21,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 pub use address::Address;
-pub use deployment::{Deployment, Deployments, Event, LogLine, Revision, Revisions, Status};
+pub use deployment::{
+    Canary, Deployment, Deployments, Event, LogLine, Replicas, Revision, Revisions, Schedule, Status,
+};
 pub use error::HostError;
+pub use options::DeployOptions;
+pub use store::{Keys, Stores, Value};
 use stream::{EventStream, LineStream};
 
 /// How long a host may take to accept a connection.
@@ -48,9 +55,12 @@ pub struct Answer<T> {
 impl Host {
     /// The host at `address`, whose admin token lies in `data_dir`. Nothing is sent yet.
     pub fn new(address: Address, data_dir: &Path) -> Result<Host, HostError> {
-        // A proxy from the environment is meant for the way out of the machine, and would not know this host.
+        crate::tls::install_provider();
+        // A proxy from the environment is meant for the way out of the machine, and would not know this host. Nor is
+        // there any TLS to it, so a machine without certificates will do.
         let http = reqwest::Client::builder()
             .no_proxy()
+            .tls_certs_only([])
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| HostError::Client(error.to_string()))?;
@@ -101,16 +111,18 @@ impl Host {
         response.text().await.map_err(|error| self.broken(&error))
     }
 
-    /// Makes `component` the current revision of `name`.
+    /// Makes `component` the current revision of `name`, or its canary.
     pub async fn deploy(
         &self,
         name: &str,
-        version: Option<&str>,
         component: Vec<u8>,
+        options: &DeployOptions,
     ) -> Result<Answer<Deployment>, HostError> {
         let mut path = deployment_path(name, "");
-        if let Some(version) = version {
-            path = format!("{path}?{}", query(&[("version", version)]));
+        let parameters = options.parameters();
+        if !parameters.is_empty() {
+            let pairs: Vec<_> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            path = format!("{path}?{}", query(&pairs));
         }
         let request = self.admin(Method::PUT, &path).await?;
         self.answer(request.header("content-type", "application/wasm").body(component)).await
@@ -141,6 +153,18 @@ impl Host {
             request = request.json(&serde_json::json!({ "revision": revision }));
         }
         self.answer(request).await
+    }
+
+    /// Gives all calls to the canary.
+    pub async fn promote(&self, name: &str) -> Result<Answer<Deployment>, HostError> {
+        self.answer(self.admin(Method::POST, &deployment_path(name, "/promote")).await?).await
+    }
+
+    /// The WIT by which other guests import what a deployment exports.
+    pub async fn wit(&self, name: &str) -> Result<String, HostError> {
+        let request = self.admin(Method::GET, &deployment_path(name, "/wit")).await?;
+        let response = self.send(request.timeout(ANSWER_LIMIT)).await?;
+        response.text().await.map_err(|error| self.broken(&error))
     }
 
     /// Takes a deployment away; the answer is the deployment as it was.
@@ -247,9 +271,14 @@ impl Host {
 
 /// `/v1/deployments/NAME` with `rest` behind it.
 fn deployment_path(name: &str, rest: &str) -> String {
+    format!("/v1/deployments/{}{rest}", segment(name))
+}
+
+/// A text as one segment of a path.
+fn segment(text: &str) -> impl std::fmt::Display {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     const SEGMENT: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
-    format!("/v1/deployments/{}{rest}", utf8_percent_encode(name, SEGMENT))
+    utf8_percent_encode(text, SEGMENT)
 }
 
 fn query(pairs: &[(&str, &str)]) -> String {

@@ -7,6 +7,9 @@ use super::{Address, HostError};
 /// The longest line that is kept together. A line is at most one log record, which the host bounds far below this.
 const LINE_LIMIT: usize = 1 << 20;
 
+/// The longest message of a streaming call that is kept together, in bytes: what a guest may give has other limits.
+const MESSAGE_LIMIT: usize = 64 << 20;
+
 /// The lines of a reply as they arrive.
 #[derive(Debug)]
 pub struct LineStream {
@@ -17,7 +20,12 @@ pub struct LineStream {
 
 impl LineStream {
     pub(super) fn new(response: Response, address: Address) -> LineStream {
-        LineStream { response, address, lines: LineBuffer::default() }
+        LineStream { response, address, lines: LineBuffer::up_to(LINE_LIMIT) }
+    }
+
+    /// The lines of a reply that holds a message on each.
+    pub(super) fn of_messages(response: Response, address: Address) -> LineStream {
+        LineStream { response, address, lines: LineBuffer::up_to(MESSAGE_LIMIT) }
     }
 
     /// The next line without its end; none when the host has ended the reply.
@@ -68,14 +76,20 @@ pub struct ServerEvent {
 }
 
 /// Cuts a stream of bytes into lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LineBuffer {
     bytes: Vec<u8>,
     /// Up to where no line end was found.
     searched: usize,
+    /// The longest line that is kept together.
+    limit: usize,
 }
 
 impl LineBuffer {
+    fn up_to(limit: usize) -> LineBuffer {
+        LineBuffer { bytes: Vec::new(), searched: 0, limit }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -85,7 +99,7 @@ impl LineBuffer {
         let rest = &self.bytes[self.searched..];
         let Some(offset) = rest.iter().position(|byte| *byte == b'\n') else {
             self.searched = self.bytes.len();
-            return (self.searched > LINE_LIMIT).then(|| self.take(self.searched, 0));
+            return (self.searched > self.limit).then(|| self.take(self.searched, 0));
         };
         Some(self.take(self.searched + offset, 1))
     }
@@ -142,7 +156,7 @@ mod tests {
     fn lines_do_not_depend_on_how_the_bytes_arrive() {
         let text = "{\"a\":1}\r\n{\"b\":\"ü\"}\n\nlast";
         for size in 1..text.len() {
-            let mut buffer = LineBuffer::default();
+            let mut buffer = LineBuffer::up_to(LINE_LIMIT);
             let mut lines = Vec::new();
             for chunk in text.as_bytes().chunks(size) {
                 buffer.push(chunk);
@@ -155,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_does_not_fill_the_memory() {
-        let mut buffer = LineBuffer::default();
+        let mut buffer = LineBuffer::up_to(LINE_LIMIT);
         buffer.push(&vec![b'x'; LINE_LIMIT + 1]);
         assert_eq!(buffer.pop().map(|line| line.len()), Some(LINE_LIMIT + 1));
         assert_eq!(buffer.finish(), None);

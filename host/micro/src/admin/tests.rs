@@ -49,7 +49,8 @@ async fn a_deploy_carries_the_token_the_version_and_the_bytes() {
         "{\"name\": \"x\", \"revision\": 3, \"later\": [1], \"changed\": false}\n"
     };
     let peer = Peer::with(Router::new().route("/v1/deployments/x", put(deploy))).await;
-    let answer = peer.host.deploy("x", Some("1.0+b"), b"bytes".to_vec()).await.unwrap();
+    let options = DeployOptions { version: Some("1.0+b".into()), ..DeployOptions::default() };
+    let answer = peer.host.deploy("x", b"bytes".to_vec(), &options).await.unwrap();
     assert_eq!((answer.value.revision, answer.value.changed), (3, Some(false)));
     // What this program does not know is still printed.
     assert!(answer.json.contains("\"later\": [1]"), "{}", answer.json);
@@ -59,7 +60,7 @@ async fn a_deploy_carries_the_token_the_version_and_the_bytes() {
 async fn a_refusal_is_told_in_the_hosts_words() {
     let refuse = || async { error(422, "not a component\nat byte 7") };
     let peer = Peer::with(Router::new().route("/v1/deployments/x", put(refuse))).await;
-    let refused = peer.host.deploy("x", None, Vec::new()).await.unwrap_err();
+    let refused = peer.host.deploy("x", Vec::new(), &DeployOptions::default()).await.unwrap_err();
     assert_eq!(refused.to_string(), "not a component\nat byte 7");
     assert!(!refused.is_not_found());
 }

@@ -116,9 +116,11 @@ fn add(into: &mut Table, from: Table) {
 mod tests {
     use super::*;
 
-    /// A section of either kind, shorter than 128 bytes.
+    /// A section of either kind, its length in two bytes.
     fn section_of(id: u8, content: &[u8]) -> Vec<u8> {
-        [&[id, u8::try_from(content.len()).unwrap()], content].concat()
+        let (low, high) = (content.len() % 128, content.len() / 128);
+        assert!(high < 128);
+        [&[id, u8::try_from(low).unwrap() | 0x80, u8::try_from(high).unwrap()], content].concat()
     }
 
     fn custom(name: &str, content: &[u8]) -> Vec<u8> {

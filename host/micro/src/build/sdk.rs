@@ -25,6 +25,7 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "src/lib.rs"
     "src/lifecycle.rs"
     "src/log.rs"
+    "src/proto.rs"
     "src/store.rs"
     "src/stream.rs"
     "src/testing/calls.rs"
@@ -44,10 +45,13 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "macros/src/module.rs"
     "macros/src/names.rs"
     "macros/src/sdk.rs"
+    "macros/src/serve.rs"
     "macros/src/types.rs"
     "macros/src/wit.rs"
+    "proto/Cargo.toml"
+    "proto/src/lib.rs"
 };
-const CRATE_FILES: usize = 28;
+const CRATE_FILES: usize = 32;
 
 const CONTRACT: [File; 5] = wit_files! {
     "client.wit"

@@ -60,7 +60,7 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
 }
 
 /// The words of the command line as one text, or what they point to.
-fn request_text(words: &[String]) -> Result<String> {
+pub(super) fn request_text(words: &[String]) -> Result<String> {
     let text = match words {
         [] => "{}".to_owned(),
         [one] if one == "-" => {
@@ -78,7 +78,7 @@ fn request_text(words: &[String]) -> Result<String> {
 }
 
 /// `key=value`, as an HTTP header can carry it.
-fn metadata_pair(pair: &str) -> Result<(String, String), Failure> {
+pub(super) fn metadata_pair(pair: &str) -> Result<(String, String), Failure> {
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Failure::usage(format!("--metadata {pair:?}: expected KEY=VALUE")));
     };

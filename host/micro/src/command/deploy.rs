@@ -1,27 +1,31 @@
 //! `micro deploy`
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::layout::{first_call, size, table};
+use super::layout::{self, first_call, size, table};
 use super::progress::Progress;
+use super::settings::Settings;
 use super::{Options, Output, print};
-use crate::admin::{Answer, Deployment, Host};
+use crate::admin::{Answer, DeployOptions, Deployment, Host};
 use crate::build::Built;
-use crate::build::source::Source;
+use crate::source::{self, Names, Source};
 
-/// Give a function to the host: built from its folder, or a .wasm file
+/// Give a function to the host: built from its source, or a component that is there
 #[derive(Debug, Args)]
 #[command(after_help = "\
+SOURCE is a folder with a micro.toml; a .wasm file; a git URL (https://…/x.git, git+https://…, git@HOST:PATH, \
+github.com/USER/REPOSITORY) with //FOLDER and #REV behind it; a reference of an OCI registry (oci://…, or \
+REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker login'; or http(s)://HOST/FILE.wasm with \
+#sha256:… behind it.
+
 With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
 \"deployed_at\", \"engine\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
 false when that component was already the current one.")]
 pub struct Arguments {
-    /// A folder with a micro.toml, or a .wasm file
-    #[arg(value_name = "DIR|FILE", default_value = ".", hide_default_value = true)]
-    source: PathBuf,
+    /// A folder with a micro.toml, a .wasm file, or where one is to be had
+    #[arg(value_name = "SOURCE", default_value = ".", hide_default_value = true)]
+    source: String,
 
     /// The deployment's name [default: by the manifest, else the file's stem]
     #[arg(long)]
@@ -30,18 +34,33 @@ pub struct Arguments {
     /// The version [default: by the manifest, else latest]
     #[arg(long)]
     version: Option<String>,
+
+    /// Give it this share of the calls, 10%, beside the revision that runs
+    #[arg(long, value_name = "SHARE")]
+    canary: Option<String>,
+
+    /// Deploy although deployments that import from this one break
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Deploys.
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
-    let Arguments { source, name, version } = arguments;
-    let source = Source::open(&source)?;
+    let Arguments { source: text, name, version, canary, force, settings } = arguments;
+    let deploy_options = DeployOptions { version, canary, force, ..settings.deploy_options()? };
+    let source = source::open(&text, &options.data_dir())?;
     let host = options.host()?;
     // Before a build that may take minutes.
     host.health().await?;
     let built = component(&source).await?;
     let name = name.unwrap_or(built.name);
-    let answer = upload(&host, &name, version.as_deref(), built.component).await?;
+    let answer = upload(&host, &name, built.component, &deploy_options).await?;
+    if source.local().is_none() {
+        Names::open(&options.data_dir()).remember(&text, &name);
+    }
     for warning in &answer.value.warnings {
         print::remark(format!("warning: {warning}"));
     }
@@ -56,10 +75,7 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
 
 /// The component, with a sign of life while it is built.
 pub async fn component(source: &Source) -> Result<Built> {
-    let progress = Progress::start(match source {
-        Source::Package(package) => format!("building {}", package.name()),
-        Source::File(file) => format!("reading {}", file.display()),
-    });
+    let progress = Progress::start(source.first_step());
     let built = source.component(&|step| progress.now(step)).await?;
     drop(progress);
     if !built.remarks.is_empty() {
@@ -69,9 +85,14 @@ pub async fn component(source: &Source) -> Result<Built> {
 }
 
 /// Hands the component over, with a sign of life while the host compiles it.
-pub async fn upload(host: &Host, name: &str, version: Option<&str>, component: Vec<u8>) -> Result<Answer<Deployment>> {
+pub async fn upload(
+    host: &Host,
+    name: &str,
+    component: Vec<u8>,
+    options: &DeployOptions,
+) -> Result<Answer<Deployment>> {
     let progress = Progress::start(format!("deploying {name}"));
-    let answer = host.deploy(name, version, component).await;
+    let answer = host.deploy(name, component, options).await;
     drop(progress);
     answer.with_context(|| format!("deploy {name}"))
 }
@@ -91,6 +112,9 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
     ];
     if !deployment.detail.is_empty() {
         rows.insert(0, ("detail", deployment.detail.clone()));
+    }
+    if let Some(canary) = &deployment.canary {
+        rows.insert(0, ("canary", layout::canary(canary)));
     }
     rows.extend(first.map(|first| ("try", first)));
     format!("{name} {state}\n{}", table::indent(&table::pairs(&rows)))

@@ -10,7 +10,8 @@ use crate::admin::Event;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: one object on each line, {\"time\", \"kind\", \"deployment\", \"revision\", \"detail\"}; kind is \
-deployed, rolled-back, removed, refused or failed.")]
+deployed, canary, promoted, rolled-back, removed or refused; failed, unhealthy or healthy; instance-failed or \
+instance-restarted; schedule-failed. revision is null where no revision was made.")]
 pub struct Arguments {}
 
 /// Prints events until the host ends.
@@ -28,10 +29,9 @@ pub async fn run(_: Arguments, options: &Options) -> Result<()> {
 
 fn layout(event: &Event) -> String {
     let Event { time, kind, deployment, revision, detail } = event;
-    // Revisions count from 1: a refused component never became one.
-    let revision = if *revision == 0 { String::new() } else { format!("  revision {revision}") };
+    let revision = revision.map(|revision| format!("  revision {revision}")).unwrap_or_default();
     let detail = if detail.is_empty() { String::new() } else { format!("  {detail}") };
-    format!("{time}  {kind:<11}  {deployment}{revision}{detail}")
+    format!("{time}  {kind:<18}  {deployment}{revision}{detail}")
 }
 
 #[cfg(test)]
@@ -44,11 +44,15 @@ mod tests {
             time: "2026-01-01T00:00:00Z".into(),
             kind: "deployed".into(),
             deployment: "greeter".into(),
-            revision: 2,
+            revision: Some(2),
             detail: String::new(),
         };
-        assert_eq!(layout(&event), "2026-01-01T00:00:00Z  deployed     greeter  revision 2");
-        let refused = Event { revision: 0, kind: "refused".into(), detail: "no exports".into(), ..event };
-        assert_eq!(layout(&refused), "2026-01-01T00:00:00Z  refused      greeter  no exports");
+        assert_eq!(layout(&event), "2026-01-01T00:00:00Z  deployed            greeter  revision 2");
+        // As the host writes them.
+        let refused = r#"{"time":"2026-01-01T00:00:00Z","kind":"refused","deployment":"greeter","revision":null,"detail":"no exports"}"#;
+        let refused: Event = serde_json::from_str(refused).unwrap();
+        assert_eq!(layout(&refused), "2026-01-01T00:00:00Z  refused             greeter  no exports");
+        let restarted = Event { kind: "instance-restarted".into(), ..event };
+        assert_eq!(layout(&restarted), "2026-01-01T00:00:00Z  instance-restarted  greeter  revision 2");
     }
 }

@@ -30,7 +30,7 @@ pub struct Arguments {
 /// Shows.
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
     let source = Source::open(&arguments.source)?;
-    let Built { name, component, .. } = deploy::component(&source).await?;
+    let Built { name, component, .. } = deploy::component(&source.clone().into()).await?;
     let inspection =
         micro_engine::inspect(&component, Some(&name)).with_context(|| format!("{}", source.path().display()))?;
     match options.output {

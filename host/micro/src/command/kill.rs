@@ -10,7 +10,7 @@ use super::Options;
 #[command(after_help = "With --output json: the deployment as it was, as `micro deploy` prints it.")]
 pub struct Arguments {
     /// The deployment
-    name: String,
+    pub name: String,
 }
 
 /// Removes.

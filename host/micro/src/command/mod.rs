@@ -17,13 +17,20 @@ mod openapi;
 mod options;
 mod print;
 mod progress;
+mod promote;
 mod ps;
+mod pull;
+mod push;
 mod registry;
 mod rollback;
 mod run;
 mod server;
+mod settings;
 mod status;
+mod store;
+mod stream;
 mod version;
+mod wit;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -63,8 +70,11 @@ enum Command {
     Inspect(inspect::Arguments),
     Deploy(deploy::Arguments),
     Run(run::Arguments),
+    Push(push::Arguments),
+    Pull(pull::Arguments),
     #[command(visible_alias = "query")]
     Call(call::Arguments),
+    Stream(stream::Arguments),
     List(list::Arguments),
     Get(get::Arguments),
     #[command(hide = true)]
@@ -73,7 +83,10 @@ enum Command {
     Status(status::Arguments),
     Logs(logs::Arguments),
     Kill(kill::Arguments),
+    Promote(promote::Arguments),
     Rollback(rollback::Arguments),
+    Store(store::Arguments),
+    Wit(wit::Arguments),
     Openapi(openapi::Arguments),
     Events(events::Arguments),
     Version(version::Arguments),
@@ -115,7 +128,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Inspect(arguments) => inspect::run(arguments, &options).await,
         Command::Deploy(arguments) => deploy::run(arguments, &options).await,
         Command::Run(arguments) => run::run(arguments, &options).await,
+        Command::Push(arguments) => push::run(arguments, &options).await,
+        Command::Pull(arguments) => pull::run(arguments, &options).await,
         Command::Call(arguments) => call::run(arguments, &options).await,
+        Command::Stream(arguments) => stream::run(arguments, &options).await,
         Command::List(arguments) => list::run(arguments, &options).await,
         Command::Get(arguments) => get::run(arguments, &options).await,
         Command::Registry(arguments) => registry::run(arguments, &options).await,
@@ -123,7 +139,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status(arguments) => status::run(arguments, &options).await,
         Command::Logs(arguments) => logs::run(arguments, &options).await,
         Command::Kill(arguments) => kill::run(arguments, &options).await,
+        Command::Promote(arguments) => promote::run(arguments, &options).await,
         Command::Rollback(arguments) => rollback::run(arguments, &options).await,
+        Command::Store(arguments) => store::run(arguments, &options).await,
+        Command::Wit(arguments) => wit::run(arguments, &options).await,
         Command::Openapi(arguments) => openapi::run(arguments, &options).await,
         Command::Events(arguments) => events::run(arguments, &options).await,
         Command::Version(arguments) => version::run(arguments, &options),

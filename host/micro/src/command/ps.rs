@@ -24,17 +24,23 @@ pub async fn run(_: Arguments, options: &Options) -> Result<()> {
 }
 
 fn layout(deployments: &[Deployment]) -> String {
-    let mut rows: Vec<[String; 8]> = deployments.iter().map(row).collect();
+    let mut rows: Vec<[String; 11]> = deployments.iter().map(row).collect();
     rows.sort();
-    table::columns(["NAME", "VERSION", "REVISION", "STATE", "ENGINE", "CALLS", "ERRORS", "DEPLOYED"], &rows)
+    let heading =
+        ["NAME", "VERSION", "REVISION", "KIND", "STATE", "REPLICAS", "CANARY", "ENGINE", "CALLS", "ERRORS", "DEPLOYED"];
+    table::columns(heading, &rows)
 }
 
-fn row(deployment: &Deployment) -> [String; 8] {
+fn row(deployment: &Deployment) -> [String; 11] {
+    let replicas = deployment.replicas.as_ref();
     [
         deployment.name.clone(),
         deployment.version.clone(),
         deployment.revision.to_string(),
+        deployment.kind.clone(),
         deployment.state.clone(),
+        replicas.map(|replicas| format!("{}/{}", replicas.ready, replicas.wanted)).unwrap_or_default(),
+        deployment.canary.as_ref().map(|canary| format!("{}%", canary.percent)).unwrap_or_default(),
         deployment.engine.clone(),
         deployment.stats.calls.to_string(),
         deployment.stats.errors.to_string(),
@@ -45,23 +51,32 @@ fn row(deployment: &Deployment) -> [String; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::{Canary, Replicas};
 
     #[test]
     fn deployments_are_sorted_and_aligned() {
         let deployment = |name: &str, version: &str| Deployment {
             name: name.into(),
             version: version.into(),
+            kind: "function".into(),
             state: "ready".into(),
             engine: "lean".into(),
             revision: 12,
             ..Deployment::default()
         };
-        let text = layout(&[deployment("zoo", "1"), deployment("demo.greeter", "")]);
+        let desk = Deployment {
+            kind: "service".into(),
+            replicas: Some(Replicas { ready: 1, wanted: 2, ..Replicas::default() }),
+            canary: Some(Canary { percent: 2.5, ..Canary::default() }),
+            ..deployment("desk", "2")
+        };
+        let text = layout(&[deployment("zoo", "1"), deployment("demo.greeter", ""), desk]);
         assert_eq!(
             text,
-            "NAME          VERSION  REVISION  STATE  ENGINE  CALLS  ERRORS  DEPLOYED
-demo.greeter  n/a      12        ready  lean    0      0       n/a
-zoo           1        12        ready  lean    0      0       n/a"
+            "NAME          VERSION  REVISION  KIND      STATE  REPLICAS  CANARY  ENGINE  CALLS  ERRORS  DEPLOYED
+demo.greeter  n/a      12        function  ready  n/a       n/a     lean    0      0       n/a
+desk          2        12        service   ready  1/2       2.5%    lean    0      0       n/a
+zoo           1        12        function  ready  n/a       n/a     lean    0      0       n/a"
         );
     }
 }

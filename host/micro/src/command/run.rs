@@ -1,54 +1,124 @@
 //! `micro run`
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+mod host;
+mod session;
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::layout::{first_call, took};
+use super::failure::Failure;
 use super::server::Listen;
-use super::{Options, Output, deploy, print};
-use crate::admin::{Address, Deployment, Host, HostError};
-use crate::build::Built;
-use crate::build::source::Source;
-use crate::build::watch::Watch;
-use crate::server::{self, RunningHost};
+use super::settings::Settings;
+use super::{Options, kill, print, ps, status};
+use crate::admin::{Host, HostError};
+use crate::build::source::Source as Local;
+use crate::server;
+use crate::source::{self, Changes, Names};
+use host::{Started, connect};
+use session::Session;
 
-/// Deploy a function and deploy it again whenever its source changes, until interrupted
+/// Somebody else's server is not asked more often.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Run a function: deploy it, deploy it again when its source changes, take it back at the end. Alone: run a host
 #[derive(Debug, Args)]
 #[command(after_help = "\
+SOURCE is what 'micro deploy' takes: a folder, a .wasm file, a git URL, a reference of an OCI registry, an http(s) URL. \
+A folder or a file is watched; anything else is followed with -u: what git, the registry or the server has is compared \
+with what runs, and a source that names a commit or a digest stays what it is. With -s and -k, SOURCE can be the name of \
+the deployment, too.
+
 Without a running host, one is started here and ends with this command. What does not build, or what the host \
-refuses, is shown and changes nothing: the revision before goes on. The end takes back what was deployed.
+refuses, is shown and changes nothing: the revision before goes on. The end takes back what was deployed; with -x it \
+stays, and the host keeps it running. Services that die are started again by every host; -r is about the host.
 
-With --output json: one object on each line, {\"name\", \"revision\", \"changed\", \"ready_ms\", \"built_ms\"}.")]
+With --output json: one object on each line, {\"name\", \"revision\", \"changed\", \"ready_ms\", \"built_ms\"}; with -s \
+and -k what 'micro status', 'micro ps' and 'micro kill' print.")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of the original command")]
 pub struct Arguments {
-    /// A folder with a micro.toml, or a .wasm file
-    #[arg(value_name = "DIR|FILE", default_value = ".", hide_default_value = true)]
-    source: PathBuf,
+    /// What to run; without it, the host itself, or its status when it runs already
+    #[arg(value_name = "SOURCE")]
+    source: Option<String>,
 
-    /// The deployment's name [default: by the manifest, else the file's stem]
+    /// Show the status of SOURCE, or of everything that runs
+    #[arg(short, long, conflicts_with_all = ["kill", "restart", "update", "defer"])]
+    status: bool,
+
+    /// Take SOURCE away
+    #[arg(short, long, conflicts_with_all = ["restart", "update", "defer"])]
+    kill: bool,
+
+    /// Start the host again if it dies
+    #[arg(short, long)]
+    restart: bool,
+
+    /// Update: look now and then whether the source has something new
+    #[arg(short, long)]
+    update: bool,
+
+    /// How often -u looks, at least 1s
+    #[arg(long, alias = "update_interval", value_name = "TIME", default_value = "30s", value_parser = interval)]
+    #[arg(requires = "update")]
+    update_interval: Duration,
+
+    /// Defer to the running host: deploy and leave
+    #[arg(short = 'x', long)]
+    defer: bool,
+
+    /// The deployment's name [default: by the manifest, else by the file, the repository or the URL]
     #[arg(long)]
     name: Option<String>,
+
+    #[command(flatten)]
+    settings: Settings,
 
     #[command(flatten, next_help_heading = "For the host that is started when none runs")]
     listen: Listen,
 }
 
-/// Deploys again and again.
+/// Does what the flags say.
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
-    let Arguments { source, name, listen } = arguments;
-    let source = Source::open(&source)?;
+    let target = arguments.name.clone().or_else(|| arguments.source.clone());
+    if arguments.status {
+        let Some(target) = target else { return ps::run(ps::Arguments {}, options).await };
+        let name = deployed_name(&target, options).await?;
+        return status::run(status::Arguments { name: Some(name) }, options).await;
+    }
+    if arguments.kill {
+        let target = target.ok_or_else(|| Failure::usage("-k needs what to kill: a deployment or its source"))?;
+        let name = deployed_name(&target, options).await?;
+        return kill::run(kill::Arguments { name }, options).await;
+    }
+    match arguments.source.clone() {
+        Some(text) => follow(text, arguments, options).await,
+        None if arguments.defer || arguments.name.is_some() => Err(Failure::usage("expected a source to run").into()),
+        None => manage(arguments.listen, arguments.restart, options).await,
+    }
+}
+
+/// Keeps a source deployed, or with `-x` only deploys it.
+async fn follow(text: String, arguments: Arguments, options: &Options) -> Result<()> {
+    let Arguments { restart, update, update_interval, defer, name, settings, listen, .. } = arguments;
+    let deploy = settings.deploy_options()?;
+    let source = source::open(&text, &options.data_dir())?;
+    if defer {
+        let host = options.host()?;
+        host.health().await?;
+        let mut session = Session::new(host, source, text, name, deploy, options);
+        return session.deploy(None).await;
+    }
+    if update && source.is_fixed() {
+        print::remark(format!("{} can only be what it is now: there is nothing to update", source.shown()));
+    }
     // Before the first build: what is saved during it counts as a change.
-    let watch = match &source {
-        Source::Package(package) => Watch::package(package)?,
-        Source::File(file) => Watch::file(file)?,
-    };
+    let changes = Changes::of(&source, update.then_some(update_interval))?;
     let mut stop = Stop::listen().context("wait for signals")?;
-    let (host, started) = connect(options, listen).await?;
-    let mut session = Session { host, source, name, output: options.output, deployed: Vec::new() };
-    let result = session.follow(watch, &mut stop).await;
+    let (host, started) = connect(options, listen, restart).await?;
+    let mut session = Session::new(host, source, text, name, deploy, options);
+    let result = session.follow(changes, &mut stop).await;
     let taken_back = session.take_back().await;
     if let Some(started) = started {
         started.stop().await;
@@ -56,150 +126,62 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
     result.and(taken_back)
 }
 
-/// The running host, or one that is started in this process.
-async fn connect(options: &Options, listen: Listen) -> Result<(Host, Option<RunningHost>)> {
+/// Runs a host in the foreground; one that runs already is shown.
+async fn manage(listen: Listen, restart: bool, options: &Options) -> Result<()> {
     let host = options.host()?;
     match host.health().await {
-        Ok(()) => return Ok((host, None)),
-        // Somebody who names an address means that host, and not one of ours.
+        Ok(()) => {
+            print::remark("a host runs here already:");
+            return status::run(status::Arguments { name: None }, options).await;
+        }
         Err(HostError::NotReachable { .. }) if !host.address().is_given() => {}
         Err(error) => return Err(error.into()),
     }
-    let started = server::start(listen.server_options(options)).await.context("start of a host")?;
-    let address = Address::parse(&started.sidecar_address.to_string())?;
-    print::remark(format!("api      http://{}\nsidecar  {}", started.api_address, address.url()));
-    Ok((Host::new(address, &options.data_dir())?, Some(started)))
+    if !restart {
+        return server::run(listen.server_options(options)).await;
+    }
+    let mut stop = Stop::listen().context("wait for signals")?;
+    let started = Started::child(listen, options).await?;
+    stop.wait().await;
+    started.stop().await;
+    Ok(())
 }
 
-/// One source that is kept deployed.
-struct Session {
-    host: Host,
-    source: Source,
-    name: Option<String>,
-    output: Output,
-    deployed: Vec<Deployed>,
+/// The deployment that `target` means: one of that name, or what it became when it was deployed.
+async fn deployed_name(target: &str, options: &Options) -> Result<String> {
+    let host = options.host()?;
+    let (data_dir, mut names) = (options.data_dir(), vec![target.to_owned()]);
+    names.extend(Names::open(&data_dir).find(target).map(str::to_owned));
+    if let Ok(source) = source::open(target, &data_dir) {
+        names.push(match source.local() {
+            Some(Local::Package(package)) => package.name(),
+            Some(file) => file.component(&|_| ()).await?.name,
+            None => source.name(),
+        });
+    }
+    for name in names {
+        if is_deployed(&host, &name).await? {
+            return Ok(name);
+        }
+    }
+    Ok(target.to_owned())
 }
 
-/// A name that this command deployed to.
-struct Deployed {
-    name: String,
-    /// The revision that was current before.
-    before: Option<u64>,
-    /// The revision that is current by our doing.
-    now: u64,
+async fn is_deployed(host: &Host, name: &str) -> Result<bool> {
+    match host.deployment(name).await {
+        Ok(_) => Ok(true),
+        // What cannot be a name, a URL for one, is none.
+        Err(HostError::Refused(error)) if error.code < 500 => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
-impl Session {
-    /// Deploys after each change, until it is told to stop.
-    async fn follow(&mut self, mut watch: Watch, stop: &mut Stop) -> Result<()> {
-        loop {
-            let began = Instant::now();
-            let built = tokio::select! {
-                built = self.build() => built,
-                () = stop.wait() => return Ok(()),
-            };
-            if let Source::Package(package) = &self.source {
-                watch.accept(&package.dir.join("Cargo.lock"));
-            }
-            // Not to be interrupted, or nobody would know whether there is something to take back.
-            let result = match built {
-                Ok(built) => self.swap(built, began.elapsed()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                print::remark(format!("{error:#}"));
-            }
-            tokio::select! {
-                changed = watch.changed() => changed?,
-                () = stop.wait() => return Ok(()),
-            }
-        }
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < MIN_INTERVAL {
+        return Err(format!("expected at least {}", humantime::format_duration(MIN_INTERVAL)));
     }
-
-    async fn build(&self) -> Result<Built> {
-        self.source.settle().await;
-        deploy::component(&self.source).await
-    }
-
-    /// Makes the component the current revision and says so.
-    async fn swap(&mut self, built: Built, build_time: Duration) -> Result<()> {
-        let name = self.name.clone().unwrap_or(built.name);
-        let before = match self.host.deployment(&name).await {
-            Ok(answer) => Some(answer.value.revision),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        let began = Instant::now();
-        let answer = deploy::upload(&self.host, &name, None, built.component).await?;
-        let swap_time = began.elapsed();
-        let now = answer.value.revision;
-        let known = self.deployed.iter_mut().find(|deployed| deployed.name == name);
-        let is_first = known.is_none();
-        match known {
-            Some(known) => known.now = now,
-            None => self.deployed.push(Deployed { name, before, now }),
-        }
-        for warning in &answer.value.warnings {
-            print::remark(format!("warning: {warning}"));
-        }
-        self.report(&answer.value, build_time, swap_time, is_first).await
-    }
-
-    async fn report(
-        &self,
-        deployment: &Deployment,
-        build_time: Duration,
-        swap_time: Duration,
-        is_first: bool,
-    ) -> Result<()> {
-        let Deployment { name, revision, .. } = deployment;
-        let is_changed = deployment.changed != Some(false);
-        if self.output == Output::Json {
-            print::line(serde_json::json!({
-                "name": name, "revision": revision, "changed": is_changed,
-                "ready_ms": swap_time.as_millis() as u64, "built_ms": build_time.as_millis() as u64,
-            }))?;
-            return Ok(());
-        }
-        let built = match self.source {
-            Source::Package(_) => format!(" (built in {})", took(build_time)),
-            Source::File(_) => String::new(),
-        };
-        if is_changed || is_first {
-            print::line(format!("{name} revision {revision} ready in {}{built}", took(swap_time)))?;
-        } else {
-            print::line(format!("{name} is the same as before: revision {revision} stays{built}"))?;
-        }
-        if is_first {
-            if let Some(call) = first_call::find(&self.host, deployment).await {
-                print::line(format!("  {call}"))?;
-            }
-            print::line(format!("watching {}; ctrl-C ends it", self.source.path().display()))?;
-        }
-        Ok(())
-    }
-
-    /// Brings the host back to where it was: what was there before is current again, what was not is removed.
-    async fn take_back(&self) -> Result<()> {
-        for Deployed { name, before, now } in &self.deployed {
-            if *before == Some(*now) {
-                continue;
-            }
-            let result = match before {
-                Some(revision) => self.host.rollback(name, Some(*revision)).await,
-                None => self.host.remove(name).await,
-            };
-            match (result, before) {
-                (Ok(_), Some(revision)) => print::remark(format!("{name} is back at revision {revision}")),
-                (Ok(_), None) => print::remark(format!("{name} is removed")),
-                // Somebody else has removed it, or the host itself is gone.
-                (Err(error), _) if error.is_not_found() => {}
-                (Err(HostError::NotReachable { .. }), _) => {}
-                (Err(error), _) => return Err(error).context(format!("take back {name}")),
-            }
-        }
-        Ok(())
-    }
+    Ok(interval)
 }
 
 /// The two signals that end a command in good order.
@@ -218,5 +200,17 @@ impl Stop {
             _ = self.interrupt.recv() => (),
             _ = self.terminate.recv() => (),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_more_often_than_once_a_second() {
+        assert_eq!(interval("1m").unwrap(), Duration::from_secs(60));
+        assert!(interval("999ms").unwrap_err().contains("at least 1s"));
+        assert!(interval("soon").is_err());
     }
 }

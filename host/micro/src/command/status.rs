@@ -1,20 +1,26 @@
 //! `micro status`
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 
-use super::layout::{age, size, table};
+use super::layout::{self, age, size, table, took, until};
 use super::{Options, Output, print};
-use crate::admin::{Deployment, Revision, Status};
+use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
 
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
-\"engines\", \"deployments\"}; for NAME the deployment as `micro deploy` prints it.")]
+\"engines\", \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
+with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
+\"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
+\"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
+null while the deployment has failed.")]
 pub struct Arguments {
     /// A deployment
-    name: Option<String>,
+    pub name: Option<String>,
 }
 
 /// Shows.
@@ -102,26 +108,72 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
                 stats.calls, stats.errors, stats.in_flight, stats.queued
             ),
         ),
+        ("replicas", deployment.replicas.as_ref().map(replicas_text).unwrap_or_default()),
+        ("canary", deployment.canary.as_ref().map(canary_text).unwrap_or_default()),
         ("endpoints", table::list(&deployment.endpoints)),
         ("imports", table::list(&deployment.imports)),
         ("warnings", deployment.warnings.join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut text = table::pairs(&rows);
-    if !revisions.is_empty() {
-        let rows: Vec<[String; 5]> = revisions.iter().map(revision_row).collect();
+    if !deployment.schedules.is_empty() {
+        let rows: Vec<[String; 6]> = deployment.schedules.iter().map(schedule_row).collect();
         text.push_str("\n\n");
-        text.push_str(&table::columns(["REVISION", "VERSION", "SIZE", "DEPLOYED", "DIGEST"], &rows));
+        text.push_str(&table::columns(["SCHEDULE", "ENDPOINT", "ZONE", "NEXT", "LAST", "MISSED"], &rows));
+    }
+    if !revisions.is_empty() {
+        let rows: Vec<[String; 7]> = revisions.iter().map(revision_row).collect();
+        text.push_str("\n\n");
+        let heading = ["REVISION", "VERSION", "SIZE", "CALLS", "ERRORS", "DEPLOYED", "DIGEST"];
+        text.push_str(&table::columns(heading, &rows));
     }
     text
 }
 
-fn revision_row(revision: &Revision) -> [String; 5] {
-    let mark = if revision.current { " *" } else { "" };
+fn replicas_text(replicas: &Replicas) -> String {
+    let Replicas { wanted, ready, restarts, problems } = replicas;
+    let counts = format!("{ready} of {wanted} ready, {restarts} restarts");
+    std::iter::once(&counts).chain(problems).map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+fn canary_text(canary: &Canary) -> String {
+    let Canary { calls, errors, .. } = canary;
+    format!("{}: {calls} answered, {errors} of them with an error", layout::canary(canary))
+}
+
+fn schedule_row(schedule: &Schedule) -> [String; 6] {
+    let last = schedule.last.as_ref().map(|last| {
+        let how = match (last.code, &last.detail) {
+            (Some(code), Some(detail)) => format!("{code} {detail}"),
+            _ => last.outcome.clone(),
+        };
+        format!("{}, took {}: {how}", age(&last.at), took(Duration::from_millis(last.took_ms)))
+    });
+    [
+        schedule.cron.clone(),
+        schedule.endpoint.clone(),
+        schedule.timezone.clone(),
+        schedule.next.as_deref().map_or_else(|| "never".into(), until),
+        last.unwrap_or_default(),
+        schedule.missed.to_string(),
+    ]
+}
+
+fn revision_row(revision: &Revision) -> [String; 7] {
+    let mark = match (revision.current, revision.canary) {
+        (true, _) => " *".into(),
+        (false, Some(percent)) => format!(" {percent}%"),
+        (false, None) => String::new(),
+    };
+    // What is not in use counts nothing.
+    let is_used = revision.current || revision.canary.is_some();
+    let count = |count: u64| if is_used { count.to_string() } else { String::new() };
     [
         format!("{}{mark}", revision.number),
         revision.version.clone(),
         size(revision.size),
+        count(revision.calls),
+        count(revision.errors),
         age(&revision.deployed_at),
         revision.digest.chars().take("sha256:".len() + 12).collect(),
     ]
@@ -130,6 +182,7 @@ fn revision_row(revision: &Revision) -> [String; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::deployment::LastRun;
 
     #[test]
     fn a_deployment_is_shown_with_its_revisions() {
@@ -142,11 +195,47 @@ mod tests {
         let deployment = Deployment { name: "greeter".into(), revision: 2, ..Deployment::default() };
         let text = deployment_layout(&deployment, &[revision(2, true), revision(1, false)]);
         assert!(text.starts_with("name       greeter\nrevision   2\n"), "{text}");
-        let table = "\n\nREVISION  VERSION  SIZE  DEPLOYED  DIGEST
-2 *       n/a      0 B   n/a       sha256:abababababab
-1         n/a      0 B   n/a       sha256:abababababab";
+        let table = "\n\nREVISION  VERSION  SIZE  CALLS  ERRORS  DEPLOYED  DIGEST
+2 *       n/a      0 B   0      0       n/a       sha256:abababababab
+1         n/a      0 B   n/a    n/a     n/a       sha256:abababababab";
         assert!(text.ends_with(table), "{text}");
         assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+    }
+
+    #[test]
+    fn replicas_canary_and_schedules_are_shown_where_there_are_any() {
+        let problem = "desk.0: trapped".to_owned();
+        let schedule = |last| Schedule {
+            cron: "*/5 * * * *".into(),
+            endpoint: "Desk.Sweep".into(),
+            timezone: "UTC".into(),
+            next: None,
+            last,
+            missed: 3,
+        };
+        let failed = LastRun {
+            at: "2020".into(),
+            outcome: "failed".into(),
+            code: Some(409),
+            detail: Some("no".into()),
+            took_ms: 7,
+        };
+        let deployment = Deployment {
+            replicas: Some(Replicas { wanted: 2, ready: 1, restarts: 4, problems: vec![problem] }),
+            canary: Some(Canary { revision: 3, percent: 10.0, calls: 8, errors: 1, ..Canary::default() }),
+            schedules: vec![schedule(None), schedule(Some(failed))],
+            ..Deployment::default()
+        };
+        let tried = Revision { number: 3, canary: Some(10.0), calls: 8, errors: 1, ..Revision::default() };
+        let text = deployment_layout(&deployment, &[tried]);
+        assert!(text.contains("\nreplicas   1 of 2 ready, 4 restarts\n           desk.0: trapped\n"), "{text}");
+        let canary = "\ncanary     revision 3 gets 10% of the calls: 8 answered, 1 of them with an error\n";
+        assert!(text.contains(canary), "{text}");
+        let schedules = "\n\nSCHEDULE     ENDPOINT    ZONE  NEXT   LAST                     MISSED
+*/5 * * * *  Desk.Sweep  UTC   never  n/a                      3
+*/5 * * * *  Desk.Sweep  UTC   never  2020, took 7 ms: 409 no  3\n";
+        assert!(text.contains(schedules), "{text}");
+        assert!(text.contains("\n3 10%     n/a      0 B   8      1       "), "{text}");
     }
 
     #[test]

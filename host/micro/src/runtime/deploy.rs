@@ -1,15 +1,15 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
 use super::deployment::{Canary, Deployment, Revision};
-use super::events::Notices;
+use super::handover::{Begun, retire};
 use super::logs::DeploymentLog;
-use super::replicas::{Replicas, Setting};
-use super::status::{self, DeploymentStatus, RevisionStatus};
-use super::store::{NewRevision, RevisionRow, Store};
+use super::refuse::{check_canary, check_routes};
+use super::schedule::check_schedules;
+use super::status::{self, DeploymentStatus};
+use super::store::{NewRevision, RevisionRow};
 use super::{Routes, Runtime};
 use bytes::Bytes;
-use micro_engine::actor::StartError;
-use micro_engine::manifest::{Kind, OnStateRefused, check_name};
+use micro_engine::manifest::{Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -69,18 +69,11 @@ pub struct Deployed {
 }
 
 /// A component that passed all checks.
-struct Checked {
-    inspection: Arc<Inspection>,
-    manifest: Manifest,
-    program: Arc<Program>,
-    log: Arc<DeploymentLog>,
-}
-
-/// The instances of a service that is about to take over, and those that wait for it.
-#[derive(Default)]
-struct Begun {
-    new: Option<Arc<Replicas>>,
-    old: Option<Arc<Replicas>>,
+pub(super) struct Checked {
+    pub(super) inspection: Arc<Inspection>,
+    pub(super) manifest: Manifest,
+    pub(super) program: Arc<Program>,
+    pub(super) log: Arc<DeploymentLog>,
 }
 
 impl Runtime {
@@ -124,6 +117,7 @@ impl Runtime {
         check_canary(canary, deployment.as_deref(), &inspection, &manifest)?;
         self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
         check_routes(&inspection, &manifest)?;
+        check_schedules(&inspection, &manifest)?;
         if !force {
             self.check_importers(name, &inspection).await?;
         }
@@ -141,7 +135,7 @@ impl Runtime {
     }
 
     /// Lets a checked component take over all calls.
-    async fn deploy_current(
+    pub(super) async fn deploy_current(
         &self,
         deployment: Option<Arc<Deployment>>,
         version: String,
@@ -165,7 +159,7 @@ impl Runtime {
     }
 
     /// Lets a checked component answer a share of the calls.
-    async fn deploy_canary(
+    pub(super) async fn deploy_canary(
         &self,
         deployment: &Arc<Deployment>,
         version: String,
@@ -200,151 +194,6 @@ impl Runtime {
         Ok(())
     }
 
-    /// Gives all calls to the canary.
-    pub async fn promote(&self, name: &str) -> Result<DeploymentStatus, DeployError> {
-        let _change = self.change(name).await;
-        let deployment = self.existing(name)?;
-        let Some(canary) = deployment.canary() else {
-            return Err(DeployError::NotFound(format!("{name} has no canary to promote")));
-        };
-        let number = canary.revision.number;
-        let owned = name.to_string();
-        self.with_store(move |store| store.set_current(&owned, number)).await?;
-        let before = deployment.switch(canary.revision.clone());
-        self.refresh_paths();
-        canary.revision.watch(Some(Instant::now() + canary.revision.manifest.rollout.window));
-        retire(before.replicas().cloned());
-        let inspection = self.inspection(&deployment, &canary.revision).await?;
-        self.register(&deployment, &inspection).await?;
-        self.events.tell("promoted", name, Some(number), format!("in place of revision {}", before.number));
-        self.status(&deployment).await
-    }
-
-    /// Goes back to a kept revision: the one given, or the one before the current. A canary is simply taken out.
-    pub async fn roll_back(&self, name: &str, number: Option<u64>) -> Result<DeploymentStatus, DeployError> {
-        let _change = self.change(name).await;
-        self.roll_back_because(name, number, "").await
-    }
-
-    /// The same, for the holder of the name's lock, with a reason for the event.
-    pub(super) async fn roll_back_because(
-        &self,
-        name: &str,
-        number: Option<u64>,
-        reason: &str,
-    ) -> Result<DeploymentStatus, DeployError> {
-        let deployment = self.existing(name)?;
-        let current = deployment.current().number;
-        if number.is_none_or(|number| number == current)
-            && let Some(canary) = deployment.canary()
-        {
-            return self.remove_canary(&deployment, &canary, reason).await;
-        }
-        let rows = self.revision_rows(name).await?;
-        let wanted = match number {
-            Some(number) => rows.into_iter().find(|row| row.number == number),
-            None => rows.into_iter().find(|row| row.number < current),
-        };
-        let row = wanted.ok_or_else(|| match number {
-            Some(number) => DeployError::NotFound(format!("{name} keeps no revision {number}")),
-            None => DeployError::NotFound(format!("{name} keeps no revision before {current}")),
-        })?;
-        let number = row.number;
-        let inspection = self.stored_inspection(name, number).await?;
-        let component = {
-            let (components, digest) = (self.components.clone(), row.digest.clone());
-            let read = blocking(move || components.read(&digest)).await?;
-            Bytes::from(read.map_err(|error| anyhow::anyhow!("read component {}: {error}", row.digest))?)
-        };
-        let manifest = row.manifest.clone();
-        let checked = self.check(name, Some(&deployment), Arc::new(inspection), manifest, component).await?;
-        let begun = self.begin(Some(&deployment), &checked, number).await?;
-        let owned = name.to_string();
-        if let Err(error) = self.with_store(move |store| store.set_current(&owned, number)).await {
-            begun.undo().await;
-            return Err(error.into());
-        }
-        let deployment = self.switch(Some(deployment), row, checked, begun).await?;
-        let detail = match reason {
-            "" => format!("from revision {current}"),
-            reason => format!("from revision {current}: {reason}"),
-        };
-        self.events.tell("rolled-back", name, Some(number), detail);
-        self.status(&deployment).await
-    }
-
-    async fn remove_canary(
-        &self,
-        deployment: &Arc<Deployment>,
-        canary: &Canary,
-        reason: &str,
-    ) -> Result<DeploymentStatus, DeployError> {
-        let current = deployment.current();
-        let (owned, number) = (deployment.name.to_string(), current.number);
-        self.with_store(move |store| store.set_current(&owned, number)).await?;
-        deployment.set_canary(None);
-        retire(canary.revision.replicas().cloned());
-        let inspection = self.inspection(deployment, &current).await?;
-        self.register(deployment, &inspection).await?;
-        let tried = canary.revision.number;
-        let detail = match reason {
-            "" => format!("from canary {tried}"),
-            reason => format!("from canary {tried}: {reason}"),
-        };
-        deployment.log.host_line(&format!("rolled back {detail}"));
-        self.events.tell("rolled-back", &deployment.name, Some(number), detail);
-        self.status(deployment).await
-    }
-
-    /// Removes a deployment with all its revisions. Calls that began come to their end.
-    pub async fn remove(&self, name: &str) -> Result<DeploymentStatus, DeployError> {
-        let _change = self.change(name).await;
-        let deployment = self.existing(name)?;
-        let status = self.status(&deployment).await?;
-        let owned = name.to_string();
-        let storage = self.storage.lock().await;
-        let unused = self.with_store(move |store| store.remove(&owned)).await?;
-        self.forget(unused).await?;
-        drop(storage);
-        self.routes.rcu(|routes| {
-            let mut routes = Routes::clone(routes);
-            routes.remove(name);
-            routes
-        });
-        self.refresh_paths();
-        self.deregister(name).await?;
-        retire(deployment.current().replicas().cloned());
-        if let Some(canary) = deployment.set_canary(None) {
-            retire(canary.revision.replicas().cloned());
-        }
-        self.events.tell("removed", name, Some(deployment.current().number), "");
-        Ok(status)
-    }
-
-    /// One deployment as the admin API shows it.
-    pub async fn status(&self, deployment: &Deployment) -> Result<DeploymentStatus, DeployError> {
-        let revision = deployment.current();
-        let inspection = self.inspection(deployment, &revision).await?;
-        Ok(DeploymentStatus::new(deployment, &revision, &inspection))
-    }
-
-    /// The schema of the current revision.
-    pub async fn current_inspection(&self, deployment: &Deployment) -> Result<Arc<Inspection>, DeployError> {
-        Ok(self.inspection(deployment, &deployment.current()).await?)
-    }
-
-    /// The kept revisions of a deployment, newest first.
-    pub async fn revisions(&self, name: &str) -> Result<Vec<RevisionStatus>, DeployError> {
-        let deployment = self.existing(name)?;
-        let rows = self.revision_rows(name).await?;
-        Ok(rows.into_iter().map(|row| RevisionStatus::new(row, &deployment)).collect())
-    }
-
-    /// The deployment called `name`, or the error that says there is none.
-    pub fn existing(&self, name: &str) -> Result<Arc<Deployment>, DeployError> {
-        self.deployment(name).ok_or_else(|| DeployError::NotFound(format!("deployment {name}: not found")))
-    }
-
     /// Compiles or finds a component in the cache, and links it.
     pub(super) async fn load(
         &self,
@@ -363,7 +212,7 @@ impl Runtime {
         blocking(load).await.map_err(|error| LoadError::Host(format!("{error:#}")))?
     }
 
-    async fn check(
+    pub(super) async fn check(
         &self,
         name: &str,
         deployment: Option<&Deployment>,
@@ -404,73 +253,8 @@ impl Runtime {
         }
     }
 
-    /// Brings the instances of a service to live, beside those of the current revision or with their state.
-    async fn begin(
-        &self,
-        deployment: Option<&Deployment>,
-        checked: &Checked,
-        number: u64,
-    ) -> Result<Begun, DeployError> {
-        let notices = match deployment {
-            Some(deployment) => deployment.notices.clone(),
-            None => self.notices(checked.log.deployment().clone()),
-        };
-        let old = deployment.and_then(|deployment| deployment.current().replicas().cloned());
-        let takes_state = checked.manifest.kind == Kind::Service && checked.program.hands_over().1;
-        let hands_over = deployment
-            .and_then(|deployment| deployment.current().program().map(|program| program.hands_over().0))
-            .unwrap_or(false);
-        let Some(old) = old.filter(|_| takes_state && hands_over) else {
-            let new = self.start_replicas(checked, notices, number, &[]).await;
-            return Ok(Begun { new: new.map_err(|error| DeployError::Refused(error.to_string()))?, old: None });
-        };
-        let handed = async {
-            let states =
-                old.hand_over().await.map_err(|reason| DeployError::Refused(format!("hand-over: {reason}")))?;
-            let (name, kept) = (checked.log.deployment().to_string(), states.clone());
-            self.with_store(move |store: &mut Store| store.set_states(&name, &kept)).await?;
-            match self.start_replicas(checked, notices.clone(), number, &states).await {
-                Err(StartError::StateRefused(reason))
-                    if checked.manifest.service.on_state_refused == OnStateRefused::Empty =>
-                {
-                    checked.log.host_line(&format!("the state of the predecessor was refused: {reason}"));
-                    self.start_replicas(checked, notices, number, &[]).await
-                }
-                other => other,
-            }
-            .map_err(|error| DeployError::Refused(error.to_string()))
-        };
-        match handed.await {
-            Ok(new) => Ok(Begun { new, old: Some(old) }),
-            Err(error) => {
-                old.resume();
-                Err(error)
-            }
-        }
-    }
-
-    async fn start_replicas(
-        &self,
-        checked: &Checked,
-        notices: Notices,
-        number: u64,
-        states: &[Vec<u8>],
-    ) -> Result<Option<Arc<Replicas>>, StartError> {
-        if checked.manifest.kind != Kind::Service {
-            return Ok(None);
-        }
-        let setting = Setting {
-            program: checked.program.clone(),
-            settings: checked.manifest.service.clone(),
-            log: checked.log.clone(),
-            notices,
-            revision: number,
-        };
-        Replicas::start(setting, states).await.map(Some)
-    }
-
     /// Puts the component into the folder and the revision into the database. After this it survives anything.
-    async fn write_down(
+    pub(super) async fn write_down(
         &self,
         name: &str,
         version: String,
@@ -510,7 +294,7 @@ impl Runtime {
     }
 
     /// Gives new calls to the checked revision, and tells the registry.
-    async fn switch(
+    pub(super) async fn switch(
         &self,
         deployment: Option<Arc<Deployment>>,
         row: RevisionRow,
@@ -543,12 +327,13 @@ impl Runtime {
             }
         };
         self.refresh_paths();
+        self.schedules.set(&deployment).await;
         self.register(&deployment, &inspection).await?;
         Ok(deployment)
     }
 
     /// Removes components and compiled code that no revision needs.
-    async fn forget(&self, digests: Vec<String>) -> Result<(), DeployError> {
+    pub(super) async fn forget(&self, digests: Vec<String>) -> Result<(), DeployError> {
         if digests.is_empty() {
             return Ok(());
         }
@@ -563,17 +348,17 @@ impl Runtime {
     }
 
     /// The number that the next revision of `name` gets.
-    async fn next_number(&self, name: &str) -> anyhow::Result<u64> {
+    pub(super) async fn next_number(&self, name: &str) -> anyhow::Result<u64> {
         let name = name.to_string();
         self.with_store(move |store| store.next_number(&name)).await
     }
 
-    async fn revision_rows(&self, name: &str) -> anyhow::Result<Vec<RevisionRow>> {
+    pub(super) async fn revision_rows(&self, name: &str) -> anyhow::Result<Vec<RevisionRow>> {
         let name = name.to_string();
         self.with_store(move |store| store.revisions(&name)).await
     }
 
-    async fn stored_inspection(&self, name: &str, number: u64) -> anyhow::Result<Inspection> {
+    pub(super) async fn stored_inspection(&self, name: &str, number: u64) -> anyhow::Result<Inspection> {
         let owned = name.to_string();
         let found = self.with_store(move |store| store.inspection(&owned, number)).await?;
         found.ok_or_else(|| anyhow::anyhow!("revision {number} of {name} is not in the database"))
@@ -591,69 +376,7 @@ impl Runtime {
     }
 }
 
-impl Begun {
-    /// Ends the new instances, and lets the old ones go on.
-    async fn undo(self) {
-        if let Some(new) = self.new {
-            new.retire().await;
-        }
-        if let Some(old) = self.old {
-            old.resume();
-        }
-    }
-}
-
-/// Stops instances that are no longer called, while nobody waits for it.
-fn retire(replicas: Option<Arc<Replicas>>) {
-    if let Some(replicas) = replicas {
-        tokio::spawn(async move { replicas.retire().await });
-    }
-}
-
-/// Says why a revision cannot be a canary, if so.
-fn check_canary(
-    canary: Option<f64>,
-    deployment: Option<&Deployment>,
-    inspection: &Inspection,
-    manifest: &Manifest,
-) -> Result<(), DeployError> {
-    let Some(percent) = canary else { return Ok(()) };
-    if !(percent > 0.0 && percent < 100.0) {
-        return Err(DeployError::BadRequest(format!("canary {percent}: expected a share above 0 and below 100 %")));
-    }
-    let Some(deployment) = deployment else {
-        return Err(DeployError::NotFound(
-            "a canary needs a current revision beside it: deploy without one first".into(),
-        ));
-    };
-    let saves = deployment.current().program().is_some_and(|program| program.hands_over().0);
-    if manifest.kind == Kind::Service && saves && inspection.saves_state() {
-        return Err(DeployError::Refused(
-            "a service that hands its state over has one state, and a canary would make two of it: deploy it in full"
-                .into(),
-        ));
-    }
-    Ok(())
-}
-
-/// Says which endpoint of the manifest the component does not have, if so.
-fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
-    let routes = manifest.route.iter().map(|route| ("route", &route.path, &route.endpoint));
-    let schedules = manifest.schedule.iter().map(|schedule| ("schedule", &schedule.cron, &schedule.endpoint));
-    for (kind, what, endpoint) in routes.chain(schedules) {
-        if inspection.endpoint(endpoint).is_none() {
-            let known = inspection.endpoints.iter().map(|known| &*known.name);
-            let hint = match micro_engine::name::nearest(endpoint, known.clone()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
-            };
-            return Err(DeployError::Refused(format!("{kind} {what:?}: there is no endpoint {endpoint}; {hint}")));
-        }
-    }
-    Ok(())
-}
-
 /// Runs work that blocks or computes for long on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }

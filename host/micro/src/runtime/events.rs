@@ -15,7 +15,7 @@ pub struct Event {
     #[serde(serialize_with = "super::status::rfc3339")]
     pub time: SystemTime,
     /// `deployed`, `promoted`, `rolled-back`, `removed`, `refused`; of instances `instance-failed`, `instance-restarted`;
-    /// `failed`, `unhealthy`, `healthy`.
+    /// `failed`, `unhealthy`, `healthy`; of a scheduled call `schedule-failed`.
     pub kind: &'static str,
     /// To which deployment.
     pub deployment: String,

@@ -70,7 +70,7 @@ impl Runtime {
         endpoint: &Endpoint,
         call: &Call,
     ) -> Served {
-        let fields = match message::read(call, endpoint) {
+        let fields = match message::read(call, endpoint, program.protos()) {
             Ok(fields) => fields,
             Err(error) => return Served::Done(Err(error)),
         };
@@ -110,7 +110,9 @@ impl Runtime {
             };
         }
         let reply = match outcome::reply(endpoint, returned) {
-            Ok(reply) => message::write(call, endpoint, reply, revision.manifest.reply.content_type.as_deref()),
+            Ok(reply) => {
+                message::write(call, endpoint, program.protos(), reply, revision.manifest.reply.content_type.as_deref())
+            }
             Err(error) => Err(explain(deployment, call.id, error)),
         };
         Served::Done(reply)

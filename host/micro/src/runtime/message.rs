@@ -7,11 +7,13 @@
 //! | nothing | the query string |
 //! | anything else | bytes for the endpoint's one `list<u8>`; the other fields come from the query |
 
+pub(super) mod raw;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use micro_engine::schema::{Endpoint, Record};
 use micro_engine::value::Arguments;
-use micro_engine::{Value, json, query};
+use micro_engine::{Protos, Value, json, query};
 use micro_mesh::{Call, Error, Payload, Reply};
 use std::borrow::Cow;
 
@@ -22,7 +24,10 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = micro_mesh::call::JSON;
 
 /// Reads the request of a call, in the order of the endpoint's fields.
-pub(super) fn read(call: &Call, endpoint: &Endpoint) -> Result<Vec<Value>, Error> {
+pub(super) fn read(call: &Call, endpoint: &Endpoint, protos: Option<&Protos>) -> Result<Vec<Value>, Error> {
+    if let (Some(raw), Some(protos)) = (&endpoint.raw, protos) {
+        return raw::read(call, endpoint, raw, protos);
+    }
     let (content_type, body) = match &call.payload {
         Payload::Bytes { content_type, body } => (content_type, body),
         Payload::Value(value) => return read_arguments(call, endpoint, value.downcast_ref()),
@@ -133,9 +138,13 @@ fn is_form_encoded(body: &[u8]) -> bool {
 pub(super) fn write(
     call: &Call,
     endpoint: &Endpoint,
+    protos: Option<&Protos>,
     reply: Option<Value>,
     content_type: Option<&str>,
 ) -> Result<Reply, Error> {
+    if let (Some(raw), Some(protos)) = (&endpoint.raw, protos) {
+        return raw::write(call, raw, reply, protos);
+    }
     if endpoint.reply.is_http()
         && !accepts_only_json(call)
         && let Some(reply) = reply

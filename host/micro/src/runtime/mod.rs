@@ -8,13 +8,18 @@ mod deployment;
 mod errors;
 mod events;
 mod gate;
+mod handover;
 mod imports;
 mod invoke;
 mod logs;
 mod message;
 mod paths;
 mod record;
+mod refuse;
 mod replicas;
+mod rollout;
+mod schedule;
+mod show;
 mod status;
 mod store;
 mod stream;
@@ -62,6 +67,7 @@ pub struct Runtime {
     /// Where guests keep what must outlive them.
     kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
+    schedules: schedule::Schedules,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -90,24 +96,29 @@ impl Runtime {
         let options = kept::OpenOptions { path: Some(data_dir.join(STORES)), ..kept::OpenOptions::default() };
         let kept = kept::open("sqlite", options).await.context("open the stores")?;
         let (notices, told) = mpsc::unbounded_channel();
+        let (store, events) = (Arc::new(Mutex::new(store)), Events::default());
+        let schedules =
+            schedule::Schedules::start(store.clone(), client.clone(), events.clone(), kept::Clock::default());
         let runtime = Arc::new(Runtime {
             engines: Arc::new(engines),
-            store: Arc::new(Mutex::new(store)),
+            store,
             components,
             routes: ArcSwap::default(),
             paths: ArcSwap::default(),
             changes: Mutex::default(),
             storage: tokio::sync::Mutex::default(),
-            events: Events::default(),
+            events,
             notices,
             client: client.clone(),
             kept,
             node,
+            schedules,
         });
         runtime.restore().await?;
         client.attach(Arc::new(invoke::Local::new(&runtime)));
         tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
         runtime.start_services();
+        runtime.schedules.restore(&runtime.deployments()).await?;
         Ok(runtime)
     }
 

@@ -2,7 +2,10 @@
 
 use super::deployment::{Deployment, Revision, RevisionStats};
 use super::replicas::ReplicasStatus;
+use super::schedule::ScheduleStatus;
 use super::store::RevisionRow;
+use super::{DeployError, Runtime};
+use anyhow::Context as _;
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +34,7 @@ pub struct DeploymentStatus {
     replicas: Option<ReplicasStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     canary: Option<CanaryStatus>,
+    schedules: Vec<ScheduleStatus>,
     warnings: Vec<String>,
 }
 
@@ -60,7 +64,12 @@ struct StatsStatus {
 }
 
 impl DeploymentStatus {
-    pub(super) fn new(deployment: &Deployment, revision: &Revision, inspection: &Inspection) -> DeploymentStatus {
+    pub(super) fn new(
+        deployment: &Deployment,
+        revision: &Revision,
+        inspection: &Inspection,
+        schedules: Vec<ScheduleStatus>,
+    ) -> DeploymentStatus {
         let replicas = revision.replicas().map(|replicas| replicas.status());
         let is_up = replicas.as_ref().is_none_or(|replicas| replicas.ready > 0);
         let problem = replicas.as_ref().and_then(|replicas| replicas.problems.last().cloned());
@@ -100,8 +109,22 @@ impl DeploymentStatus {
                 calls: canary.revision.stats.calls.load(Ordering::Relaxed),
                 errors: canary.revision.stats.errors.load(Ordering::Relaxed),
             }),
+            schedules,
             warnings: warnings(inspection, &revision.manifest),
         }
+    }
+}
+
+impl Runtime {
+    /// The WIT by which other guests import what the current revision of `name` exports.
+    pub async fn wit(&self, name: &str) -> Result<String, DeployError> {
+        let digest = self.existing(name)?.current().digest.clone();
+        let components = self.components.clone();
+        let print = tokio::task::spawn_blocking(move || {
+            let component = components.read(&digest).with_context(|| format!("read component {digest}"))?;
+            Ok::<_, DeployError>(micro_engine::wit::wit_text(&component)?)
+        });
+        print.await.context("print the WIT")?
     }
 }
 
@@ -159,6 +182,11 @@ impl RevisionStatus {
 /// A time as the database keeps it, in milliseconds since 1970.
 fn time(milliseconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default())
+}
+
+/// The same as text.
+pub(super) fn rfc3339_text(milliseconds: i64) -> String {
+    humantime::format_rfc3339_millis(time(milliseconds)).to_string()
 }
 
 /// The current time as the database keeps it.

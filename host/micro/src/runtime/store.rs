@@ -41,7 +41,7 @@ CREATE TABLE deployments (
 ) WITHOUT ROWID;
 ";
 
-/// What layout 2 adds: canaries, and what services saved for their successors.
+/// What layout 2 adds: canaries, what services saved for their successors, and how schedules went.
 const FROM_1_TO_2: &str = "
 ALTER TABLE deployments ADD COLUMN canary INTEGER;
 ALTER TABLE deployments ADD COLUMN canary_percent REAL;
@@ -54,11 +54,21 @@ CREATE TABLE states (
     state BLOB NOT NULL,
     PRIMARY KEY (deployment, replica)
 ) WITHOUT ROWID;
+CREATE TABLE schedules (
+    deployment TEXT NOT NULL,
+    key TEXT NOT NULL,
+    handled_at INTEGER NOT NULL,
+    missed INTEGER NOT NULL,
+    last_at INTEGER,
+    took_ms INTEGER,
+    error TEXT,
+    PRIMARY KEY (deployment, key)
+) WITHOUT ROWID;
 ";
 
 /// The database, on one connection.
 pub(super) struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// A revision as the database knows it.
@@ -260,6 +270,7 @@ impl Store {
         transaction.execute("DELETE FROM deployments WHERE name = ?1", [deployment])?;
         transaction.execute("DELETE FROM revisions WHERE deployment = ?1", [deployment])?;
         transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
+        transaction.execute("DELETE FROM schedules WHERE deployment = ?1", [deployment])?;
         let unused = remove_unused(&transaction)?;
         transaction.commit()?;
         Ok(unused)

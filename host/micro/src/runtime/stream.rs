@@ -10,17 +10,19 @@
 
 use super::deployment::{Deployment, Revision};
 use super::invoke::{explain, scope, sticky_key, unknown_endpoint};
+use super::message::raw;
 use super::replicas::ServeError;
 use super::{Runtime, errors, message};
 use bytes::Bytes;
 use micro_engine::actor::{ActorError, Flow, Sink, Streaming};
-use micro_engine::schema::{Endpoint, Type};
+use micro_engine::native::Ends;
+use micro_engine::schema::{Endpoint, Reply, Step, Type};
 use micro_engine::{Actor, CallError, Program, Value, json};
 use micro_mesh::exchange::ExchangeServer;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 impl Runtime {
@@ -45,11 +47,31 @@ impl Runtime {
         };
         loop {
             let revision = deployment.choose(&call);
+            match self.native_endpoint(&deployment, &revision, &call).await {
+                Ok(None) => {}
+                Ok(Some((program, endpoint))) => {
+                    let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, endpoint };
+                    let code = native.run(program, server, opened).await.err().map(|error| error.code);
+                    deployment.count(&revision, code);
+                    return;
+                }
+                Err(error) => {
+                    deployment.count(&revision, Some(error.code));
+                    let _ = opened.send(Err(error));
+                    return;
+                }
+            }
             let code = match self.begin_stream(&deployment, &revision, &call).await {
-                Ok(Some((_turn, streaming, endpoint))) => {
+                Ok(Some((_turn, streaming, endpoint, program))) => {
                     let _ = opened.send(Ok(()));
-                    let mut bridge =
-                        Bridge { deployment: &deployment, call: &call, endpoint: &endpoint, streaming, server };
+                    let mut bridge = Bridge {
+                        deployment: &deployment,
+                        call: &call,
+                        endpoint: &endpoint,
+                        program,
+                        streaming,
+                        server,
+                    };
                     bridge.run().await.err().map(|error| error.code)
                 }
                 // Another revision took over while the call waited.
@@ -65,12 +87,25 @@ impl Runtime {
         }
     }
 
+    /// The program and the endpoint of a call that streams by `stream<T>`.
+    async fn native_endpoint(
+        &self,
+        deployment: &Deployment,
+        revision: &Revision,
+        call: &Call,
+    ) -> Result<Option<(Arc<Program>, Arc<Endpoint>)>, Error> {
+        let program = self.program(deployment, revision, call.id).await?;
+        let endpoint = program.endpoint(&call.endpoint).cloned();
+        let is_native = |endpoint: &Arc<Endpoint>| endpoint.stream.as_ref().is_some_and(|it| it.native.is_some());
+        Ok(endpoint.filter(is_native).map(|endpoint| (program, endpoint)))
+    }
+
     async fn begin_stream<'r>(
         self: &Arc<Self>,
         deployment: &Deployment,
         revision: &'r Revision,
         call: &Call,
-    ) -> Result<Option<(tokio::sync::SemaphorePermit<'r>, Streaming, Arc<Endpoint>)>, Error> {
+    ) -> Result<Option<(SemaphorePermit<'r>, Streaming, Arc<Endpoint>, Arc<Program>)>, Error> {
         let program = self.program(deployment, revision, call.id).await?;
         let Some(endpoint) = program.endpoint(&call.endpoint).cloned() else {
             return Err(unknown_endpoint(call, &program));
@@ -79,7 +114,7 @@ impl Runtime {
             let detail = format!("{} does not stream: call it", endpoint.name);
             return Err(Error::bad_request(&*call.service, detail));
         }
-        let fields = message::read(call, &endpoint)?;
+        let fields = message::read(call, &endpoint, program.protos())?;
         let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
         let time = program.time(call.time_left());
         let scope = scope(&program, call, time);
@@ -93,10 +128,10 @@ impl Runtime {
                 Err(ServeError::Call(error)) => return Err(explain(deployment, call.id, error)),
             }
         } else {
-            let opened = tokio::time::timeout(time, open_fresh(program, scope, &call.endpoint, fields)).await;
+            let opened = tokio::time::timeout(time, open_fresh(program.clone(), scope, &call.endpoint, fields)).await;
             opened.unwrap_or(Err(CallError::Timeout(time))).map_err(|error| explain(deployment, call.id, error))?
         };
-        Ok(Some((turn, streaming, endpoint)))
+        Ok(Some((turn, streaming, endpoint, program)))
     }
 }
 
@@ -115,11 +150,87 @@ async fn open_fresh(
     }
 }
 
+/// A call that streams by `stream<T>`.
+struct NativeCall<'c> {
+    deployment: &'c Arc<Deployment>,
+    revision: &'c Revision,
+    call: &'c Call,
+    endpoint: Arc<Endpoint>,
+}
+
+impl NativeCall<'_> {
+    async fn run(
+        &self,
+        program: Arc<Program>,
+        server: ExchangeServer,
+        opened: oneshot::Sender<Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let (call, deployment) = (self.call, self.deployment);
+        let begun = async {
+            let fields = message::read(call, &self.endpoint, program.protos())?;
+            let turn = self.revision.gate.enter().await;
+            Ok((fields, turn.map_err(|reason| errors::turned_away(&call.service, reason))?))
+        };
+        let (fields, _turn) = match begun.await {
+            Ok(begun) => begun,
+            Err(error) => {
+                let _ = opened.send(Err(Error::clone(&error)));
+                return Err(error);
+            }
+        };
+        let schema = self.endpoint.stream.as_ref();
+        let item = |step: Option<&Step>| step.map_or(Type::Bytes, |step| step.item.clone());
+        let gives = schema.and_then(|schema| schema.gives.as_ref());
+        let given = gives.map_or_else(|| self.endpoint.reply.ok.clone().unwrap_or(Type::Bytes), |step| step.item.clone());
+        let sent = item(schema.and_then(|schema| schema.sends.as_ref()));
+        let (service, name) = (call.service.clone(), self.endpoint.name.clone());
+        let (explaining, request) = (deployment.clone(), call.id);
+        let is_reply = gives.is_none();
+        let reply = self.endpoint.reply.clone();
+        let sink = Sink {
+            replies: server.replies,
+            encode: Arc::new(move |value| match is_reply {
+                true => encode_reply(&service, &reply, value),
+                false => encode(&service, &given, value),
+            }),
+            explain: Arc::new(move |error| explain(&explaining, request, error)),
+        };
+        let replies = sink.replies.clone();
+        let service = call.service.clone();
+        let decode = Box::new(move |message| decode(&service, &name, &sent, message));
+        let (tell, told) = oneshot::channel();
+        let ends = Ends { requests: server.requests, decode, sink, opened: tell };
+        let scope = scope(&program, call, program.time_limit());
+        let run = program.stream_natively(scope, &call.endpoint, fields, ends);
+        let telling = async {
+            let outcome = match told.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(explain(deployment, call.id, error)),
+                // It failed before it returned, which the other side of this tells.
+                Err(_) => return Ok(Some(opened)),
+            };
+            // A caller that is gone needs no answer.
+            let _ = opened.send(outcome.clone());
+            outcome.map(|()| None)
+        };
+        let (ran, told) = tokio::join!(run, telling);
+        let unsaid = told?;
+        let Err(error) = ran else { return Ok(()) };
+        let error = explain(deployment, call.id, error);
+        match unsaid {
+            Some(opened) => drop(opened.send(Err(error.clone()))),
+            None => drop(replies.send(Err(error.clone())).await),
+        }
+        Err(error)
+    }
+}
+
 /// The two ends of a streaming call.
 struct Bridge<'c> {
     deployment: &'c Arc<Deployment>,
     call: &'c Call,
     endpoint: &'c Endpoint,
+    program: Arc<Program>,
     streaming: Streaming,
     server: ExchangeServer,
 }
@@ -192,28 +303,58 @@ impl Bridge<'_> {
         let item = self.streaming.schema.gives.as_ref().map_or(Type::Bytes, |step| step.item.clone());
         let service = self.call.service.clone();
         let (deployment, request) = (self.deployment.clone(), self.call.id);
+        let (program, output) = (self.program.clone(), self.endpoint.raw.as_ref().map(|raw| raw.output.clone()));
         Sink {
             replies: self.server.replies.clone(),
-            encode: Arc::new(move |value| encode(&service, &item, value)),
+            encode: Arc::new(move |value| match (&output, program.protos(), value) {
+                (Some(output), Some(protos), Value::Bytes(bytes)) => protos
+                    .to_json(output, bytes)
+                    .map(Payload::json)
+                    .map_err(|reason| Error::internal(&*service, format!("a message that is no {output}: {reason}"))),
+                _ => encode(&service, &item, value),
+            }),
             explain: Arc::new(move |error| explain(&deployment, request, error)),
         }
     }
 
     fn decode(&self, item: &Type, message: Payload) -> Result<Value, Error> {
-        let unfit =
-            |detail: String| Error::bad_request(&*self.call.service, format!("{}: {detail}", self.endpoint.name));
-        match message {
-            Payload::Bytes { content_type, body } if *item == Type::Bytes && !content_type.contains("json") => {
-                Ok(Value::Bytes(body))
-            }
-            Payload::Bytes { body, .. } => json::read_value(item, &body).map_err(unfit),
-            _ => Err(unfit("a message that is no bytes".into())),
+        if let (Some(raw), Some(protos), Payload::Bytes { content_type, body }) =
+            (&self.endpoint.raw, self.program.protos(), &message)
+        {
+            let read = raw::read_message(content_type, body, &raw.input, protos).map(Value::Bytes);
+            return read.map_err(|reason| unfit(&self.call.service, &self.endpoint.name, &reason));
         }
+        decode(&self.call.service, &self.endpoint.name, item, message)
     }
 
     fn explain(&self, error: CallError) -> Error {
         explain(self.deployment, self.call.id, error)
     }
+}
+
+/// A message that the caller sent, as a value.
+fn decode(service: &str, endpoint: &str, item: &Type, message: Payload) -> Result<Value, Error> {
+    match message {
+        Payload::Bytes { content_type, body } if *item == Type::Bytes && !content_type.contains("json") => {
+            Ok(Value::Bytes(body))
+        }
+        Payload::Bytes { body, .. } => {
+            json::read_value(item, &body).map_err(|reason| unfit(service, endpoint, &reason))
+        }
+        _ => Err(unfit(service, endpoint, "a message that is no bytes")),
+    }
+}
+
+fn unfit(service: &str, endpoint: &str, reason: &str) -> Error {
+    Error::bad_request(service, format!("{endpoint}: {reason}"))
+}
+
+/// The one reply to many messages.
+fn encode_reply(service: &str, reply: &Reply, value: &Value) -> Result<Payload, Error> {
+    let mut out = Vec::with_capacity(64);
+    json::write_reply(reply, Some(value), &mut out)
+        .map_err(|reason| Error::internal(service, format!("the reply cannot be shown: {reason}")))?;
+    Ok(Payload::json(Bytes::from(out)))
 }
 
 /// A message of a stream: JSON, or the plain bytes that it is.

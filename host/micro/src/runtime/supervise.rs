@@ -3,9 +3,13 @@
 use super::Runtime;
 use super::deployment::Deployment;
 use super::events::{Notice, NoticeKind};
+use futures::StreamExt as _;
 use micro_mesh::call::RequestId;
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
+
+/// Services that are brought to live at the same time when a host starts: more would only crowd the processors.
+const STARTED_AT_ONCE: usize = 16;
 
 /// Acts on notices for as long as the runtime is there.
 pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::UnboundedReceiver<Notice>) {
@@ -24,22 +28,27 @@ pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::UnboundedRece
 impl Runtime {
     /// Brings the instances of all services to live, while the doors are open already: calls wait for them.
     pub(super) fn start_services(self: &Arc<Self>) {
+        let mut services = Vec::new();
         for deployment in self.deployments() {
             let canary = deployment.canary().map(|canary| canary.revision.clone());
-            for revision in [Some(deployment.current()), canary].into_iter().flatten() {
-                if revision.is_service() {
-                    let (runtime, deployment) = (self.clone(), deployment.clone());
-                    // What goes wrong is in the deployment's status, and a call tries again.
-                    tokio::spawn(
-                        async move { runtime.replicas(&deployment, &revision, RequestId::next()).await.is_ok() },
-                    );
-                }
-            }
+            let revisions = [Some(deployment.current()), canary].into_iter().flatten();
+            let live = revisions.filter(|revision| revision.is_service());
+            services.extend(live.map(|revision| (deployment.clone(), revision)));
         }
+        let runtime = self.clone();
+        tokio::spawn(async move {
+            let begun = services.into_iter().map(|(deployment, revision)| {
+                let runtime = runtime.clone();
+                // What goes wrong is in the deployment's status, and a call tries again.
+                async move { runtime.replicas(&deployment, &revision, RequestId::next()).await.is_ok() }
+            });
+            futures::stream::iter(begun).buffer_unordered(STARTED_AT_ONCE).count().await
+        });
     }
 
     /// Stops the instances of all services, and keeps what they saved: a host that starts here goes on from there.
     pub async fn stop_services(&self) {
+        self.schedules.stop().await;
         let all = self.deployments().into_iter().map(async |deployment| {
             let canary = deployment.canary().map(|canary| canary.revision.clone());
             if let Some(replicas) = canary.as_ref().and_then(|revision| revision.replicas()) {

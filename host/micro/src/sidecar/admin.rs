@@ -1,5 +1,6 @@
-//! The admin API: deployments, their revisions and logs, events, the host.
+//! The admin API: deployments, their revisions and logs, events, stores, the host.
 
+mod stores;
 mod stream;
 
 use super::Sidecar;
@@ -48,6 +49,10 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
         .route("/deployments/{name}/promote", post(promote))
         .route("/deployments/{name}/rollback", post(roll_back))
         .route("/deployments/{name}/logs", get(stream::logs))
+        .route("/deployments/{name}/wit", get(wit))
+        .route("/stores", get(stores::list))
+        .route("/stores/{store}/keys", get(stores::keys))
+        .route("/stores/{store}/values/{*key}", get(stores::get).put(stores::put).delete(stores::delete))
         .fallback(|| async { error_response(Error::not_found(ID, "the admin API has no such path")) })
         .layer(middleware::from_fn_with_state(sidecar.clone(), check_token))
 }
@@ -155,6 +160,11 @@ async fn remove(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Res
 async fn revisions(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let revisions = sidecar.gateway.runtime.revisions(&name).await?;
     Ok(Json(serde_json::json!({ "revisions": revisions })).into_response())
+}
+
+/// The WIT by which other guests import what a deployment exports.
+async fn wit(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<String, Refusal> {
+    Ok(sidecar.gateway.runtime.wit(&name).await?)
 }
 
 async fn promote(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 
+use crate::admin::Canary;
+
 /// A number of bytes as people write it.
 pub fn size(bytes: u64) -> String {
     ByteSize::b(bytes).to_string()
@@ -37,6 +39,23 @@ fn ago(age: Duration) -> String {
     format!("{count}{unit} ago")
 }
 
+/// How long until an RFC 3339 time: `in 5m`; text that is none is shown as it is.
+pub fn until(time: &str) -> String {
+    match humantime::parse_rfc3339(time) {
+        // A time that has just gone by is now.
+        Ok(then) => match then.duration_since(SystemTime::now()).unwrap_or_default() {
+            left if left.as_secs() == 0 => "now".into(),
+            left => format!("in {}", ago(left).trim_end_matches(" ago")),
+        },
+        Err(_) => time.to_owned(),
+    }
+}
+
+/// What a canary gets: `revision 4 gets 10% of the calls`.
+pub fn canary(canary: &Canary) -> String {
+    format!("revision {} gets {}% of the calls", canary.revision, canary.percent)
+}
+
 /// A short time as people say it: `45 ms`, `1.2 s`.
 pub fn took(time: Duration) -> String {
     match time.as_millis() {
@@ -55,6 +74,9 @@ mod tests {
         assert_eq!(texts, ["now", "59s ago", "1m ago", "1h ago", "1d ago"]);
         assert_eq!(age("yesterday"), "yesterday");
         assert_eq!(age("2020-01-01T00:00:00Z").split_once("d ago").map(|(_, rest)| rest), Some(""));
+        assert_eq!((until("soon"), until("2020-01-01T00:00:00Z")), ("soon".into(), "now".into()));
+        let later = SystemTime::now() + Duration::from_secs(330);
+        assert_eq!(until(&humantime::format_rfc3339(later).to_string()), "in 5m");
         assert_eq!(took(Duration::from_millis(45)), "45 ms");
         assert_eq!(took(Duration::from_millis(1234)), "1.2 s");
     }

@@ -12,6 +12,7 @@ fn endpoint(fields: &[(&str, Type)], ok: Option<Type>) -> Endpoint {
     Endpoint {
         is_async: false,
         stream: None,
+        raw: None,
         name: "Photos.Put".into(),
         interface: None,
         function: "put".into(),
@@ -72,32 +73,32 @@ fn the_form_of_a_body_is_told_by_its_type_its_looks_and_its_endpoint() {
 
 #[test]
 fn bytes_fill_their_field_and_the_query_the_others() {
-    let values = read(&call(OCTETS, b"\0\x01", "width=7"), &raw_endpoint()).unwrap();
+    let values = read(&call(OCTETS, b"\0\x01", "width=7"), &raw_endpoint(), None).unwrap();
     assert_eq!(values, [Value::Bytes(vec![0, 1].into()), Value::some(number(7))]);
     let optional = endpoint(&[("image", Type::Option(Arc::new(Type::Bytes)))], None);
-    let values = read(&call(OCTETS, b"x", ""), &optional).unwrap();
+    let values = read(&call(OCTETS, b"x", ""), &optional, None).unwrap();
     assert_eq!(values, [Value::some(Value::Bytes(b"x".to_vec().into()))]);
-    assert_eq!(read(&call("", b"", ""), &optional).unwrap(), [Value::none()]);
+    assert_eq!(read(&call("", b"", ""), &optional, None).unwrap(), [Value::none()]);
 }
 
 #[test]
 fn forms_and_queries_are_one() {
-    let values = read(&call(FORM, b"a=1", "b=2"), &plain_endpoint()).unwrap();
+    let values = read(&call(FORM, b"a=1", "b=2"), &plain_endpoint(), None).unwrap();
     assert_eq!(values, [number(1), Value::some(number(2))]);
-    let values = read(&call("application/json", b"{\"a\": 1}", "a=9&b=2"), &plain_endpoint()).unwrap();
+    let values = read(&call("application/json", b"{\"a\": 1}", "a=9&b=2"), &plain_endpoint(), None).unwrap();
     assert_eq!(values, [number(1), Value::some(number(2))], "what the body says goes before the query");
 }
 
 #[test]
 fn errors_name_the_endpoint() {
-    let error = read(&call("application/json", b"{}", ""), &plain_endpoint()).unwrap_err();
+    let error = read(&call("application/json", b"{}", ""), &plain_endpoint(), None).unwrap_err();
     assert_eq!((error.code, error.id.as_str()), (400, "photos"));
     assert_eq!(error.detail, "Photos.Put: missing field a: expected integer (u32)");
-    let error = read(&call("image/png", b"\x89PNG", ""), &plain_endpoint()).unwrap_err();
+    let error = read(&call("image/png", b"\x89PNG", ""), &plain_endpoint(), None).unwrap_err();
     assert_eq!(error.code, 415);
     assert!(error.detail.starts_with("a body of type image/png does not fit endpoint Photos.Put"), "{}", error.detail);
     let opaque = Call::new("photos", "Photos.Put", Payload::Value(Box::new(())));
-    assert_eq!(read(&opaque, &plain_endpoint()).unwrap_err().code, 500);
+    assert_eq!(read(&opaque, &plain_endpoint(), None).unwrap_err().code, 500);
 }
 
 /// The content type and the body of a reply.
@@ -106,7 +107,7 @@ fn written(accept: &str, endpoint: &Endpoint, value: &Value, own_type: Option<&s
     if !accept.is_empty() {
         call.header.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
     }
-    let reply = write(&call, endpoint, Some(value.clone()), own_type).unwrap();
+    let reply = write(&call, endpoint, None, Some(value.clone()), own_type).unwrap();
     match reply.payload {
         Payload::Bytes { content_type, body } => (content_type.into_owned(), body),
         Payload::Value(_) | Payload::Stream(_) => panic!("a reply of bytes"),

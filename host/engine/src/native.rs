@@ -1,0 +1,341 @@
+//! The native form of streams: `stream<u8>`, `stream<string>` and `stream<list<u8>>` of component-model async.
+//!
+//! Such a call has an instance of its own, which ends with it. The caller's messages are read by the guest as it gets to
+//! them; the guest's wait until the caller has room.
+
+use crate::access::Scope;
+use crate::actor::Sink;
+use crate::bindings::State;
+use crate::error::CallError;
+use crate::live::{self, Live};
+use crate::outcome;
+use crate::program::{Callable, Program};
+use crate::schema::{Item, Native, Step, Type};
+use crate::value::Value;
+use micro_mesh::{Error, Payload};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::component::{
+    Accessor, Destination, Lift, Lower, Source, StreamAny, StreamConsumer, StreamProducer, StreamReader, StreamResult,
+    Val, VecBuffer,
+};
+use wasmtime::{AsContextMut as _, Result, StoreContextMut, format_err};
+
+/// Bytes of a `stream<u8>` that make one message at most.
+const CHUNK: usize = 16 * 1024;
+
+/// How the caller's messages become items.
+pub type Decode = Box<dyn Fn(Payload) -> std::result::Result<Value, Error> + Send + Sync>;
+
+/// The two ends of a native streaming call.
+pub struct Ends {
+    /// What the caller sends.
+    pub requests: mpsc::Receiver<Payload>,
+    /// How that becomes items.
+    pub decode: Decode,
+    /// Where the guest's messages go.
+    pub sink: Sink,
+    /// Told when the function has returned its stream, or why it has not.
+    pub opened: oneshot::Sender<std::result::Result<(), CallError>>,
+}
+
+impl Program {
+    /// Runs a native streaming call to its end. The function has its time limit to return; the stream lasts as long as
+    /// both sides want it to.
+    pub async fn stream_natively(
+        &self,
+        scope: Scope,
+        endpoint: &str,
+        fields: Vec<Value>,
+        ends: Ends,
+    ) -> std::result::Result<(), CallError> {
+        let callable = self.callable(endpoint)?.clone();
+        let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
+        let mut live = Live::new(self, scope).await?;
+        let caller = ends.sink.replies.clone();
+        let time = self.time_limit();
+        let instance = live.instance;
+        let outcome = {
+            let run = live.store.run_concurrent(async |accessor| {
+                let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
+                let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
+                run(accessor, func, &callable, fields, ends, time).await
+            });
+            tokio::select! {
+                outcome = run => outcome,
+                // Nobody listens any more: the instance is dropped with all that it does.
+                () = caller.closed() => return Ok(()),
+            }
+        };
+        outcome.and_then(|outcome| outcome).map_err(|error| match error.downcast::<CallError>() {
+            Ok(error) => error,
+            Err(error) => live.failed(&error),
+        })
+    }
+}
+
+async fn run(
+    accessor: &Accessor<State>,
+    func: wasmtime::component::Func,
+    callable: &Callable,
+    fields: Vec<Value>,
+    ends: Ends,
+    time: std::time::Duration,
+) -> Result<()> {
+    let Ends { requests, decode, sink, opened } = ends;
+    let endpoint = &callable.endpoint;
+    let stream = endpoint.stream.as_ref().ok_or_else(|| format_err!("{} does not stream", endpoint.name))?;
+    let native = stream.native.as_ref().ok_or_else(|| format_err!("{} streams by a resource", endpoint.name))?;
+    let mut params = live::params(endpoint, &callable.arguments(fields))?;
+    if let Some((at, item)) = native.sends_at {
+        let incoming = Incoming { requests, decode, sink: sink.clone() };
+        let any = accessor.with(|access| incoming.into_stream(access, item))?;
+        params.insert(at.min(params.len()), Val::Stream(any));
+    }
+    let has_result = native.gives.is_some() || native.replies;
+    let mut results = vec![Val::Bool(false); usize::from(has_result)];
+    let call = func.call_concurrent(accessor, &params, &mut results);
+    let mut opened = Some(opened);
+    if native.gives.is_some() {
+        let returned = tokio::time::timeout(time, call).await;
+        returned.map_err(|_| wasmtime::Error::new(CallError::Timeout(time)))??;
+    } else {
+        // It returns when the caller has sent its last message, and the caller sends when the stream is open.
+        tell(&mut opened, Ok(()));
+        call.await?;
+    }
+    match (native, results.pop()) {
+        (Native { gives: Some(item), .. }, Some(val)) => {
+            let any = match given(endpoint, val) {
+                Ok(any) => any,
+                Err(error) => {
+                    // Nothing went wrong with the instance.
+                    tell(&mut opened, Err(error));
+                    return Ok(());
+                }
+            };
+            tell(&mut opened, Ok(()));
+            let (over, end) = oneshot::channel();
+            let outgoing = Outgoing { sink, reserving: None, over: Some(over) };
+            accessor.with(|access| outgoing.pipe(access, any, *item))?;
+            // The sender is dropped when the guest closes its end.
+            let _ = end.await;
+            Ok(())
+        }
+        (_, val) => {
+            let value = live::result(endpoint, val.into_iter().collect())?;
+            let reply = match outcome::reply(endpoint, value) {
+                Ok(Some(value)) => (sink.encode)(&value),
+                Ok(None) => Ok(Payload::json("{}")),
+                Err(error) => Err((sink.explain)(error)),
+            };
+            // A caller that is gone needs no reply.
+            let _ = sink.replies.send(reply).await;
+            Ok(())
+        }
+    }
+}
+
+/// Tells who opened the stream, once. Who is gone needs no answer.
+fn tell(
+    opened: &mut Option<oneshot::Sender<std::result::Result<(), CallError>>>,
+    outcome: std::result::Result<(), CallError>,
+) {
+    if let Some(opened) = opened.take() {
+        let _ = opened.send(outcome);
+    }
+}
+
+/// The stream that a function returned, or its error.
+fn given(endpoint: &crate::schema::Endpoint, val: Val) -> std::result::Result<StreamAny, CallError> {
+    let unfit = || CallError::Host(format!("{}: no stream where one was due", endpoint.name));
+    match val {
+        Val::Stream(any) => Ok(any),
+        Val::Result(Ok(Some(val))) => match *val {
+            Val::Stream(any) => Ok(any),
+            _ => Err(unfit()),
+        },
+        Val::Result(Err(val)) => {
+            let err = endpoint.reply.err.as_ref();
+            let value = match (err.and_then(Option::as_ref), val) {
+                (Some(ty), Some(val)) => crate::dynamic::from_val(ty, *val).map(Box::new),
+                _ => None,
+            };
+            Err(outcome::part(err, Some(Value::Variant(1, value))).err().unwrap_or_else(unfit))
+        }
+        _ => Err(unfit()),
+    }
+}
+
+/// What the caller sends, as the guest reads it.
+struct Incoming {
+    requests: mpsc::Receiver<Payload>,
+    decode: Decode,
+    sink: Sink,
+}
+
+impl Incoming {
+    fn into_stream(self, access: wasmtime::component::Access<'_, State>, item: Item) -> Result<StreamAny> {
+        let mut access = access;
+        let store = access.as_context_mut();
+        match item {
+            Item::Byte => self.make::<u8>(store, |value, out| {
+                let Value::Bytes(bytes) = value else { return false };
+                out.extend_from_slice(&bytes);
+                true
+            }),
+            Item::Text => self.make::<String>(store, |value, out| {
+                let Value::String(text) = value else { return false };
+                out.push(text);
+                true
+            }),
+            Item::Bytes => self.make::<Vec<u8>>(store, |value, out| {
+                let Value::Bytes(bytes) = value else { return false };
+                out.push(bytes.into());
+                true
+            }),
+        }
+    }
+
+    fn make<T: Lower + Lift + Send + Sync + 'static>(
+        self,
+        mut store: StoreContextMut<'_, State>,
+        put: fn(Value, &mut Vec<T>) -> bool,
+    ) -> Result<StreamAny> {
+        let reader = StreamReader::<T>::new(&mut store, Producer { incoming: self, put })?;
+        StreamAny::try_from_stream_reader(store, reader)
+    }
+}
+
+struct Producer<T> {
+    incoming: Incoming,
+    put: fn(Value, &mut Vec<T>) -> bool,
+}
+
+impl<T: Send + Sync + Lower + 'static> StreamProducer<State> for Producer<T> {
+    type Item = T;
+    type Buffer = VecBuffer<T>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: StoreContextMut<'a, State>,
+        mut destination: Destination<'a, T, VecBuffer<T>>,
+        finish: bool,
+    ) -> Poll<Result<StreamResult>> {
+        match self.incoming.requests.poll_recv(cx) {
+            Poll::Ready(Some(message)) => {
+                let mut items = Vec::new();
+                let put = (self.incoming.decode)(message).map(|value| (self.put)(value, &mut items));
+                let error = match put {
+                    Ok(true) => {
+                        destination.set_buffer(items.into());
+                        return Poll::Ready(Ok(StreamResult::Completed));
+                    }
+                    Ok(false) => Error::bad_request("go.micro.client", "a message of another type than the stream's"),
+                    Err(error) => error,
+                };
+                // If the caller's end is full it learns of the stream's end all the same.
+                let _ = self.incoming.sink.replies.try_send(Err(error));
+                Poll::Ready(Ok(StreamResult::Dropped))
+            }
+            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+type Reserving =
+    Pin<Box<dyn Future<Output = std::result::Result<mpsc::OwnedPermit<std::result::Result<Payload, Error>>, mpsc::error::SendError<()>>> + Send>>;
+
+/// What the guest gives, on its way to the caller.
+struct Outgoing {
+    sink: Sink,
+    reserving: Option<Reserving>,
+    /// Dropped together with this, when the stream is over.
+    over: Option<oneshot::Sender<()>>,
+}
+
+impl Outgoing {
+    fn pipe(self, access: wasmtime::component::Access<'_, State>, any: StreamAny, item: Item) -> Result<()> {
+        let mut access = access;
+        let store = access.as_context_mut();
+        match item {
+            Item::Byte => {
+                let take = |items: Vec<u8>| Value::Bytes(items.into());
+                any.try_into_stream_reader::<u8>()?.pipe(store, Consumer { outgoing: self, most: CHUNK, take })
+            }
+            Item::Text => {
+                let take = |items: Vec<String>| Value::String(items.into_iter().next().unwrap_or_default());
+                any.try_into_stream_reader::<String>()?.pipe(store, Consumer { outgoing: self, most: 1, take })
+            }
+            Item::Bytes => {
+                let take = |items: Vec<Vec<u8>>| Value::Bytes(items.into_iter().next().unwrap_or_default().into());
+                any.try_into_stream_reader::<Vec<u8>>()?.pipe(store, Consumer { outgoing: self, most: 1, take })
+            }
+        }
+    }
+
+    fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<mpsc::OwnedPermit<std::result::Result<Payload, Error>>>> {
+        let replies = &self.sink.replies;
+        let reserving = self.reserving.get_or_insert_with(|| Box::pin(replies.clone().reserve_owned()));
+        let permit = std::task::ready!(reserving.as_mut().poll(cx));
+        self.reserving = None;
+        Poll::Ready(permit.ok())
+    }
+}
+
+struct Consumer<T> {
+    outgoing: Outgoing,
+    /// Items that make one message.
+    most: usize,
+    take: fn(Vec<T>) -> Value,
+}
+
+impl<T: Lift + Send + Sync + 'static> StreamConsumer<State> for Consumer<T> {
+    type Item = T;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<'_, State>,
+        mut source: Source<'_, T>,
+        finish: bool,
+    ) -> Poll<Result<StreamResult>> {
+        let permit = match self.outgoing.poll_room(cx) {
+            Poll::Ready(Some(permit)) => permit,
+            Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+        };
+        let mut items = Vec::with_capacity(self.most);
+        source.read(store, &mut items)?;
+        if !items.is_empty() {
+            permit.send((self.outgoing.sink.encode)(&(self.take)(items)));
+        }
+        Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        drop(self.over.take());
+    }
+}
+
+impl Step {
+    /// A message of a native stream.
+    pub(crate) fn native(item: Item) -> Step {
+        let item = match item {
+            Item::Byte | Item::Bytes => Type::Bytes,
+            Item::Text => Type::String,
+        };
+        Step { item, err: None }
+    }
+}

@@ -1,0 +1,75 @@
+use super::*;
+use prost_reflect::prost_types::field_descriptor_proto::{Label, Type as Proto};
+use prost_reflect::prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+    ServiceDescriptorProto,
+};
+
+fn field(name: &str, number: i32, ty: Proto) -> FieldDescriptorProto {
+    FieldDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        label: Some(Label::Optional.into()),
+        r#type: Some(ty.into()),
+        json_name: None,
+        ..Default::default()
+    }
+}
+
+/// `service Say { rpc Hello(Request) returns (Reply); rpc Many(Request) returns (stream Reply); }`
+fn protos() -> Protos {
+    let message = |name: &str, fields| DescriptorProto { name: Some(name.into()), field: fields, ..Default::default() };
+    let method = |name: &str, streams| MethodDescriptorProto {
+        name: Some(name.into()),
+        input_type: Some(".demo.Request".into()),
+        output_type: Some(".demo.Reply".into()),
+        server_streaming: Some(streams),
+        ..Default::default()
+    };
+    let mut inner = field("inner", 3, Proto::Message);
+    inner.type_name = Some(".demo.Request".into());
+    let file = FileDescriptorProto {
+        name: Some("demo.proto".into()),
+        package: Some("demo".into()),
+        syntax: Some("proto3".into()),
+        message_type: vec![
+            message("Request", vec![field("first_name", 1, Proto::String), field("count", 2, Proto::Int64), inner]),
+            message("Reply", vec![field("msg", 1, Proto::String)]),
+        ],
+        service: vec![ServiceDescriptorProto {
+            name: Some("Say".into()),
+            method: vec![method("Hello", false), method("Many", true)],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    Protos::read(&FileDescriptorSet { file: vec![file] }.encode_to_vec()).unwrap()
+}
+
+#[test]
+fn methods_are_endpoints_and_a_message_that_holds_itself_has_an_end() {
+    let endpoints = protos().endpoints();
+    let names: Vec<&str> = endpoints.iter().map(|endpoint| &*endpoint.name).collect();
+    assert_eq!(names, ["Say.Hello", "Say.Many"]);
+    assert!(endpoints[0].stream.is_none() && endpoints[1].stream.as_ref().is_some_and(|it| it.sends.is_none()));
+    let fields = &endpoints[0].request.message.fields;
+    assert_eq!(&*fields[0].name.json, "first_name");
+    assert_eq!(fields[1].ty, Type::Option(Arc::new(Type::S64)));
+}
+
+#[test]
+fn json_becomes_protobuf_and_back() {
+    let protos = protos();
+    for json in [r#"{"first_name":"ß","count":"7"}"#, r#"{"firstName":"ß","count":7}"#] {
+        let bytes = protos.from_json("demo.Request", json.as_bytes()).unwrap();
+        assert_eq!(&bytes[..], b"\x0a\x02\xc3\x9f\x10\x07");
+    }
+    let json = protos.to_json("demo.Reply", b"\x0a\x02hi").unwrap();
+    assert_eq!(json, br#"{"msg":"hi"}"#);
+    assert_eq!(protos.from_json("demo.Request", b"").unwrap().len(), 0);
+    for wrong in [&br#"{"name":1}"#[..], br#"{"first_name":1}"#, b"{", b"[]", b"{} x"] {
+        assert!(protos.from_json("demo.Request", wrong).is_err());
+    }
+    assert!(protos.to_json("demo.Reply", b"\xff\xff").is_err());
+    assert!(Protos::read(b"rubbish").is_err());
+}

@@ -1,0 +1,57 @@
+//! What goes with a component when it is deployed.
+
+use std::collections::BTreeMap;
+
+/// How a component is to be deployed. The default leaves everything to its manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeployOptions {
+    /// The version that callers see, in place of the manifest's.
+    pub version: Option<String>,
+    /// The share of the calls that it gets beside the current revision, `10%`; without one it gets them all.
+    pub canary: Option<String>,
+    /// Deploy although deployments that import from this one break.
+    pub force: bool,
+    /// The guest's arguments, in place of the manifest's.
+    pub args: Option<Vec<String>>,
+    /// Environment variables of the guest, added to the manifest's.
+    pub env: BTreeMap<String, String>,
+}
+
+impl DeployOptions {
+    /// As parameters of the request; what is not asked for is not sent, so that older hosts understand it.
+    pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
+        let mut parameters = Vec::new();
+        parameters.extend(self.version.clone().map(|version| ("version", version)));
+        parameters.extend(self.canary.clone().map(|canary| ("canary", canary)));
+        parameters.extend(self.force.then(|| ("force", "true".to_owned())));
+        if self.args.is_some() || !self.env.is_empty() {
+            let settings = serde_json::json!({ "args": self.args, "env": self.env });
+            parameters.push(("settings", settings.to_string()));
+        }
+        parameters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_sent() {
+        assert!(DeployOptions::default().parameters().is_empty());
+        let options = DeployOptions {
+            version: Some("2".into()),
+            canary: Some("10%".into()),
+            force: true,
+            args: Some(vec!["-v".into()]),
+            env: BTreeMap::from([("K".to_owned(), "a=b".to_owned())]),
+        };
+        let expected = [
+            ("version", "2"),
+            ("canary", "10%"),
+            ("force", "true"),
+            ("settings", r#"{"args":["-v"],"env":{"K":"a=b"}}"#),
+        ];
+        assert_eq!(options.parameters(), expected.map(|(key, value)| (key, value.to_owned())));
+    }
+}

@@ -1,0 +1,73 @@
+//! What a guest is given when it is deployed: `--arg`, `--env`, and words behind `--`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::failure::Failure;
+use crate::admin::DeployOptions;
+
+/// Arguments and variables travel in the address of a request, which has no room for more bytes.
+const MAX_SETTINGS: usize = 16 * 1024;
+
+/// The guest's arguments and environment variables.
+#[derive(Debug, Default, Args)]
+pub struct Settings {
+    /// An argument for the function, in place of the manifest's; can be given more than once
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    args: Vec<String>,
+
+    /// An environment variable for the function, added to the manifest's; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+
+    /// More arguments for the function
+    #[arg(last = true, value_name = "ARGS")]
+    rest: Vec<String>,
+}
+
+impl Settings {
+    /// Options for a deploy that carry them.
+    pub fn deploy_options(self) -> Result<DeployOptions> {
+        let Settings { mut args, env, rest } = self;
+        args.extend(rest);
+        let env: BTreeMap<String, String> = env.into_iter().collect();
+        let bytes = args.iter().map(String::len).sum::<usize>()
+            + env.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        if bytes > MAX_SETTINGS {
+            let limit = bytesize::ByteSize::b(MAX_SETTINGS as u64);
+            let text = format!("--arg and --env have {bytes} bytes, more than {limit}: put them into the manifest");
+            return Err(Failure::usage(text).into());
+        }
+        Ok(DeployOptions { args: (!args.is_empty()).then_some(args), env, ..DeployOptions::default() })
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_keep_their_order_and_variables_their_equals_signs() {
+        let settings = Settings {
+            args: vec!["-a".into()],
+            env: vec![variable("K=a=b").unwrap(), variable("EMPTY=").unwrap()],
+            rest: vec!["b".into()],
+        };
+        let options = settings.deploy_options().unwrap();
+        assert_eq!(options.args, Some(vec!["-a".to_owned(), "b".to_owned()]));
+        assert_eq!((options.env["K"].as_str(), options.env["EMPTY"].as_str()), ("a=b", ""));
+        assert_eq!(Settings::default().deploy_options().unwrap(), DeployOptions::default());
+        assert!(variable("=x").is_err() && variable("x").is_err());
+        let large = Settings { args: vec!["x".repeat(MAX_SETTINGS + 1)], ..Settings::default() };
+        assert!(large.deploy_options().unwrap_err().to_string().contains("16.0 KiB"));
+    }
+}
