@@ -89,7 +89,7 @@ async fn a_wrong_schedule_is_refused_with_its_place() {
         ),
         (
             "cron = '* * * * *'\nendpoint = 'Echo.Sum'\nrequest = '{\"a\": 1, \"c\": 2}'",
-            "of Echo.Sum: request: unknown field c",
+            "of Echo.Sum: request: unknown field \"c\": expected a, b (line 1, column 12)",
         ),
         (
             "cron = '* * * * *'\nendpoint = 'Echo.Nothing'\nrequest = '[]'",

@@ -126,7 +126,7 @@ async fn a_deploy_takes_the_folder_and_the_revision_that_are_named() {
         ("//packages/v#old", "one"),
         (&format!("//packages/v#{first}"), "one"),
         ("//packages/v#main", "two"),
-        (&format!("//packages/v#{}", &first[..8]), "one"),
+        (&format!("//packages/v#{}", first.get(..8).unwrap()), "one"),
     ] {
         micro.succeed(&["deploy", &format!("{url}{suffix}")]).await;
         answers(&host, version).await;
@@ -154,7 +154,7 @@ async fn a_file_over_http_is_checked_against_its_digest() {
     // Without an end that is said before, so that only counting tells.
     let too_large = || async {
         let chunks = micro_engine::inspect::MAX_COMPONENT / (1024 * 1024) + 1;
-        let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 1024 * 1024]));
+        let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from(vec![0; 1024 * 1024]));
         axum::body::Body::from_stream(futures::stream::iter(std::iter::repeat_with(chunk).take(chunks)))
     };
     let router = Router::new()
@@ -189,6 +189,55 @@ async fn a_file_over_http_is_checked_against_its_digest() {
     server.abort();
     let nobody = micro.run(&["deploy", &format!("{url}/versioned.wasm#{digest}")]).await;
     assert!(nobody.code == 1 && nobody.stderr.contains(&url), "{nobody:?}");
+}
+
+/// Elsewhere the certificates that a program trusts are the system's alone.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn run_follows_a_file_over_https() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (certificate, key) = (path("certificate.pem"), path("key.pem"));
+    let made = tokio::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    assert!(made.await.expect("openssl runs").status.success());
+    std::fs::write(path("versioned.wasm"), versioned("one")).unwrap();
+    let mut server = tokio::process::Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-WWW", "-cert", &certificate, "-key", &key])
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("openssl runs");
+    let mut printed = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = printed.next_line().await.unwrap().expect("the server listens");
+        if let Some(address) = line.strip_prefix("ACCEPT ") {
+            break address.to_string();
+        }
+    };
+    let host = HostProcess::start().await;
+    let url = format!("https://{address}/versioned.wasm");
+    let stranger = host.program().run(&["deploy", &url]).await;
+    assert!(stranger.code == 1 && stranger.stderr.contains("certificate"), "{stranger:?}");
+
+    let micro = host.program().with_variable("SSL_CERT_FILE", &certificate);
+    let mut run = micro.spawn(&["run", "-u", "--update-interval", "1s", &url]);
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines();
+    let warning = said.next_line().await.unwrap().expect("a warning");
+    let digest = micro_engine::inspect::digest(&versioned("one"));
+    assert!(warning.starts_with("warning: ") && warning.ends_with(&format!("#{digest}")), "{warning}");
+    answers(&host, "one").await;
+    let beside = path("beside");
+    std::fs::write(&beside, versioned("two")).unwrap();
+    std::fs::rename(beside, path("versioned.wasm")).unwrap();
+    answers(&host, "two").await;
+    interrupt(run).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

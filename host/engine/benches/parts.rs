@@ -5,17 +5,20 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a measurement without its guest has nothing to go on with")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use micro_engine::json::{read_fields, write_reply};
+use micro_engine::actor::{Flow, Sink};
+use micro_engine::json::{read_fields, write_reply, write_value};
 use micro_engine::log::{Log, Stream};
 use micro_engine::manifest::Limits;
-use micro_engine::schema::Endpoint;
-use micro_engine::{Access, Engines, Program, Scope, Value, inspect};
+use micro_engine::schema::{Endpoint, Type};
+use micro_engine::{Access, Actor, Engines, Program, Scope, Value, inspect};
 use micro_mesh::call::RequestId;
+use micro_mesh::{Error, Payload};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 /// One endpoint that is measured, and what it is sent.
 struct Case {
@@ -45,6 +48,45 @@ fn parts(criterion: &mut Criterion) {
     for case in &CASES {
         measure(criterion, &runtime, &load(&engines, case.guest), case);
     }
+    measure_stream(criterion, &runtime, &Arc::new(load(&engines, "feed")));
+}
+
+/// A stream from its opening to its end, with as many messages as the name says.
+fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Program>) {
+    criterion.bench_function("stream_thousand_messages", |bench| {
+        bench.to_async(runtime).iter(async || {
+            let scope = Scope::new(RequestId::next());
+            let actor = Actor::for_stream(program.clone(), scope.clone()).await.expect("an instance");
+            let opened = Arc::new(actor).open(scope, "Feed.Count", vec![Value::Unsigned(1000)]).await;
+            let stream = opened.expect("the stream opens");
+            let (replies, mut messages) = mpsc::channel(64);
+            let sink = Sink {
+                replies,
+                encode: Arc::new(|value| {
+                    let mut text = Vec::with_capacity(8);
+                    write_value(&Type::U64, value, &mut text).map(|()| Payload::json(text)).map_err(|_| unreachable())
+                }),
+                explain: Arc::new(|_| unreachable()),
+            };
+            let pump = async {
+                while stream.pump(&sink).await == Flow::Full {
+                    drop(sink.replies.reserve().await);
+                }
+                drop(sink.replies.clone());
+            };
+            let read = async {
+                let mut count = 0;
+                while count < 1000 {
+                    count += usize::from(messages.recv().await.is_some());
+                }
+            };
+            tokio::join!(pump, read);
+        });
+    });
+}
+
+fn unreachable() -> Error {
+    Error::internal("bench", "a number can be written")
 }
 
 fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Program, case: &Case) {

@@ -26,6 +26,9 @@ use tokio::time::Instant;
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
 
+/// Between two looks at an instance that is to become idle.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// A live instance.
 pub struct Actor {
     jobs: mpsc::Sender<Job>,
@@ -291,6 +294,13 @@ impl Actor {
     /// Whether it takes no more calls.
     pub fn has_ended(&self) -> bool {
         self.jobs.is_closed()
+    }
+
+    /// Waits until it has no calls and no open streams.
+    pub async fn idle(&self) {
+        while self.busy() > 0 && !self.has_ended() {
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     /// How it ended, once it has.

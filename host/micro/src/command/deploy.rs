@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long)]
     version: Option<String>,
 
-    /// Give it this share of the calls, 10%, beside the revision that runs
+    /// Give it this share of the calls, 10%, beside the revision that runs; 'micro promote' gives it all
     #[arg(long, value_name = "SHARE")]
     canary: Option<String>,
 

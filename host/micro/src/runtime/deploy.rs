@@ -183,7 +183,7 @@ impl Runtime {
         }
         let inspection = checked.inspection.clone();
         let revision = Arc::new(Revision::loaded(row, checked.inspection, checked.program, replicas));
-        revision.watch(None);
+        revision.watch(None, true);
         let before = deployment.set_canary(Some(Canary { revision: revision.clone(), percent }));
         self.register(deployment, &inspection).await?;
         if let Some(before) = before {
@@ -308,7 +308,7 @@ impl Runtime {
         let revision = Arc::new(Revision::loaded(row, inspection.clone(), program, begun.new));
         let deployment = match deployment {
             Some(deployment) => {
-                revision.watch(Some(Instant::now() + revision.manifest.rollout.window));
+                revision.watch(Some(Instant::now() + revision.manifest.rollout.window), false);
                 let canary = deployment.canary();
                 let before = deployment.switch(revision);
                 retire(before.replicas().cloned());

@@ -206,15 +206,16 @@ impl Revision {
         revision
     }
 
-    /// Watches its faults from now on, until then.
-    pub(super) fn watch(&self, until: Option<Instant>) {
+    /// Until then, or for as long as it is a canary, what goes wrong is put down to its deploy; its faults are counted
+    /// if `by_faults`.
+    pub(super) fn watch(&self, until: Option<Instant>, by_faults: bool) {
         let watch = Watch {
             until,
             calls_before: self.stats.calls.load(Ordering::Relaxed),
             faults_before: self.stats.faults.load(Ordering::Relaxed),
         };
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
-        self.is_watched.store(true, Ordering::Relaxed);
+        self.is_watched.store(by_faults, Ordering::Relaxed);
     }
 
     /// Whether it was deployed so lately that what goes wrong now is put down to that.

@@ -4,6 +4,8 @@ use super::deployment::{Deployment, Revision};
 use super::replicas::ServeError;
 use super::{Runtime, errors, message};
 use async_trait::async_trait;
+use http::HeaderMap;
+use http::header::ACCEPT;
 use micro_engine::log::{Log, Stream};
 use micro_engine::schema::Endpoint;
 use micro_engine::value::Returned;
@@ -19,11 +21,15 @@ impl Runtime {
     /// Serves one call: its revision is chosen and loaded, it takes its turn, it runs in a fresh instance or in a live
     /// one.
     pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let Some(deployment) = self.deployment(&call.service) else {
-            return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
-        };
+        let mut left = None;
         loop {
+            let Some(deployment) = self.deployment(&call.service) else {
+                return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
+            };
             let revision = deployment.choose(&call);
+            if left == Some(revision.number) {
+                return Err(errors::no_instance(&call.service, "it is being stopped"));
+            }
             let program = self.program(&deployment, &revision, call.id).await?;
             let Some(endpoint) = program.endpoint(&call.endpoint) else {
                 deployment.count(&revision, Some(404));
@@ -43,7 +49,7 @@ impl Runtime {
                     return Ok(reply);
                 }
                 // Another revision took over while the call waited.
-                Served::Moved => {}
+                Served::Moved => left = Some(revision.number),
             }
         }
     }
@@ -134,9 +140,17 @@ pub(super) fn scope(program: &Program, call: &Call, time: Duration) -> Scope {
     if program.calls_others() {
         scope.deadline = Some(Instant::now() + time);
         scope.depth = call.depth;
-        scope.header = (!call.header.is_empty()).then(|| Arc::new(call.header.clone()));
+        scope.header = (!call.header.is_empty()).then(|| Arc::new(travelling(&call.header)));
     }
     scope
+}
+
+/// What of a call's header goes on to those that are called in turn: not what speaks of this message alone.
+fn travelling(header: &HeaderMap) -> HeaderMap {
+    let mut header = header.clone();
+    header.remove(message::QUERY);
+    header.remove(ACCEPT);
+    header
 }
 
 /// The error of a call that the engine could not answer; its backtrace goes to the log.

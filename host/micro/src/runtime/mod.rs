@@ -176,7 +176,7 @@ impl Runtime {
         for (row, percent) in self.with_store(Store::canaries).await? {
             if let Some(deployment) = routes.get(row.deployment.as_str()) {
                 let revision = Arc::new(Revision::restored(row));
-                revision.watch(None);
+                revision.watch(None, true);
                 deployment.set_canary(Some(Canary { revision, percent }));
             }
         }

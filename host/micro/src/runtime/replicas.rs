@@ -253,7 +253,11 @@ impl Replicas {
         self.drain(self.program.time_limit() + self.settings.grace).await?;
         let mut states = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
-            let Some(actor) = slot.ready() else { continue };
+            let Some(actor) = slot.ready() else {
+                // An instance that failed leaves what its predecessor left.
+                states.extend(lock(&slot.state).as_ref().map(|state| state.to_vec()));
+                continue;
+            };
             match actor.save().await {
                 Ok(Some(state)) => states.push(state),
                 Ok(None) => {}
@@ -276,9 +280,13 @@ impl Replicas {
             self.log.host_line(&format!("revision {} is stopped although {reason}", self.revision));
         }
         for slot in &self.slots {
-            if let Some(actor) = slot.actor.swap(None)
-                && tokio::time::timeout(self.settings.grace, actor.stop()).await.is_err()
-            {
+            let Some(actor) = slot.actor.swap(None) else { continue };
+            // Streams that are open are not among the calls inside.
+            let stopped = async {
+                actor.idle().await;
+                actor.stop().await;
+            };
+            if tokio::time::timeout(self.settings.grace, stopped).await.is_err() {
                 self.log.host_line("stop: the instance did not end in time and was dropped");
             }
         }

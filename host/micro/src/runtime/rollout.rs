@@ -23,7 +23,7 @@ impl Runtime {
         let before = deployment.switch(canary.revision.clone());
         self.refresh_paths();
         self.schedules.set(&deployment).await;
-        canary.revision.watch(Some(Instant::now() + canary.revision.manifest.rollout.window));
+        canary.revision.watch(Some(Instant::now() + canary.revision.manifest.rollout.window), true);
         retire(before.replicas().cloned());
         let inspection = self.inspection(&deployment, &canary.revision).await?;
         self.register(&deployment, &inspection).await?;

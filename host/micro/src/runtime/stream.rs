@@ -75,7 +75,12 @@ impl Runtime {
                     bridge.run().await.err().map(|error| error.code)
                 }
                 // Another revision took over while the call waited.
-                Ok(None) => continue,
+                Ok(None) if deployment.choose(&call).number != revision.number => continue,
+                Ok(None) => {
+                    let error = errors::no_instance(&call.service, "it is being stopped");
+                    let _ = opened.send(Err(error));
+                    Some(503)
+                }
                 Err(error) => {
                     let code = error.code;
                     let _ = opened.send(Err(error));

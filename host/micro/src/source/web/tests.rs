@@ -1,6 +1,7 @@
 use super::*;
 use axum::Router;
-use axum::http::header::{self, HeaderValue};
+use axum::http::HeaderValue;
+use axum::http::header::LOCATION;
 use axum::routing::get;
 use std::sync::Arc;
 
@@ -13,11 +14,11 @@ fn file(url: &str) -> WebFile {
 async fn serve(content: Arc<Mutex<(&'static str, &'static str)>>) -> String {
     let answer = move |headers: HeaderMap| {
         let (tag, body) = *content.lock().unwrap();
-        let is_known = headers.get(header::IF_NONE_MATCH) == Some(&HeaderValue::from_static(tag));
+        let is_known = headers.get(IF_NONE_MATCH) == Some(&HeaderValue::from_static(tag));
         let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-        std::future::ready((status, [(header::ETAG, tag)], if is_known { "" } else { body }))
+        std::future::ready((status, [(ETAG, tag)], if is_known { "" } else { body }))
     };
-    let moved = || async { (StatusCode::FOUND, [(header::LOCATION, "/f.wasm")]) };
+    let moved = || async { (StatusCode::FOUND, [(LOCATION, "/f.wasm")]) };
     let router = Router::new().route("/f.wasm", get(answer)).route("/moved.wasm", get(moved));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
