@@ -17,7 +17,10 @@ async fn what_the_source_says_is_what_the_host_shows() {
     // A route of the source.
     assert_eq!(host.send(Method::PUT, "/notes/milk", &[], "".into()).await.result(), json!(2));
     assert_eq!(host.call("desk", "Desk.Notes", json!({})).await.result(), json!(["start", "milk"]));
-    assert_eq!(host.get("/desk/read?up_to=9").await.text(), "{\"text\":\"start\",\"number\":0}\n{\"text\":\"milk\",\"number\":1}\n");
+    assert_eq!(
+        host.get("/desk/read?up_to=9").await.text(),
+        "{\"text\":\"start\",\"number\":0}\n{\"text\":\"milk\",\"number\":1}\n"
+    );
     let numbers = host.get("/desk/count-down?from=2").await;
     assert!(numbers.text().starts_with("2\n1\n{\"error\":") && numbers.text().contains("zero"), "{}", numbers.text());
     for expected in 1..=2 {

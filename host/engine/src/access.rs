@@ -62,6 +62,11 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The same with an id of its own.
+    pub(crate) fn idle() -> Scope {
+        Scope::new(RequestId::next())
+    }
+
     /// Work that nobody asked for from outside.
     pub fn new(id: RequestId) -> Scope {
         Scope { id, deadline: None, depth: 0, header: None }

@@ -127,7 +127,7 @@ impl Actor {
         let room = program.lasting_room().map_err(StartError::Failed)?;
         let time = program.limits.timeout;
         let begin = async {
-            let mut live = Live::new(&program, program.idle_scope()).await.map_err(StartError::Failed)?;
+            let mut live = Live::new(&program, Scope::idle()).await.map_err(StartError::Failed)?;
             if let Some(state) = state
                 && program.lifecycle.restore.is_some()
             {

@@ -272,7 +272,9 @@ impl<'r> Reader<'r> {
         let mut fields = Vec::with_capacity(function.params.len());
         for param in &function.params {
             let is_stream = streams::as_stream(self.resolve, &param.ty);
-            if is_stream.map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?.is_some()
+            if is_stream
+                .map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?
+                .is_some()
             {
                 continue;
             }

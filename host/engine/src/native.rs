@@ -248,8 +248,16 @@ impl<T: Send + Sync + Lower + 'static> StreamProducer<State> for Producer<T> {
     }
 }
 
-type Reserving =
-    Pin<Box<dyn Future<Output = std::result::Result<mpsc::OwnedPermit<std::result::Result<Payload, Error>>, mpsc::error::SendError<()>>> + Send>>;
+type Reserving = Pin<
+    Box<
+        dyn Future<
+                Output = std::result::Result<
+                    mpsc::OwnedPermit<std::result::Result<Payload, Error>>,
+                    mpsc::error::SendError<()>,
+                >,
+            > + Send,
+    >,
+>;
 
 /// What the guest gives, on its way to the caller.
 struct Outgoing {

@@ -11,7 +11,6 @@ pub fn reply(endpoint: &Endpoint, returned: Option<Value>) -> Result<Option<Valu
 }
 
 /// The same for any function, by the type of its error; the outer option is whether it returns a `result` at all.
-#[expect(clippy::option_option, reason = "a result may have an error without a type")]
 pub(crate) fn part(err: Option<&Option<Type>>, returned: Option<Value>) -> Result<Option<Value>, CallError> {
     let Some(err) = err else { return Ok(returned) };
     match returned {

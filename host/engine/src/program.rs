@@ -155,11 +155,6 @@ impl Program {
         time_left.map_or(self.limits.timeout, |left| left.min(self.limits.timeout))
     }
 
-    /// The scope of work that no caller asked for.
-    pub(crate) fn idle_scope(&self) -> Scope {
-        Scope::new(RequestId::next())
-    }
-
     pub(crate) fn callable(&self, endpoint: &str) -> Result<&Arc<Callable>, CallError> {
         self.endpoints.get(endpoint).ok_or_else(|| CallError::Host(format!("endpoint {endpoint} is not loaded")))
     }

@@ -98,7 +98,7 @@ impl OpenStream {
         let ok = match (err, val) {
             (Some(_), Some(Val::Result(Ok(Some(val))))) => *val,
             (None, Some(val)) => val,
-            (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err, val)),
+            (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err.as_ref(), val)),
             _ => return Err(unfit("next")),
         };
         match ok {
@@ -115,7 +115,7 @@ impl OpenStream {
         };
         let message = to_val(item, message).ok_or_else(|| unfit("send"))?;
         match guest.call_vals(export, "send", &[Val::Resource(self.resource), message], err.is_some()).await? {
-            Some(Val::Result(Err(val))) => Err(failed(err.as_ref().unwrap_or(&None), val)),
+            Some(Val::Result(Err(val))) => Err(failed(err.as_ref().and_then(Option::as_ref), val)),
             _ => Ok(()),
         }
     }
@@ -136,7 +136,7 @@ impl OpenStream {
 
 fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError> {
     let ok = match (&reply.err, val) {
-        (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err, val)),
+        (Some(err), Some(Val::Result(Err(val)))) => return Err(failed(err.as_ref(), val)),
         (Some(_), Some(Val::Result(Ok(val)))) => val.map(|val| *val),
         (_, val) => val,
     };
@@ -147,12 +147,12 @@ fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError>
 }
 
 /// The error in place of a message.
-fn failed(err: &Option<Type>, val: Option<Box<Val>>) -> CallError {
-    let value = match payload(err.as_ref(), val) {
+fn failed(err: Option<&Type>, val: Option<Box<Val>>) -> CallError {
+    let value = match payload(err, val) {
         Ok(value) => value,
         Err(error) => return error,
     };
-    match outcome::part(Some(err), Some(Value::Variant(1, value))) {
+    match outcome::part(Some(&err.cloned()), Some(Value::Variant(1, value))) {
         Err(error) => error,
         Ok(_) => unfit("a stream's error"),
     }

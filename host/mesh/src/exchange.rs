@@ -67,7 +67,6 @@ impl Exchange {
     }
 
     /// What [`Exchange::next`] gives if it is there already.
-    #[expect(clippy::option_option, reason = "the inner one is the end of the messages")]
     pub fn next_now(&mut self) -> Option<Option<Result<Payload, Error>>> {
         match self.gives.try_recv() {
             Ok(message) => Some(Some(message)),

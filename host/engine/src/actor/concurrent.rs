@@ -5,6 +5,7 @@
 
 use super::lean::{self, Streams};
 use super::{ActorError, CallJob, Ending, Job};
+use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
 use crate::live::{self, Live};
@@ -72,7 +73,7 @@ async fn together(
                         continue;
                     }
                     // What an instance does for several callers at once is done in nobody's name in particular.
-                    let scope = if calls.is_empty() { job.scope.clone() } else { program.idle_scope() };
+                    let scope = if calls.is_empty() { job.scope.clone() } else { Scope::idle() };
                     accessor.with(|mut access| access.get().set_scope(scope));
                     calls.push(one(accessor, instance, program, job, running));
                 }

@@ -84,15 +84,15 @@ pub(super) async fn perform(
         Job::Call(job) => call(live, job).await?,
         Job::Stream(id, job) => stream(live, time, streams, id, job).await?,
         Job::Health(reply) => {
-            live.set_scope(program.idle_scope());
+            live.set_scope(Scope::idle());
             answer(within(time, live.health(&program.lifecycle)).await, reply)?;
         }
         Job::Save(reply) => {
-            live.set_scope(program.idle_scope());
+            live.set_scope(Scope::idle());
             answer(within(time, live.save(&program.lifecycle)).await, reply)?;
         }
         Job::Stop(reply) => {
-            live.set_scope(program.idle_scope());
+            live.set_scope(Scope::idle());
             if let Err(error) = within(time, live.stop(&program.lifecycle)).await {
                 tracing::warn!(service = %program.access.service, "stop: {error}");
             }

@@ -13,13 +13,12 @@ use crate::schema::{Item, Native, Reply, Step, Stream, Type};
 use std::sync::Arc;
 use wit_parser::{Function, FunctionKind, Handle, Resolve, Type as Wit, TypeDefKind, TypeId, TypeOwner};
 
+/// A stream, and the error that a function may return in its place: the outer option is whether it may, the inner one
+/// whether the error has a type.
+type Found = (Stream, Option<Option<Type>>);
+
 /// How `function` streams, and the error that it may return in place of a stream; none if it returns no resource.
-#[expect(clippy::type_complexity, clippy::option_option, reason = "an error may have no type")]
-pub(super) fn of(
-    resolve: &Resolve,
-    types: &mut Types<'_>,
-    function: &Function,
-) -> Result<Option<(Stream, Option<Option<Type>>)>, String> {
+pub(super) fn of(resolve: &Resolve, types: &mut Types<'_>, function: &Function) -> Result<Option<Found>, String> {
     let Some(result) = &function.result else { return Ok(None) };
     if let Some(resource) = owned(resolve, result) {
         return read(resolve, types, resource).map(|stream| Some((stream, None)));
@@ -81,18 +80,19 @@ fn read(resolve: &Resolve, types: &mut Types<'_>, resource: TypeId) -> Result<St
 }
 
 /// How `function` streams by `stream<T>`, and the error that it may return in place of a stream; none if it does not.
-#[expect(clippy::type_complexity, clippy::option_option, reason = "an error may have no type")]
 pub(super) fn native_of(
     resolve: &Resolve,
     types: &mut Types<'_>,
     function: &Function,
-) -> Result<Option<(Stream, Option<Option<Type>>)>, String> {
+) -> Result<Option<Found>, String> {
     let mut sends_at = None;
     for (at, param) in function.params.iter().enumerate() {
         match (as_stream(resolve, &param.ty)?, sends_at) {
             (None, _) => {}
             (Some(item), None) => sends_at = Some((at, item)),
-            (Some(_), Some(_)) => return Err(format!("parameter {}: one stream is what a caller can send", param.name)),
+            (Some(_), Some(_)) => {
+                return Err(format!("parameter {}: one stream is what a caller can send", param.name));
+            }
         }
     }
     let mut err = None;
@@ -135,7 +135,10 @@ pub(super) fn as_stream(resolve: &Resolve, ty: &Wit) -> Result<Option<Item>, Str
         Some(Wit::U8) => Ok(Some(Item::Byte)),
         Some(Wit::String) => Ok(Some(Item::Text)),
         Some(ty) if is_bytes(ty) => Ok(Some(Item::Bytes)),
-        _ => Err("a stream carries u8, string or list<u8>; for other types return a resource with a method `next`".into()),
+        _ => {
+            Err("a stream carries u8, string or list<u8>; for other types return a resource with a method `next`"
+                .into())
+        }
     }
 }
 
@@ -157,7 +160,6 @@ fn origin(resolve: &Resolve, id: TypeId) -> TypeId {
     }
 }
 
-#[expect(clippy::type_complexity, reason = "the two sides of a result")]
 fn as_result<'r>(resolve: &'r Resolve, ty: &'r Wit) -> Option<(Option<&'r Wit>, Option<&'r Wit>)> {
     let Wit::Id(id) = ty else { return None };
     match &resolve.types[*id].kind {

@@ -73,12 +73,11 @@ pub(super) enum NoticeKind {
 pub(super) struct Notices {
     deployment: Arc<str>,
     events: Events,
-    // Few and far between: failures pause before they are told again.
-    runtime: mpsc::UnboundedSender<Notice>,
+    runtime: mpsc::Sender<Notice>,
 }
 
 impl Notices {
-    pub(super) fn new(deployment: Arc<str>, events: Events, runtime: mpsc::UnboundedSender<Notice>) -> Notices {
+    pub(super) fn new(deployment: Arc<str>, events: Events, runtime: mpsc::Sender<Notice>) -> Notices {
         Notices { deployment, events, runtime }
     }
 
@@ -104,7 +103,8 @@ impl Notices {
     }
 
     fn send(&self, revision: u64, kind: NoticeKind) {
+        let (runtime, notice) = (self.runtime.clone(), Notice { deployment: self.deployment.clone(), revision, kind });
         // A runtime that is gone has nothing left to do about it.
-        let _ = self.runtime.send(Notice { deployment: self.deployment.clone(), revision, kind });
+        tokio::spawn(async move { runtime.send(notice).await.is_ok() });
     }
 }

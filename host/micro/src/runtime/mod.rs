@@ -62,7 +62,7 @@ pub struct Runtime {
     /// removed as the last use of another.
     storage: tokio::sync::Mutex<()>,
     events: Events,
-    notices: mpsc::UnboundedSender<Notice>,
+    notices: mpsc::Sender<Notice>,
     client: Client,
     /// Where guests keep what must outlive them.
     kept: Arc<dyn kept::Store>,
@@ -75,6 +75,9 @@ impl std::fmt::Debug for Runtime {
         out.debug_struct("Runtime").field("host", &self.node.host).finish_non_exhaustive()
     }
 }
+
+/// Notices that may wait to be acted on before those who tell them wait as well.
+const NOTICES: usize = 1024;
 
 /// Where the host keeps what it must not lose, below its data folder.
 const DATABASE: &str = "micro.db";
@@ -95,7 +98,7 @@ impl Runtime {
         let node = record::NodeIdentity { host: store.host_id()?, address };
         let options = kept::OpenOptions { path: Some(data_dir.join(STORES)), ..kept::OpenOptions::default() };
         let kept = kept::open("sqlite", options).await.context("open the stores")?;
-        let (notices, told) = mpsc::unbounded_channel();
+        let (notices, told) = mpsc::channel(NOTICES);
         let (store, events) = (Arc::new(Mutex::new(store)), Events::default());
         let schedules =
             schedule::Schedules::start(store.clone(), client.clone(), events.clone(), kept::Clock::default());

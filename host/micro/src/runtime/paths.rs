@@ -71,10 +71,14 @@ impl Paths {
                 let taken = leaves.iter().find(|leaf| leaf.method == method && leaf.service != *service);
                 match taken {
                     Some(leaf) => {
-                        problems.push(format!("{service}: route {} is taken by {}", route.path, leaf.service))
+                        problems.push(format!("{service}: route {} is taken by {}", route.path, leaf.service));
                     }
                     None => {
-                        leaves.push(Leaf { method, service: service.clone(), endpoint: route.endpoint.as_str().into() })
+                        leaves.push(Leaf {
+                            method,
+                            service: service.clone(),
+                            endpoint: route.endpoint.as_str().into(),
+                        });
                     }
                 }
             }

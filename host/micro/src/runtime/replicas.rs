@@ -58,7 +58,7 @@ struct Slot {
     restarts: AtomicU64,
     reason: Mutex<Option<String>>,
     /// What the last hand-over brought; a replacement begins there.
-    state: Mutex<Option<Arc<Vec<u8>>>>,
+    state: Mutex<Option<Arc<[u8]>>>,
 }
 
 /// Why the instances gave no answer.
@@ -122,7 +122,7 @@ impl Replicas {
     fn new(setting: Setting, states: &[Vec<u8>]) -> Arc<Replicas> {
         let Setting { program, settings, log, notices, revision } = setting;
         let slots = (0..settings.replicas as usize).map(|at| {
-            let state = states.get(at).map(|state| Arc::new(state.clone()));
+            let state = states.get(at).map(|state| Arc::from(state.as_slice()));
             Arc::new(Slot { state: Mutex::new(state), ..Slot::default() })
         });
         Arc::new(Replicas {
@@ -150,8 +150,7 @@ impl Replicas {
 
     async fn begin(&self, slot: &Slot) -> Result<Arc<Actor>, StartError> {
         let state = lock(&slot.state).clone();
-        let state = state.as_ref().map(|state| state.as_slice());
-        Actor::start(self.program.clone(), state).await.map(Arc::new)
+        Actor::start(self.program.clone(), state.as_deref()).await.map(Arc::new)
     }
 
     /// Calls an endpoint in one of the instances.
@@ -242,8 +241,8 @@ impl Replicas {
     }
 
     fn problem(&self) -> String {
-        let reasons = self.slots.iter().filter_map(|slot| lock(&slot.reason).clone());
-        reasons.last().unwrap_or_else(|| "no instance is ready".into())
+        let mut reasons = self.slots.iter().rev().filter_map(|slot| lock(&slot.reason).clone());
+        reasons.next().unwrap_or_else(|| "no instance is ready".into())
     }
 
     /// Keeps new calls waiting, lets those inside come to their end, and takes every instance's state. The calls that

@@ -186,7 +186,8 @@ impl NativeCall<'_> {
         let schema = self.endpoint.stream.as_ref();
         let item = |step: Option<&Step>| step.map_or(Type::Bytes, |step| step.item.clone());
         let gives = schema.and_then(|schema| schema.gives.as_ref());
-        let given = gives.map_or_else(|| self.endpoint.reply.ok.clone().unwrap_or(Type::Bytes), |step| step.item.clone());
+        let given =
+            gives.map_or_else(|| self.endpoint.reply.ok.clone().unwrap_or(Type::Bytes), |step| step.item.clone());
         let sent = item(schema.and_then(|schema| schema.sends.as_ref()));
         let (service, name) = (call.service.clone(), self.endpoint.name.clone());
         let (explaining, request) = (deployment.clone(), call.id);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 const STARTED_AT_ONCE: usize = 16;
 
 /// Acts on notices for as long as the runtime is there.
-pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::Receiver<Notice>) {
     while let Some(notice) = notices.recv().await {
         let Some(runtime) = runtime.upgrade() else { return };
         let name = notice.deployment.clone();

@@ -80,7 +80,7 @@ impl Bench {
         let (sender, arrived) = mpsc::channel(1024);
         let client = client(Jobs { clock: clock.clone(), arrived: sender }).await;
         let events = Events::default();
-        let notices = Notices::new("jobs".into(), events.clone(), mpsc::unbounded_channel().0);
+        let notices = Notices::new("jobs".into(), events.clone(), mpsc::channel(1).0);
         let deployment = Arc::new(Deployment::restored(row(1, schedules), notices));
         let listener = events.listen();
         let schedules = Schedules::start(store.clone(), client.clone(), events, clock.clone());
