@@ -1,7 +1,11 @@
 //! Streams in every direction, over HTTP and over WebSockets.
 
-use micro_tests::{Host, Lines, guest, json, until, with_manifest};
+use futures::{SinkExt as _, StreamExt as _};
+use micro_tests::{DEADLINE, Host, Lines, guest, json, until, with_manifest};
 use reqwest::Method;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Error as Refusal, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 async fn lines(host: &Host, path: &str, accept: &str) -> Lines {
     host.lines(path, accept).await
@@ -106,4 +110,61 @@ async fn streams_of_the_component_model_look_the_same_to_callers() {
         (host.deployment("native-streams").await["stats"]["in_flight"] == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_carries_a_frame_per_message() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let mut socket = web_socket(&host, "/streams/ways/talk").await.expect("the socket opens");
+    assert_eq!(frame(&mut socket).await, Message::text("\"hello\""));
+    for word in ["\"a\"", "\"b\""] {
+        socket.send(Message::text(word)).await.unwrap();
+        assert_eq!(frame(&mut socket).await, Message::text(word));
+    }
+    // No more from here: the guest is told, and the call ends.
+    socket.send(Message::text("")).await.unwrap();
+    let close = frame(&mut socket).await;
+    assert!(matches!(&close, Message::Close(Some(close)) if u16::from(close.code) == 1000), "{close:?}");
+
+    let mut socket = web_socket(&host, "/streams/ways/add?start=1").await.expect("the socket opens");
+    socket.send(Message::text("13")).await.unwrap();
+    let error = frame(&mut socket).await;
+    assert!(error.to_text().is_ok_and(|text| text.contains("thirteen is not added")), "{error:?}");
+    let close = frame(&mut socket).await;
+    assert!(matches!(&close, Message::Close(Some(close)) if u16::from(close.code) == 4000), "{close:?}");
+
+    // What is wrong before the call is said by HTTP.
+    for (path, status) in [("/streams/ways/nothing", 404), ("/streams/ways/dropped", 400), ("/streams/ways/add", 400)] {
+        match web_socket(&host, path).await {
+            Err(Refusal::Http(response)) => assert_eq!(response.status(), status, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_that_closes_ends_the_call() {
+    let host = Host::start().await;
+    let service = with_manifest(&guest("streams"), "name = \"streams\"\nkind = \"service\"\n");
+    host.deploy_as("streams", service).await.ok();
+    let mut socket = web_socket(&host, "/streams/ways/tick?from=7").await.expect("the socket opens");
+    assert_eq!(frame(&mut socket).await, Message::text("7"));
+    drop(socket);
+    until("the guest's clock is dropped", async || {
+        (host.call("streams", "Ways.Dropped", json!({})).await.result() == json!(1)).then_some(())
+    })
+    .await;
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn web_socket(host: &Host, path: &str) -> Result<Socket, Refusal> {
+    let url = format!("{}{path}", host.api.replace("http://", "ws://"));
+    tokio_tungstenite::connect_async(url).await.map(|(socket, _)| socket)
+}
+
+async fn frame(socket: &mut Socket) -> Message {
+    let frame = tokio::time::timeout(DEADLINE, socket.next()).await.expect("a frame comes in time");
+    frame.expect("the socket is open").expect("the frame is whole")
 }

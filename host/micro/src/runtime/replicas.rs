@@ -109,6 +109,7 @@ impl Replicas {
         for (slot, actor) in replicas.slots.iter().zip(actors) {
             slot.actor.store(Some(actor));
         }
+        replicas.log.host_line(&format!("revision {} started: {} instances", replicas.revision, replicas.slots.len()));
         Ok(replicas)
     }
 
@@ -289,6 +290,7 @@ impl Replicas {
                 self.log.host_line("stop: the instance did not end in time and was dropped");
             }
         }
+        self.log.host_line(&format!("revision {} stopped", self.revision));
     }
 
     fn set(&self, stance: Stance) {

@@ -4,8 +4,8 @@
 wit_bindgen::generate!({ generate_all });
 
 use exports::test::caller::caller::Guest;
-use test::callee::hello;
 use std::time::Instant;
+use test::callee::hello;
 
 struct Caller;
 

@@ -62,7 +62,6 @@ struct Bench {
 }
 
 impl Bench {
-    #[expect(clippy::disallowed_methods, reason = "the runtime's own channel, to which nothing is sent here")]
     async fn with(schedules: Vec<Schedule>) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("micro.db")).unwrap();
