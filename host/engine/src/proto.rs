@@ -3,8 +3,10 @@
 //! A component that exports `micro:function/handler` carries the descriptor set in the custom section
 //! `micro.descriptors`. Method `Hello` of service `demo.Say` is endpoint `Say.Hello`.
 
+use crate::json;
 use crate::name::Name;
 use crate::schema::{Endpoint, Enum, Field, Raw, Record, Reply, Request, Step, Stream, Type};
+use crate::value::Value;
 use bytes::Bytes;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
@@ -56,6 +58,14 @@ impl Protos {
         Ok(message.encode_to_vec().into())
     }
 
+    /// A message from the fields of its record, as the request of an endpoint shows it.
+    pub fn from_fields(&self, name: &str, record: &Arc<Record>, fields: Vec<Value>) -> Result<Bytes, String> {
+        let mut out = Vec::with_capacity(128);
+        json::write_value(&Type::Record(Arc::clone(record)), &Value::Record(fields), &mut out)?;
+        let json = serde_json::from_slice(&out).map_err(|error| error.to_string())?;
+        self.from_json(name, respelled(&self.message(name)?, json).to_string().as_bytes())
+    }
+
     /// A message as JSON, with the names of its fields as the `.proto` file has them.
     pub fn to_json(&self, name: &str, message: &[u8]) -> Result<Vec<u8>, String> {
         let message = DynamicMessage::decode(self.message(name)?, message).map_err(|error| error.to_string())?;
@@ -68,6 +78,41 @@ impl Protos {
 
     fn message(&self, name: &str) -> Result<MessageDescriptor, String> {
         self.0.get_message_by_name(name).ok_or_else(|| format!("there is no message {name} in the descriptor set"))
+    }
+}
+
+/// JSON with the names of our schema, which are in lower case, as JSON with those of the `.proto` file.
+fn respelled(message: &MessageDescriptor, json: serde_json::Value) -> serde_json::Value {
+    let serde_json::Value::Object(fields) = json else { return json };
+    let fields = fields.into_iter().map(|(key, value)| {
+        match message.fields().find(|field| field.name().eq_ignore_ascii_case(&key)) {
+            Some(field) if field.is_map() => (field.name().to_string(), respelled_map(&field.kind(), value)),
+            Some(field) => (field.name().to_string(), respelled_value(&field.kind(), value)),
+            None => (key, value),
+        }
+    });
+    serde_json::Value::Object(fields.collect())
+}
+
+fn respelled_map(entry: &Kind, json: serde_json::Value) -> serde_json::Value {
+    let value = entry.as_message().and_then(|entry| entry.get_field(2)).map(|value| value.kind());
+    match (value, json) {
+        (Some(kind), serde_json::Value::Object(pairs)) => {
+            pairs.into_iter().map(|(key, value)| (key, respelled_value(&kind, value))).collect()
+        }
+        (_, json) => json,
+    }
+}
+
+fn respelled_value(kind: &Kind, json: serde_json::Value) -> serde_json::Value {
+    match (kind, json) {
+        (_, serde_json::Value::Array(items)) => items.into_iter().map(|item| respelled_value(kind, item)).collect(),
+        (Kind::Enum(names), serde_json::Value::String(text)) => {
+            let value = names.values().find(|value| value.name().eq_ignore_ascii_case(&text));
+            value.map_or(text, |value| value.name().to_string()).into()
+        }
+        (Kind::Message(message), json) => respelled(message, json),
+        (_, json) => json,
     }
 }
 

@@ -156,6 +156,16 @@ impl RequestId {
         Self(u128::from(scramble(start.wrapping_add(count))) << 64 | u128::from(process))
     }
 
+    /// The id as it is written, without an allocation.
+    pub fn to_hex(self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let bytes = self.0.to_be_bytes();
+        std::array::from_fn(|at| {
+            let byte = bytes[at / 2];
+            DIGITS[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
+        })
+    }
+
     /// The id as a number.
     pub fn as_u128(self) -> u128 {
         self.0

@@ -65,3 +65,12 @@ fn random_numbers_stay_below_the_bound_and_reach_all_of_it() {
     assert!(hits.iter().all(|&count| count > 800), "{hits:?}");
     assert_eq!(random_below(1), 0);
 }
+
+#[test]
+fn an_id_is_written_the_same_with_and_without_an_allocation() {
+    for id in
+        [RequestId::next(), RequestId::from(0), RequestId::from(u128::MAX), RequestId::from(0x1234_5678_9abc_def0)]
+    {
+        assert_eq!(std::str::from_utf8(&id.to_hex()), Ok(id.to_string().as_str()));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::call::{Call, Reply, random_below};
 use crate::error::Error;
@@ -71,7 +71,7 @@ impl Client {
         transport.open(node, call).await
     }
 
-    fn find(&self, call: &Call) -> Result<(Arc<[Service]>, Arc<Transports>), Error> {
+    fn find(&self, call: &Call) -> Result<(Arc<[Service]>, Guard<Arc<Transports>>), Error> {
         let Some(records) = self.cache.get(&call.service) else {
             return Err(Error::not_found(ID, format!("service {}: not found", call.service)));
         };
@@ -82,7 +82,7 @@ impl Client {
             let detail = format!("service {}: no version {version}; there are {}", call.service, versions.join(", "));
             return Err(Error::not_found(ID, detail));
         }
-        Ok((records, self.transports.load_full()))
+        Ok((records, self.transports.load()))
     }
 }
 

@@ -1,8 +1,8 @@
 use super::*;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type as Proto};
 use prost_reflect::prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
-    ServiceDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
 };
 
 fn field(name: &str, number: i32, ty: Proto) -> FieldDescriptorProto {
@@ -28,12 +28,27 @@ fn protos() -> Protos {
     };
     let mut inner = field("inner", 3, Proto::Message);
     inner.type_name = Some(".demo.Request".into());
+    let mut mood = field("userMood", 4, Proto::Enum);
+    mood.type_name = Some(".demo.Mood".into());
+    let moods = ["GLAD", "QUITE_SAD"].into_iter().zip(0..).map(|(name, number)| EnumValueDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        ..Default::default()
+    });
     let file = FileDescriptorProto {
+        enum_type: vec![EnumDescriptorProto {
+            name: Some("Mood".into()),
+            value: moods.collect(),
+            ..Default::default()
+        }],
         name: Some("demo.proto".into()),
         package: Some("demo".into()),
         syntax: Some("proto3".into()),
         message_type: vec![
-            message("Request", vec![field("first_name", 1, Proto::String), field("count", 2, Proto::Int64), inner]),
+            message(
+                "Request",
+                vec![field("first_name", 1, Proto::String), field("count", 2, Proto::Int64), inner, mood],
+            ),
             message("Reply", vec![field("msg", 1, Proto::String)]),
         ],
         service: vec![ServiceDescriptorProto {
@@ -55,6 +70,18 @@ fn methods_are_endpoints_and_a_message_that_holds_itself_has_an_end() {
     let fields = &endpoints[0].request.message.fields;
     assert_eq!(&*fields[0].name.json, "first_name");
     assert_eq!(fields[1].ty, Type::Option(Arc::new(Type::S64)));
+}
+
+#[test]
+fn a_query_becomes_protobuf_whatever_the_case_of_its_names() {
+    let protos = protos();
+    let record = &protos.endpoints()[0].request.message;
+    for query in ["first_name=a&userMood=QUITE_SAD&inner.count=7", "firstName=a&usermood=quite_sad&inner.count=7"] {
+        let none_given = record.fields.iter().map(|_| None).collect();
+        let fields = crate::query::read_query(record, query, none_given).unwrap();
+        let bytes = protos.from_fields("demo.Request", record, fields).unwrap();
+        assert_eq!(&bytes[..], b"\x0a\x01a\x1a\x02\x10\x07\x20\x01", "{query}");
+    }
 }
 
 #[test]

@@ -58,8 +58,11 @@ pub(crate) struct Gateway {
 
 /// The gateway: a few pages, and calls.
 #[derive(Clone)]
-pub(crate) struct Door {
-    gateway: Arc<Gateway>,
+pub(crate) struct Door(Arc<Inside>);
+
+/// What is behind the door, in one piece: it is shared with every request.
+struct Inside {
+    gateway: Gateway,
     pages: Router,
 }
 
@@ -75,7 +78,7 @@ impl Door {
             .route(rpc_page, any(rpc))
             .route(document, get(openapi::document))
             .with_state(gateway.clone());
-        Door { gateway: Arc::new(gateway), pages }
+        Door(Arc::new(Inside { gateway, pages }))
     }
 }
 
@@ -91,10 +94,10 @@ impl tower_service::Service<Request> for Door {
 
     fn call(&mut self, request: Request) -> Self::Future {
         if PAGES.contains(&request.uri().path()) {
-            return Box::pin(self.pages.call(request));
+            return Box::pin(self.0.pages.clone().call(request));
         }
-        let gateway = self.gateway.clone();
-        Box::pin(async move { Ok(serve_call(&gateway, request).await) })
+        let inside = self.0.clone();
+        Box::pin(async move { Ok(serve_call(&inside.gateway, request).await) })
     }
 }
 
@@ -136,7 +139,7 @@ pub(crate) async fn answer(gateway: &Gateway, call: Call) -> Response {
         Ok(reply) => reply_response(reply, form),
         Err(error) => error_response(gateway.runtime.say_why_absent(&service, error)),
     };
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.to_hex()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response

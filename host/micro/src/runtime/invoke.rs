@@ -23,23 +23,32 @@ impl Runtime {
     pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
         let mut left = None;
         loop {
-            let Some(deployment) = self.deployment(&call.service) else {
+            let routes = self.routes.load();
+            let Some(deployment) = routes.get(&call.service) else {
                 return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
             };
             let revision = deployment.choose(&call);
             if left == Some(revision.number) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
-            let program = self.program(&deployment, &revision, call.id).await?;
+            // What is loaded already is not counted once more: every call of every thread would write to that counter.
+            let held;
+            let program = match revision.program() {
+                Some(program) => program,
+                None => {
+                    held = self.program(deployment, &revision, call.id).await?;
+                    &held
+                }
+            };
             let Some(endpoint) = program.endpoint(&call.endpoint) else {
                 deployment.count(&revision, Some(404));
-                return Err(unknown_endpoint(&call, &program));
+                return Err(unknown_endpoint(&call, program));
             };
             if endpoint.stream.is_some() {
                 let exchange = self.open_stream(call).await?;
                 return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
             }
-            match self.serve(&deployment, &revision, &program, endpoint, &call).await {
+            match self.serve(deployment, &revision, program, endpoint, &call).await {
                 Served::Done(outcome) => {
                     deployment.count(&revision, outcome.as_ref().err().map(|error| error.code));
                     return outcome;

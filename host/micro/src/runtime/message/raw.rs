@@ -1,15 +1,14 @@
 //! Messages of endpoints that a `.proto` file describes: protobuf to and from the guest, and JSON for callers that
 //! prefer it.
 
-use super::{accepts_only_json, none_given};
+use super::{Form, accepts_only_json, join, none_given, read_json};
 use bytes::Bytes;
 use http::header::ACCEPT;
 use micro_engine::proto::PROTOBUF;
-use micro_engine::schema::{Endpoint, Raw, Type};
-use micro_engine::{Protos, Value, json, query};
+use micro_engine::schema::{Endpoint, Raw};
+use micro_engine::{Protos, Value, query};
 use micro_mesh::{Call, Error, Payload, Reply};
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The arguments of `handle` and `open`: what surrounds the call, and its message as protobuf.
@@ -18,9 +17,25 @@ pub(super) fn read(call: &Call, endpoint: &Endpoint, raw: &Raw, protos: &Protos)
         return Err(Error::bad_request(&*call.service, format!("{} takes bytes", endpoint.name)));
     };
     let query = call.header.get(super::QUERY).and_then(|query| query.to_str().ok()).unwrap_or_default();
-    let message = match body.is_empty() && !query.is_empty() && !is_protobuf(content_type) {
-        true => read_query(endpoint, query).and_then(|json| protos.from_json(&raw.input, &json)),
-        false => read_message(content_type, body, &raw.input, protos),
+    let record = &endpoint.request.message;
+    let from_fields = |fields| protos.from_fields(&raw.input, record, fields);
+    let message = match Form::of(content_type, body, endpoint) {
+        _ if is_protobuf(content_type) => Ok(body.clone()),
+        Form::Json if query.is_empty() => protos.from_json(&raw.input, body),
+        Form::Json => read_json(record, body, query).and_then(from_fields),
+        Form::Query => query::read_query(record, &join(query, body), none_given(record)).and_then(from_fields),
+        Form::Raw(index) => {
+            let mut given = none_given(record);
+            given[index] = Some(Value::some(Value::Bytes(body.clone())));
+            query::read_query(record, query, given).and_then(from_fields)
+        }
+        Form::Unfit => {
+            let detail = format!(
+                "a body of type {content_type} does not fit endpoint {}: send application/json or {PROTOBUF}",
+                endpoint.name
+            );
+            return Err(Error::new(&*call.service, 415, detail));
+        }
     };
     let message =
         message.map_err(|reason| Error::bad_request(&*call.service, format!("{}: {reason}", endpoint.name)))?;
@@ -39,15 +54,6 @@ pub(in super::super) fn read_message(
         true => Ok(body.clone()),
         false => protos.from_json(message, body),
     }
-}
-
-/// A query string as the JSON of the message.
-fn read_query(endpoint: &Endpoint, query: &str) -> Result<Vec<u8>, String> {
-    let message = &endpoint.request.message;
-    let fields = query::read_query(message, query, none_given(message))?;
-    let mut out = Vec::new();
-    json::write_value(&Type::Record(Arc::clone(message)), &Value::Record(fields), &mut out)?;
-    Ok(out)
 }
 
 fn is_protobuf(content_type: &str) -> bool {

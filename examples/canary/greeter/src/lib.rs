@@ -1,0 +1,10 @@
+//! Says hello.
+
+/// Greetings.
+#[micro::function]
+mod say {
+    /// Says hello to somebody.
+    pub fn hello(name: String) -> String {
+        format!("Hello {name}")
+    }
+}
