@@ -45,7 +45,7 @@ test: ## Check and test everything, as CI does
 	$(PHASE) build       cargo build --workspace --locked
 	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
 	$(PHASE) functions   $(MAKE) test-functions
-	$(PHASE) examples    env MICRO=target/debug/micro examples/hello/run
+	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro
 	$(PHASE) deny        $(MAKE) deny-if-there
 	@scripts/phase --summary
 
@@ -96,8 +96,11 @@ test-functions:
 	cargo test --locked --target-dir $(GUESTS) --manifest-path functions/Cargo.toml
 
 .PHONY: examples
-examples: build ## Walk through the examples
-	@MICRO=$(MICRO) examples/hello/run
+examples: build walk ## Walk through the examples
+
+.PHONY: walk
+walk:
+	@for run in examples/*/run; do MICRO=$(MICRO) $$run; done
 
 .PHONY: bench
 bench: setup guests ## Measure the parts and the whole; the machine should have nothing else to do

@@ -28,7 +28,8 @@ said=     # what the last step printed
 stop() {
     local id
     for id in $watcher $host; do
-        kill -TERM "$id" 2>/dev/null && wait "$id" 2>/dev/null || true
+        kill -TERM "$id" 2>/dev/null || true
+        wait "$id" 2>/dev/null || true
     done
     rm -rf "$work"
 }
@@ -152,8 +153,6 @@ finish() {
     while IFS= read -r line; do
         grep -xF -- "$line" "$work/tried" >/dev/null || fail "README.md shows what run does not try: $line"
     done < <(sed -n 's/^    \(\(cd\|curl\|for\|micro\|mkdir\|printf\) .*\)/\1/p' "$here/README.md")
-    [ -z "$watcher" ] || { kill -TERM "$watcher" && wait "$watcher" || true; }
-    watcher=
     kill -TERM "$host"
     wait "$host" || fail "the host ended with status $?"
     host=

@@ -198,3 +198,18 @@ async fn an_instance_that_is_taken_away_is_told_and_finishes_what_it_has() {
     busy.ok();
     log.find(|line| line.contains("stopped after 0 calls")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_on_the_concurrent_engine_runs_calls_at_once() {
+    let host = Host::start().await;
+    let manifest = "name = \"rendezvous\"\nkind = \"service\"\n[limits]\ntimeout = \"2s\"\n";
+    let deployed = host.deploy_as("rendezvous", with_manifest(&guest("rendezvous"), manifest)).await.ok();
+    assert_eq!(deployed["engine"], "concurrent");
+    // Alone it waits in vain, which ends the instance; the next one knows nothing of it.
+    host.call("rendezvous", "Rendezvous.Meet", json!({})).await.refused(504);
+    let meet = || host.call("rendezvous", "Rendezvous.Meet", json!({}));
+    let (first, second) = tokio::join!(meet(), meet());
+    let mut order = [first.result(), second.result()].map(|me| me.as_u64().expect("a number"));
+    order.sort_unstable();
+    assert_eq!(order, [1, 2]);
+}
