@@ -19,7 +19,7 @@ WASM := toolchain=$$(scripts/wasm-target); PATH="$$toolchain:$$PATH" cargo build
 PHASE := @scripts/phase
 
 # Sources in workspaces of their own, whose formatting cargo fmt would follow into this one.
-WASM_SOURCES = $$(find functions tests/guests bench/wasi-http -name target -prune -o -name '*.rs' -print)
+WASM_SOURCES = $$(find examples functions tests/guests bench/wasi-http -name target -prune -o -name '*.rs' -print)
 
 .PHONY: help
 help: ## List the targets
@@ -96,7 +96,8 @@ test-functions:
 	cargo test --locked --target-dir $(GUESTS) --manifest-path functions/Cargo.toml
 
 .PHONY: examples
-examples: build walk ## Walk through the examples
+examples: build ## Walk through the examples
+	@$(MAKE) walk
 
 .PHONY: walk
 walk:

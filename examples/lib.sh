@@ -9,14 +9,15 @@ example=${here##*/}
 cd "$root"
 program=$(realpath "${MICRO:-target/release/micro}")
 
-# What is built here is built again and again, by the same path: cargo keeps one copy of it.
+# All examples are built into one folder, so that they share what they depend on. Cargo takes crates of one name for the
+# same one there, so a walk waits until another is over.
 built=$root/target/examples
 work=$built/walks/$example
-mkdir -p "$work"
-exec 9>"$work.lock"
-flock 9 # a second walk through the same example waits
+mkdir -p "$built"
+exec 9>"$built/walk.lock"
+flock 9
 rm -rf "$work"
-mkdir "$work"
+mkdir -p "$work"
 export MICRO_DATA_DIR=$work/host
 unset MICRO_PROXY_ADDRESS MICRO_OUTPUT MICRO_NAMESPACE
 
@@ -141,7 +142,8 @@ start() {
     for package in "$here"/*/Cargo.toml; do
         [ -e "$package" ] || break
         package=$(basename "$(dirname "$package")")
-        tar -C "$here" --exclude target -cf - "$package" | tar -C "$work" -xf -
+        # As new as they are: to cargo, a file older than what it built last is one it knows.
+        tar -C "$here" --exclude target -cf - "$package" | tar -C "$work" -xmf -
         sed -i "s|\"\.\./\.\./\.\./|\"$root/|" "$work/$package/Cargo.toml"
     done
     cd "$work"

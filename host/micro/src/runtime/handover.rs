@@ -8,6 +8,7 @@ use super::replicas::{Replicas, Setting};
 use super::store::Store;
 use micro_engine::actor::StartError;
 use micro_engine::manifest::{Kind, OnStateRefused};
+use micro_mesh::call::RequestId;
 use std::sync::Arc;
 
 /// The instances of a service that is about to take over, and those that wait for it.
@@ -29,7 +30,13 @@ impl Runtime {
             Some(deployment) => deployment.notices.clone(),
             None => self.notices(checked.log.deployment().clone()),
         };
-        let old = deployment.and_then(|deployment| deployment.current().replicas().cloned());
+        let old = match deployment {
+            // After a start of the host they may not live yet; what they will begin with is handed over then.
+            Some(deployment) if deployment.current().is_service() => {
+                self.replicas(deployment, &deployment.current(), RequestId::next()).await.ok()
+            }
+            _ => None,
+        };
         let takes_state = checked.manifest.kind == Kind::Service && checked.program.hands_over().1;
         let hands_over = deployment
             .and_then(|deployment| deployment.current().program().map(|program| program.hands_over().0))

@@ -109,7 +109,8 @@ impl Replicas {
         for (slot, actor) in replicas.slots.iter().zip(actors) {
             slot.actor.store(Some(actor));
         }
-        replicas.log.host_line(&format!("revision {} started: {} instances", replicas.revision, replicas.slots.len()));
+        let instances = replicas.slots.len();
+        replicas.log.host_line(&format!("revision {} started, instances: {instances}", replicas.revision));
         Ok(replicas)
     }
 
