@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 async fn document() -> (Host, Value) {
     let host = Host::start().await;
-    for name in ["greeter", "markdown", "thumbnail"] {
+    for name in ["greeter", "markdown", "thumbnail", "counter", "feed", "shortener"] {
         host.deploy_as(name, function(name)).await.ok();
     }
-    for name in ["echo", "fixed", "logger"] {
+    for name in ["echo", "fixed", "logger", "streams", "native-streams"] {
         host.deploy(name).await;
     }
     host.deploy_as("demo.echo", micro_tests::guest("echo")).await.ok();

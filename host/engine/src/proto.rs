@@ -10,8 +10,8 @@ use crate::value::Value;
 use bytes::Bytes;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
-    Cardinality, DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
-    MethodDescriptor, SerializeOptions,
+    Cardinality, DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, FileDescriptor, Kind,
+    MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ fn endpoint(method: &MethodDescriptor) -> Endpoint {
         name: name.into(),
         interface: Some(INTERFACE.into()),
         function: if streams { "open".into() } else { "handle".into() },
-        docs: None,
+        docs: docs(&method.parent_file(), method.path()),
         request: Request { message: Arc::new(record(&input, &mut Vec::new())), is_one_record: false },
         reply: Reply { ok: Some(Type::Record(Arc::new(record(&output, &mut Vec::new())))), err: Some(Some(error())) },
         is_async: false,
@@ -188,12 +188,20 @@ fn record(message: &MessageDescriptor, inside: &mut Vec<String>) -> Record {
     inside.push(name);
     let fields = message.fields().filter(|_| !is_cut).map(|field| Field {
         name: Name::new(&field.name().replace('_', "-")),
-        docs: None,
+        docs: docs(&message.parent_file(), field.path()),
         ty: field_type(&field, inside),
     });
     let fields = fields.collect();
     inside.pop();
-    Record { name: message.name().into(), docs: None, fields }
+    Record { name: message.name().into(), docs: docs(&message.parent_file(), message.path()), fields }
+}
+
+/// The comment in front of what is at `path` in the `.proto` file, without the space that begins its lines.
+fn docs(file: &FileDescriptor, path: &[i32]) -> Option<Arc<str>> {
+    let locations = &file.file_descriptor_proto().source_code_info.as_ref()?.location;
+    let comment = locations.iter().find(|location| location.path == path)?.leading_comments.as_deref()?;
+    let lines: Vec<&str> = comment.trim_end().lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    (!lines.is_empty()).then(|| lines.join("\n").into())
 }
 
 fn field_type(field: &FieldDescriptor, inside: &mut Vec<String>) -> Type {
@@ -225,7 +233,8 @@ fn plain_type(kind: &Kind, inside: &mut Vec<String>) -> Type {
         Kind::Bytes => Type::Bytes,
         Kind::Enum(names) => {
             let cases = names.values().map(|value| Name::new(value.name())).collect();
-            Type::Enum(Arc::new(Enum { name: names.name().into(), docs: None, cases }))
+            let docs = docs(&names.parent_file(), names.path());
+            Type::Enum(Arc::new(Enum { name: names.name().into(), docs, cases }))
         }
         Kind::Message(message) => match message.full_name() {
             // As proto3 JSON writes them.

@@ -93,6 +93,9 @@ fn operation(schemas: &mut Schemas, service: &str, endpoint: &Endpoint) -> Value
         content["*/*"] =
             json!({ "schema": { "description": "The bytes themselves; other fields go into the query." } });
     }
+    if let Some(step) = endpoint.stream.as_ref().and_then(|stream| stream.sends.as_ref()) {
+        content = json!({ super::stream::NDJSON: { "schema": schemas.of(&step.item) } });
+    }
     let mut operation = base(schemas, service, endpoint, "");
     let is_required = endpoint.request.message.fields.iter().any(|field| !field.ty.is_optional());
     operation["requestBody"] = json!({ "required": is_required, "content": content });
@@ -131,11 +134,30 @@ fn parameter(schemas: &mut Schemas, field: &Field) -> Option<Value> {
     }
 }
 
+/// The content types of a reply.
+fn replies(schemas: &mut Schemas, endpoint: &Endpoint) -> Value {
+    let Some(stream) = &endpoint.stream else {
+        let mut replies = json!({ micro_mesh::call::JSON: { "schema": schemas.reply(&endpoint.reply) } });
+        if endpoint.reply.is_bytes() || endpoint.reply.is_http() {
+            replies["*/*"] = json!({ "schema": { "description": "The bytes themselves." } });
+        }
+        return replies;
+    };
+    let message = match (&stream.gives, &stream.finish) {
+        // The messages of a `.proto` file are bytes between host and guest, and JSON to callers.
+        _ if endpoint.raw.is_some() => schemas.reply(&endpoint.reply),
+        (Some(step), _) => schemas.of(&step.item),
+        (None, Some(finish)) => schemas.reply(finish),
+        (None, None) => schemas.reply(&endpoint.reply),
+    };
+    json!({
+        super::stream::NDJSON: { "schema": message },
+        super::stream::EVENTS: { "schema": { "type": "string", "description": "An event per message." } },
+    })
+}
+
 fn base(schemas: &mut Schemas, service: &str, endpoint: &Endpoint, suffix: &str) -> Value {
-    let mut replies = json!({ micro_mesh::call::JSON: { "schema": schemas.reply(&endpoint.reply) } });
-    if endpoint.reply.is_bytes() {
-        replies["*/*"] = json!({ "schema": { "description": "The bytes themselves." } });
-    }
+    let replies = replies(schemas, endpoint);
     let mut operation = json!({
         "operationId": format!("{service}.{}{suffix}", endpoint.name),
         "tags": [service],

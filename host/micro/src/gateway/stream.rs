@@ -27,8 +27,8 @@ use micro_mesh::{Call, Error, Exchange, Payload};
 use std::convert::Infallible;
 use tokio::sync::mpsc;
 
-const NDJSON: &str = "application/x-ndjson";
-const EVENTS: &str = "text/event-stream";
+pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(super) const EVENTS: &str = "text/event-stream";
 const BYTES: &str = "application/octet-stream";
 
 /// A message larger than this is refused, in bytes.
