@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the walkthroughs share. The `run` beside a README.md sources this file, names what it needs, and goes through the
-# README's steps: every step is run as README.md shows it, on a host of its own, and no command there is left out.
+# What the walkthroughs share. The `run` beside a README.md sources this file, and goes through the README's steps: every
+# step is run as README.md shows it, on a host of its own, and no command there is left out.
 # Nothing is taken from the machine but the program in MICRO, ports that are free, and a folder below target/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

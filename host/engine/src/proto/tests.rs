@@ -1,8 +1,9 @@
 use super::*;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type as Proto};
+use prost_reflect::prost_types::source_code_info::Location;
 use prost_reflect::prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
-    FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+    FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto, SourceCodeInfo,
 };
 
 fn field(name: &str, number: i32, ty: Proto) -> FieldDescriptorProto {
@@ -30,6 +31,8 @@ fn protos() -> Protos {
     inner.type_name = Some(".demo.Request".into());
     let mut mood = field("userMood", 4, Proto::Enum);
     mood.type_name = Some(".demo.Mood".into());
+    let mut part = field("part", 5, Proto::Message);
+    part.type_name = Some(".demo.Part".into());
     let moods = ["GLAD", "QUITE_SAD"].into_iter().zip(0..).map(|(name, number)| EnumValueDescriptorProto {
         name: Some(name.into()),
         number: Some(number),
@@ -47,8 +50,9 @@ fn protos() -> Protos {
         message_type: vec![
             message(
                 "Request",
-                vec![field("first_name", 1, Proto::String), field("count", 2, Proto::Int64), inner, mood],
+                vec![field("first_name", 1, Proto::String), field("count", 2, Proto::Int64), inner, mood, part],
             ),
+            message("Part", vec![field("howMany", 1, Proto::Int32)]),
             message("Reply", vec![field("msg", 1, Proto::String)]),
         ],
         service: vec![ServiceDescriptorProto {
@@ -73,14 +77,28 @@ fn methods_are_endpoints_and_a_message_that_holds_itself_has_an_end() {
 }
 
 #[test]
+fn comments_of_the_file_are_documentation() {
+    let location = Location {
+        path: vec![6, 0, 2, 0],
+        leading_comments: Some(" Says hello,\n  and more.\n".into()),
+        ..Default::default()
+    };
+    let mut set = FileDescriptorSet::decode(protos().0.encode_to_vec().as_slice()).unwrap();
+    set.file[0].source_code_info = Some(SourceCodeInfo { location: vec![location] });
+    let endpoints = Protos::read(&set.encode_to_vec()).unwrap().endpoints();
+    assert_eq!(endpoints[0].docs.as_deref(), Some("Says hello,\n and more."));
+    assert_eq!(endpoints[1].docs, None);
+}
+
+#[test]
 fn a_query_becomes_protobuf_whatever_the_case_of_its_names() {
     let protos = protos();
     let record = &protos.endpoints()[0].request.message;
-    for query in ["first_name=a&userMood=QUITE_SAD&inner.count=7", "firstName=a&usermood=quite_sad&inner.count=7"] {
+    for query in ["first_name=a&userMood=QUITE_SAD&part.howMany=7", "firstName=a&usermood=quite_sad&part.howmany=7"] {
         let none_given = record.fields.iter().map(|_| None).collect();
         let fields = crate::query::read_query(record, query, none_given).unwrap();
         let bytes = protos.from_fields("demo.Request", record, fields).unwrap();
-        assert_eq!(&bytes[..], b"\x0a\x01a\x1a\x02\x10\x07\x20\x01", "{query}");
+        assert_eq!(&bytes[..], b"\x0a\x01a\x20\x01\x2a\x02\x08\x07", "{query}");
     }
 }
 
