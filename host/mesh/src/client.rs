@@ -20,6 +20,9 @@ const ID: &str = "go.micro.client";
 
 type Transports = Vec<Arc<dyn Transport>>;
 
+/// What is known of a service, and the ways to its nodes.
+type Found = (Arc<[Service]>, Guard<Arc<Transports>>);
+
 /// Calls services by name. Cloning is cheap and gives another handle on the same client.
 #[derive(Clone)]
 pub struct Client {
@@ -71,7 +74,7 @@ impl Client {
         transport.open(node, call).await
     }
 
-    fn find(&self, call: &Call) -> Result<(Arc<[Service]>, Guard<Arc<Transports>>), Error> {
+    fn find(&self, call: &Call) -> Result<Found, Error> {
         let Some(records) = self.cache.get(&call.service) else {
             return Err(Error::not_found(ID, format!("service {}: not found", call.service)));
         };

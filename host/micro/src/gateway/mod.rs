@@ -29,6 +29,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::future::BoxFuture;
+use micro_mesh::call::RequestId;
 use micro_mesh::{Call, Client, Error, Payload, Reply};
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -135,10 +136,15 @@ pub(crate) async fn answer(gateway: &Gateway, call: Call) -> Response {
     let id = call.id;
     let form = stream::Form::of(&call.header);
     let service = call.service.clone();
-    let mut response = match gateway.client.call(call).await {
+    let response = match gateway.client.call(call).await {
         Ok(reply) => reply_response(reply, form),
         Err(error) => error_response(gateway.runtime.say_why_absent(&service, error)),
     };
+    with_id(response, id)
+}
+
+/// The response with the id by which its log lines are found.
+fn with_id(mut response: Response, id: RequestId) -> Response {
     if let Ok(id) = HeaderValue::from_bytes(&id.to_hex()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

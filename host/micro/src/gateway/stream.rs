@@ -144,10 +144,10 @@ pub(super) fn response(exchange: Exchange, form: Form) -> Response {
 
 /// Opens the call and sends it the lines of the body, while its replies are on their way already.
 pub(super) async fn lines(gateway: &Gateway, call: Call, body: Body) -> Response {
-    let form = Form::of(&call.header);
+    let (form, id) = (Form::of(&call.header), call.id);
     let exchange = match gateway.client.open(call).await {
         Ok(exchange) => exchange,
-        Err(error) => return error_response(error),
+        Err(error) => return super::with_id(error_response(error), id),
     };
     let (sends, replies) = exchange.split();
     let (trouble, troubles) = mpsc::channel(1);
@@ -159,7 +159,7 @@ pub(super) async fn lines(gateway: &Gateway, call: Call, body: Body) -> Response
             }
         });
     }
-    response(Exchange::from_parts(replies, troubles), form)
+    super::with_id(response(Exchange::from_parts(replies, troubles), form), id)
 }
 
 async fn send_lines(body: Body, sends: &mpsc::Sender<Payload>) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use micro_mesh::call::RequestId;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::broadcast;
 
@@ -42,7 +42,8 @@ pub struct DeploymentLog {
     deployment: Arc<str>,
     revision: AtomicU64,
     ring: Mutex<Ring>,
-    followers: broadcast::Sender<LogRecord>,
+    /// Made when somebody follows for the first time: its room for lines is two hundred kilobytes.
+    followers: OnceLock<broadcast::Sender<LogRecord>>,
 }
 
 #[derive(Default)]
@@ -53,8 +54,7 @@ struct Ring {
 
 impl DeploymentLog {
     pub(super) fn new(deployment: Arc<str>) -> DeploymentLog {
-        let followers = broadcast::Sender::new(FOLLOWER_LAG);
-        DeploymentLog { deployment, revision: AtomicU64::new(0), ring: Mutex::default(), followers }
+        DeploymentLog { deployment, revision: AtomicU64::new(0), ring: Mutex::default(), followers: OnceLock::new() }
     }
 
     pub(super) fn deployment(&self) -> &Arc<str> {
@@ -74,7 +74,10 @@ impl DeploymentLog {
     pub fn tail(&self, count: usize) -> (Vec<LogRecord>, broadcast::Receiver<LogRecord>) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let skip = ring.records.len().saturating_sub(count);
-        (ring.records.iter().skip(skip).cloned().collect(), self.followers.subscribe())
+        (
+            ring.records.iter().skip(skip).cloned().collect(),
+            self.followers.get_or_init(|| broadcast::Sender::new(FOLLOWER_LAG)).subscribe(),
+        )
     }
 }
 
@@ -92,9 +95,11 @@ impl Log for DeploymentLog {
             stream: stream.as_str(),
             message,
         };
-        if self.followers.receiver_count() > 0 {
+        if let Some(followers) = self.followers.get()
+            && followers.receiver_count() > 0
+        {
             // Nobody listening any more is no error.
-            let _ = self.followers.send(record.clone());
+            let _ = followers.send(record.clone());
         }
         ring.bytes += line.len();
         ring.records.push_back(record);
