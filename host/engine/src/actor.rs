@@ -157,9 +157,10 @@ impl Actor {
         let own_parking = parking.clone();
         tokio::spawn(async move {
             let mut queue = queue;
+            // Boxed, as is the work inside: an idle instance then holds no room for what it might have to do.
             let ending = match owned.engine() {
-                EngineKind::Lean => lean::run(live, &owned, &own_parking, &mut queue).await,
-                EngineKind::Concurrent => concurrent::run(live, &owned, &mut queue).await,
+                EngineKind::Lean => Box::pin(lean::run(live, &owned, &own_parking, &mut queue)).await,
+                EngineKind::Concurrent => Box::pin(concurrent::run(live, &owned, &mut queue)).await,
             };
             drop(room);
             hand_back(&mut queue);

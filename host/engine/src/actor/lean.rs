@@ -38,7 +38,7 @@ pub(super) async fn run(live: Live, program: &Program, parking: &Parking, queue:
         };
         // What came meanwhile is done before the instance is put back.
         loop {
-            match perform(&mut live, program, &mut streams, job).await {
+            match Box::pin(perform(&mut live, program, &mut streams, job)).await {
                 Ok(true) => {}
                 Ok(false) => return Ending::Stopped,
                 Err(ending) => return ending,

@@ -377,7 +377,7 @@ async fn supervise(replicas: Arc<Replicas>, at: usize) {
                 }
             }
             None if replicas.stance() == Stance::Retired => return,
-            None => match replicas.begin(&slot).await {
+            None => match Box::pin(replicas.begin(&slot)).await {
                 Ok(actor) => {
                     slot.actor.store(Some(actor));
                     *lock(&slot.reason) = None;
