@@ -33,7 +33,7 @@ pub enum CallError {
         detail: String,
     },
     /// The call reached its time limit and was ended.
-    #[error("no reply within {}", humantime::format_duration(*.0))]
+    #[error("no reply within {}", humantime::format_duration(rounded(*.0)))]
     Timeout(Duration),
     /// The instance reached its memory limit.
     #[error("memory limit of {limit} reached")]
@@ -64,4 +64,10 @@ pub enum CallError {
     /// The host could not do its part.
     #[error("{0}")]
     Host(String),
+}
+
+/// A time as people say it: what was left of a deadline is never a round number.
+fn rounded(time: Duration) -> Duration {
+    let milliseconds = time.as_micros().div_ceil(1000);
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }
