@@ -1,6 +1,6 @@
 //! Guests that call each other by typed imports.
 
-use micro_tests::{Host, guest, json, with_manifest};
+use micro_tests::{Host, built_guest, guest, json, with_manifest};
 use reqwest::Method;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -142,4 +142,20 @@ async fn the_caller_cannot_tell_a_function_from_a_service() {
         let microseconds = host.call("caller", "Caller.Times", json!({"count": 10})).await.result();
         assert!(microseconds.as_f64().is_some_and(|took| took > 0.0), "{microseconds}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_micro_wit_prints_makes_a_typed_client_that_hands_on_the_errors_of_the_contract() {
+    let host = Host::start().await;
+    for (name, component) in [("sdk-callee", built_guest("sdk-callee")), ("sdk-service", built_guest("sdk-service"))] {
+        let printed = micro_engine::wit::wit_text(&component).expect(name);
+        host.deploy_as(name, component).await.ok();
+        let path = format!("{}/guests/sdk-caller/wit/deps/{name}.wit", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(std::fs::read_to_string(&path).expect(&path), printed, "{path} is what micro wit {name} prints");
+    }
+    host.deploy_as("sdk-caller", built_guest("sdk-caller")).await.ok();
+    let address = host.call("sdk-caller", "Asker.Address", json!({"name": "John"})).await;
+    assert_eq!(address.result(), json!("john@example.com"));
+    let unknown = host.call("sdk-caller", "Asker.Address", json!({"name": "Jane"})).await;
+    assert_eq!(unknown.refused(404), "nobody is called Jane");
 }

@@ -51,7 +51,8 @@ pub fn service(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// It takes what that macro takes: nothing, the name of a world, or options in braces. It finds the contract
 /// `micro:function` by itself, so that a world in the folder `wit` may `use micro:function/types@0.1.0.{error}`, and the
-/// types of it are those of the SDK.
+/// types of it are those of the SDK. What `micro wit NAME` prints goes into `wit/deps` as it is. `generate_all` is
+/// set.
 #[proc_macro]
 pub fn generate(input: TokenStream) -> TokenStream {
     generate::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -1,11 +1,16 @@
 //! The spellings of one WIT name.
 //!
 //! WIT writes `user-id`; JSON shows `user_id` and also takes `userId` and `user-id`; an endpoint is named `UserId`.
+//! Names of a `.proto` file are shown as that file has them.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A WIT identifier with the spellings that callers use for it, made once when a component is inspected.
+/// Stands before an exact name where names are kept as text. No name of WIT or of a `.proto` file begins with it.
+const EXACT: char = '=';
+
+/// A WIT identifier with the spellings that callers use for it, made once when a component is inspected. As text it is
+/// the WIT identifier; an exact name has [`EXACT`] before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Name {
@@ -14,6 +19,7 @@ pub struct Name {
     /// As JSON shows it: `user_id`.
     pub json: Arc<str>,
     camel: Arc<str>,
+    is_exact: bool,
 }
 
 impl Name {
@@ -21,25 +27,44 @@ impl Name {
     pub fn new(wit: &str) -> Name {
         // WIT allows upper-case words (`get-URL`); JSON keys are lower case.
         let json = wit.replace('-', "_").to_lowercase();
-        Name { json: json.into(), camel: camel_case(wit).into(), wit: wit.into() }
+        Name { json: json.into(), camel: camel_case(wit).into(), wit: wit.into(), is_exact: false }
+    }
+
+    /// A name that is shown as it stands, such as `userMood` or `QUITE_SAD` of a `.proto` file. In queries, letters of
+    /// either case are taken for it.
+    pub fn exact(name: &str) -> Name {
+        let json: Arc<str> = name.into();
+        Name { wit: json.clone(), json, camel: camel_case(name).into(), is_exact: true }
     }
 
     /// Whether `text` is one of the accepted spellings.
     pub fn matches(&self, text: &str) -> bool {
-        *self.json == *text || *self.camel == *text || *self.wit == *text
+        *self.json == *text
+            || *self.camel == *text
+            || *self.wit == *text
+            || self.is_exact && (is_alike(&self.json, text) || is_alike(&self.camel, text))
     }
 }
 
 impl From<String> for Name {
-    fn from(wit: String) -> Name {
-        Name::new(&wit)
+    fn from(text: String) -> Name {
+        text.strip_prefix(EXACT).map_or_else(|| Name::new(&text), Name::exact)
     }
 }
 
 impl From<Name> for String {
     fn from(name: Name) -> String {
-        name.wit.to_string()
+        match name.is_exact {
+            true => format!("{EXACT}{}", name.wit),
+            false => name.wit.to_string(),
+        }
     }
+}
+
+/// Whether two words differ at most in the case of their letters, and in `-` for `_`.
+fn is_alike(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
 }
 
 /// `on-order` → `OnOrder`, as endpoint names are written.
@@ -80,6 +105,21 @@ mod tests {
         }
         assert!(!name.matches("UserId"));
         assert_eq!(&*Name::new("get-URL").json, "get_url");
+    }
+
+    #[test]
+    fn an_exact_name_is_shown_as_it_stands_also_after_it_was_kept_as_text() {
+        for text in ["userMood", "QUITE_SAD", "first_name", "id"] {
+            let name = Name::exact(text);
+            assert_eq!(&*name.json, text);
+            assert!(name.matches(text) && name.matches(&text.to_lowercase()));
+            let kept = serde_json::to_string(&name).unwrap();
+            assert_eq!(serde_json::from_str::<Name>(&kept).unwrap(), name);
+        }
+        assert!(Name::exact("first_name").matches("firstName") && Name::exact("first_name").matches("first-name"));
+        let name = Name::new("get-URL");
+        assert_eq!(serde_json::to_string(&name).unwrap(), "\"get-URL\"");
+        assert_eq!(serde_json::from_str::<Name>("\"get-URL\"").unwrap(), name);
     }
 
     #[test]

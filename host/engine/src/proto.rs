@@ -62,8 +62,7 @@ impl Protos {
     pub fn from_fields(&self, name: &str, record: &Arc<Record>, fields: Vec<Value>) -> Result<Bytes, String> {
         let mut out = Vec::with_capacity(128);
         json::write_value(&Type::Record(Arc::clone(record)), &Value::Record(fields), &mut out)?;
-        let json = serde_json::from_slice(&out).map_err(|error| error.to_string())?;
-        self.from_json(name, respelled(&self.message(name)?, json).to_string().as_bytes())
+        self.from_json(name, &out)
     }
 
     /// A message as JSON, with the names of its fields as the `.proto` file has them.
@@ -78,41 +77,6 @@ impl Protos {
 
     fn message(&self, name: &str) -> Result<MessageDescriptor, String> {
         self.0.get_message_by_name(name).ok_or_else(|| format!("there is no message {name} in the descriptor set"))
-    }
-}
-
-/// JSON with the names of our schema, which are in lower case, as JSON with those of the `.proto` file.
-fn respelled(message: &MessageDescriptor, json: serde_json::Value) -> serde_json::Value {
-    let serde_json::Value::Object(fields) = json else { return json };
-    let fields = fields.into_iter().map(|(key, value)| {
-        match message.fields().find(|field| field.name().eq_ignore_ascii_case(&key)) {
-            Some(field) if field.is_map() => (field.name().to_string(), respelled_map(&field.kind(), value)),
-            Some(field) => (field.name().to_string(), respelled_value(&field.kind(), value)),
-            None => (key, value),
-        }
-    });
-    serde_json::Value::Object(fields.collect())
-}
-
-fn respelled_map(entry: &Kind, json: serde_json::Value) -> serde_json::Value {
-    let value = entry.as_message().and_then(|entry| entry.get_field(2)).map(|value| value.kind());
-    match (value, json) {
-        (Some(kind), serde_json::Value::Object(pairs)) => {
-            pairs.into_iter().map(|(key, value)| (key, respelled_value(&kind, value))).collect()
-        }
-        (_, json) => json,
-    }
-}
-
-fn respelled_value(kind: &Kind, json: serde_json::Value) -> serde_json::Value {
-    match (kind, json) {
-        (_, serde_json::Value::Array(items)) => items.into_iter().map(|item| respelled_value(kind, item)).collect(),
-        (Kind::Enum(names), serde_json::Value::String(text)) => {
-            let value = names.values().find(|value| value.name().eq_ignore_ascii_case(&text));
-            value.map_or(text, |value| value.name().to_string()).into()
-        }
-        (Kind::Message(message), json) => respelled(message, json),
-        (_, json) => json,
     }
 }
 
@@ -187,7 +151,7 @@ fn record(message: &MessageDescriptor, inside: &mut Vec<String>) -> Record {
     let is_cut = inside.contains(&name) || inside.len() >= MAX_DEPTH;
     inside.push(name);
     let fields = message.fields().filter(|_| !is_cut).map(|field| Field {
-        name: Name::new(&field.name().replace('_', "-")),
+        name: Name::exact(field.name()),
         docs: docs(&message.parent_file(), field.path()),
         ty: field_type(&field, inside),
     });
@@ -232,7 +196,7 @@ fn plain_type(kind: &Kind, inside: &mut Vec<String>) -> Type {
         Kind::String => Type::String,
         Kind::Bytes => Type::Bytes,
         Kind::Enum(names) => {
-            let cases = names.values().map(|value| Name::new(value.name())).collect();
+            let cases = names.values().map(|value| Name::exact(value.name())).collect();
             let docs = docs(&names.parent_file(), names.path());
             Type::Enum(Arc::new(Enum { name: names.name().into(), docs, cases }))
         }

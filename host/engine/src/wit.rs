@@ -2,6 +2,9 @@
 //!
 //! It is what the component says of itself, cut down to the exported interfaces and what these use, with the doc comments
 //! that `micro build` put into it. Laid into the `wit/deps` folder of another package it makes a typed client.
+//!
+//! Of the contract, `micro:function`, a component keeps the types that it uses. Those interfaces are printed whole:
+//! linkers merge what the crates of the caller know of them, and two different cuts do not merge.
 
 use crate::docs::{self, Docs};
 use crate::error::LoadError;
@@ -10,6 +13,17 @@ use crate::section;
 use std::collections::HashSet;
 use wit_component::WitPrinter;
 use wit_parser::{InterfaceId, PackageId, Resolve, WorldId, WorldItem, WorldKey};
+
+/// The contract: the files in which others may find types.
+const CONTRACT: [&str; 4] = [
+    include_str!("../../../wit/types.wit"),
+    include_str!("../../../wit/client.wit"),
+    include_str!("../../../wit/handler.wit"),
+    include_str!("../../../wit/store.wit"),
+];
+
+/// The line that names the package in each of them.
+const CONTRACT_NAME: &str = "package micro:function@0.1.0;";
 
 /// The text of a WIT file that can be imported from. The first package is that of the first exported interface; others
 /// are nested in the file.
@@ -28,16 +42,59 @@ pub fn wit_text(bytes: &[u8]) -> Result<String, LoadError> {
                 .into(),
         ));
     };
+    let of_contract: HashSet<PackageId> = nested.iter().copied().filter(|id| is_contract(&resolve, *id)).collect();
+    let nested: Vec<PackageId> = nested.into_iter().filter(|id| !of_contract.contains(id)).collect();
+    let whole: Vec<String> = of_contract.iter().flat_map(|id| names(&resolve, *id, &used)).collect();
     for (_, package) in resolve.packages.iter_mut() {
         // The rest of a package may name what is not printed.
         package.interfaces.retain(|_, interface| used.contains(interface));
         package.worlds.clear();
     }
     let mut printer = WitPrinter::default();
-    let printed = printer.print(&resolve, main, &nested);
-    printed.map_err(|error| LoadError::Host(format!("its WIT cannot be written: {error:#}")))?;
+    printer.print(&resolve, main, &nested).map_err(unwritten)?;
     let mut text = printer.output.to_string().trim_end().to_string();
     text.push('\n');
+    if !whole.is_empty() {
+        text.push_str(&contract(&whole).map_err(unwritten)?);
+    }
+    Ok(text)
+}
+
+fn unwritten(error: impl std::fmt::Display) -> LoadError {
+    LoadError::Host(format!("its WIT cannot be written: {error:#}"))
+}
+
+/// Whether a package is the contract in the version that we have the text of.
+fn is_contract(resolve: &Resolve, package: PackageId) -> bool {
+    resolve.packages.get(package).is_some_and(|package| CONTRACT_NAME == format!("package {};", package.name))
+}
+
+/// The names of a package's interfaces that are used.
+fn names(resolve: &Resolve, package: PackageId, used: &[InterfaceId]) -> Vec<String> {
+    let of_package = used.iter().filter_map(|id| resolve.interfaces.get(*id)).filter(|it| it.package == Some(package));
+    of_package.filter_map(|interface| interface.name.clone()).collect()
+}
+
+/// These interfaces of the contract, all that is in them, as a package inside another text.
+fn contract(interfaces: &[String]) -> Result<String, String> {
+    let mut text = format!("{CONTRACT_NAME}\n");
+    for file in CONTRACT {
+        let (_, interface) = file.split_once(CONTRACT_NAME).ok_or("the contract has another name")?;
+        text.push_str(interface);
+    }
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("contract.wit", &text).map_err(|error| format!("{error:#}"))?;
+    resolve.packages[package].interfaces.retain(|name, _| interfaces.contains(name));
+    let mut printer = WitPrinter::default();
+    printer.print(&resolve, package, &[]).map_err(|error| format!("{error:#}"))?;
+    let printed = printer.output.to_string();
+    let mut text = format!("\n{} {{\n", CONTRACT_NAME.trim_end_matches(';'));
+    for line in printed.trim_end().lines().skip_while(|line| line.is_empty() || line.starts_with("package ")) {
+        text.push_str(if line.is_empty() { "" } else { "  " });
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str("}\n");
     Ok(text)
 }
 
@@ -138,6 +195,32 @@ mod tests {
         let imports: Vec<String> =
             resolve.worlds[world].imports.keys().map(|import| resolve.name_world_key(import)).collect();
         assert!(imports.contains(&"demo:greeter/say@0.1.0".to_string()), "{imports:?}");
+    }
+
+    #[test]
+    fn the_contract_is_printed_whole_where_it_is_used() {
+        let user = "
+            package demo:users;
+            interface directory {
+                use micro:function/types@0.1.0.{error};
+                find: func(name: string) -> result<string, error>;
+            }
+            world users { export directory; }
+            package micro:function@0.1.0 {
+                interface types {
+                    record error { id: string, code: u16, detail: string, status: string }
+                }
+            }
+        ";
+        let text = wit_text(&component(user)).unwrap();
+        assert!(text.starts_with("package demo:users;\n"), "{text}");
+        assert_eq!(text.matches("package micro:function@0.1.0 {\n").count(), 1, "{text}");
+        for part in ["record error", "type metadata", "record message", "record context", "record http-response"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("interface client"), "{text}");
+        let mut resolve = Resolve::default();
+        resolve.push_str("users.wit", &text).unwrap();
     }
 
     #[test]

@@ -3,6 +3,8 @@
 /// Who is who.
 #[micro::function]
 mod directory {
+    use micro::Error;
+
     /// Somebody.
     pub struct User {
         pub email: String,
@@ -11,10 +13,10 @@ mod directory {
     }
 
     /// Looks somebody up by name; the error says who is missing.
-    pub fn find(name: String) -> Result<User, String> {
+    pub fn find(name: String) -> Result<User, Error> {
         match name.as_str() {
             "John" => Ok(User { email: "john@example.com".to_owned(), unread: 3 }),
-            _ => Err(format!("nobody is called {name}")),
+            _ => Err(Error::not_found(format!("nobody is called {name}"))),
         }
     }
 }

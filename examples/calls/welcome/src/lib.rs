@@ -1,7 +1,7 @@
 //! Welcomes people, and asks `users` who they are.
 
 // Rust of what wit/world.wit imports.
-micro::generate!({ generate_all });
+micro::generate!();
 
 /// Welcomes.
 #[micro::function]
@@ -11,7 +11,7 @@ mod welcome {
 
     /// A line for somebody who is back.
     pub fn back(name: String) -> Result<String, Error> {
-        let user = directory::find(&name).map_err(Error::not_found)?;
+        let user = directory::find(&name)?;
         Ok(format!("Welcome back, {name}: {} new messages for {}", user.unread, user.email))
     }
 }

@@ -77,6 +77,19 @@ fn methods_are_endpoints_and_a_message_that_holds_itself_has_an_end() {
 }
 
 #[test]
+fn fields_and_enum_values_are_listed_as_the_file_spells_them() {
+    let endpoints = protos().endpoints();
+    let kept = serde_json::to_string(&endpoints[0].request.message).unwrap();
+    for message in [endpoints[0].request.message.clone(), Arc::new(serde_json::from_str(&kept).unwrap())] {
+        let mood = &message.fields[3];
+        assert_eq!(&*mood.name.json, "userMood");
+        let Type::Option(ty) = &mood.ty else { panic!("{mood:?}") };
+        let Type::Enum(moods) = &**ty else { panic!("{ty:?}") };
+        assert_eq!(moods.cases.iter().map(|case| &*case.json).collect::<Vec<_>>(), ["GLAD", "QUITE_SAD"]);
+    }
+}
+
+#[test]
 fn comments_of_the_file_are_documentation() {
     let location = Location {
         path: vec![6, 0, 2, 0],
