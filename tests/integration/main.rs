@@ -13,6 +13,7 @@ mod functions;
 mod imports;
 mod oci;
 mod openapi;
+mod raw;
 mod reload;
 mod rollouts;
 mod schedules;
