@@ -89,6 +89,8 @@ impl Runtime {
                 self.events.tell("failed", &name, Some(revision), detail.clone());
                 if is_canary || deployment.current().is_fresh() {
                     self.roll_back_fresh(&deployment, is_canary, &detail).await?;
+                } else if deployment.current().replicas().is_some_and(|replicas| replicas.is_ready()) {
+                    deployment.log.host_line(&format!("{detail}; the other instances go on"));
                 } else {
                     deployment.set_failure(Some(detail));
                     self.deregister(&name).await?;
