@@ -26,6 +26,10 @@ use tokio::time::Instant;
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
 
+/// The instance's own timer comes first: when it ends a call it ends itself, and the caller's next call must not meet it.
+/// This is for calls that wait behind others.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Between two looks at an instance that is to become idle.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -192,7 +196,7 @@ impl Actor {
         if let Err(mpsc::error::SendError(Job::Call(job))) = self.jobs.send(job).await {
             return Err(ActorError::NotBegun(job.fields));
         }
-        match tokio::time::timeout_at(deadline, answer).await {
+        match tokio::time::timeout_at(deadline + LATE, answer).await {
             Ok(Ok(result)) => result,
             // The instance failed in another call that ran at the same time.
             Ok(Err(_)) => Err(ActorError::Failed(CallError::Ended(self.reason()))),

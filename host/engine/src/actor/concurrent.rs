@@ -69,7 +69,12 @@ async fn together(
         tokio::select! {
             job = queue.recv(), if !is_leaving => match job {
                 Some(Job::Call(job)) => {
-                    if job.reply.is_closed() || job.deadline <= Instant::now() {
+                    if job.deadline <= Instant::now() {
+                        // Who stopped waiting needs no answer.
+                        let _ = job.reply.send(Err(ActorError::Failed(CallError::Timeout(job.time))));
+                        continue;
+                    }
+                    if job.reply.is_closed() {
                         continue;
                     }
                     // What an instance does for several callers at once is done in nobody's name in particular.

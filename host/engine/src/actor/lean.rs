@@ -108,8 +108,12 @@ type Done = Result<(), Ending>;
 
 async fn call(live: &mut Live, job: CallJob) -> Done {
     let CallJob { scope, callable, fields, deadline, time, reply } = job;
-    // Nobody waits for it any more.
-    if reply.is_closed() || deadline <= Instant::now() {
+    if deadline <= Instant::now() {
+        // Who stopped waiting needs no answer.
+        let _ = reply.send(Err(ActorError::Failed(CallError::Timeout(time))));
+        return Ok(());
+    }
+    if reply.is_closed() {
         return Ok(());
     }
     live.set_scope(scope);
