@@ -26,7 +26,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## Start a host with the sample functions on 127.0.0.1:8080, make a first call, stay until ctrl-C
+run: functions build ## Start a host with the sample functions on 127.0.0.1:8080, make a first call, stay until ctrl-C
 	@MICRO=$(MICRO) scripts/run
 
 .PHONY: build
@@ -42,10 +42,9 @@ test: ## Check and test everything, as CI does
 	$(PHASE) docs        $(MAKE) docs
 	$(PHASE) guests      $(MAKE) guests
 	$(PHASE) lint-wasm   $(MAKE) lint-wasm
-	$(PHASE) build       cargo build --workspace --locked
 	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
 	$(PHASE) functions   $(MAKE) test-functions
-	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro
+	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro-under-test
 	$(PHASE) deny        $(MAKE) deny-if-there
 	@scripts/phase --summary
 
@@ -96,7 +95,7 @@ test-functions:
 	cargo test --locked --target-dir $(GUESTS) --manifest-path functions/Cargo.toml
 
 .PHONY: examples
-examples: build ## Walk through the examples
+examples: functions build ## Walk through the examples
 	@$(MAKE) walk
 
 .PHONY: walk

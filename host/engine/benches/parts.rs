@@ -53,11 +53,12 @@ fn parts(criterion: &mut Criterion) {
 
 /// A stream from its opening to its end, with as many messages as the name says.
 fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Program>) {
+    let count = program.endpoint("Feed.Count").expect("the guest has the endpoint").clone();
     criterion.bench_function("stream_thousand_messages", |bench| {
         bench.to_async(runtime).iter(async || {
             let scope = Scope::new(RequestId::next());
             let actor = Actor::for_stream(program.clone(), scope.clone()).await.expect("an instance");
-            let opened = Arc::new(actor).open(scope, "Feed.Count", vec![Value::Unsigned(1000)]).await;
+            let opened = Arc::new(actor).open(scope, &count, vec![Value::Unsigned(1000)]).await;
             let stream = opened.expect("the stream opens");
             let (replies, mut messages) = mpsc::channel(64);
             let sink = Sink {
@@ -91,10 +92,11 @@ fn unreachable() -> Error {
 
 fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Program, case: &Case) {
     let Case { guest, endpoint: name, request } = *case;
-    let endpoint = function.endpoint(name).expect("the guest has the endpoint").clone();
+    let callable = function.endpoint(name).expect("the guest has the endpoint").clone();
+    let endpoint = callable.schema().clone();
     let fields = read_fields(&endpoint.request.message, request.as_bytes()).expect("the request fits");
     let call = async |fields| {
-        function.call(Scope::new(RequestId::next()), name, fields, None).await.expect("the guest replies")
+        function.call(Scope::new(RequestId::next()), &callable, fields, function.deadline(None)).await.expect("the guest replies")
     };
     let reply = runtime.block_on(call(fields.clone()));
 

@@ -11,7 +11,7 @@ use crate::access::Scope;
 use crate::error::CallError;
 use crate::inspect::EngineKind;
 use crate::live::Live;
-use crate::program::{Callable, Program};
+use crate::program::{Callable, Deadline, Program};
 use crate::schema::Stream;
 use crate::value::Value;
 use micro_mesh::{Error, Payload};
@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
@@ -112,8 +111,7 @@ struct CallJob {
     scope: Scope,
     callable: Arc<Callable>,
     fields: Vec<Value>,
-    deadline: Instant,
-    time: Duration,
+    deadline: Deadline,
     reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
 }
 
@@ -177,70 +175,59 @@ impl Actor {
     pub async fn call(
         &self,
         scope: Scope,
-        endpoint: &str,
+        callable: &Arc<Callable>,
         fields: Vec<Value>,
-        time_left: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Option<Value>, ActorError> {
-        let callable = self.program.callable(endpoint).map_err(ActorError::Failed)?.clone();
-        let time = self.program.time(time_left);
-        let deadline = Instant::now() + time;
+        let callable = callable.clone();
         let _busy = Busy::new(&self.busy);
         // Work that is queued already goes first.
         if self.jobs.capacity() == QUEUE
-            && let Some(live) = self.parking.take_idle()
+            && let Some((borrowed, live)) = self.parking.take_idle()
         {
-            return self.call_at_once(live, scope, callable, fields, deadline, time).await;
+            let call = lean::call_and_put_back(borrowed, live, scope, callable, fields);
+            return self.run_at_once(call, deadline).await.map_err(ActorError::Failed);
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job::Call(CallJob { scope, callable, fields, deadline, time, reply });
+        let job = Job::Call(CallJob { scope, callable, fields, deadline, reply });
         if let Err(mpsc::error::SendError(Job::Call(job))) = self.jobs.send(job).await {
             return Err(ActorError::NotBegun(job.fields));
         }
-        match tokio::time::timeout_at(deadline + LATE, answer).await {
+        match tokio::time::timeout_at(deadline.at + LATE, answer).await {
             Ok(Ok(result)) => result,
             // The instance failed in another call that ran at the same time.
             Ok(Err(_)) => Err(ActorError::Failed(CallError::Ended(self.reason()))),
-            Err(_) => Err(ActorError::Failed(CallError::Timeout(time))),
+            Err(_) => Err(ActorError::Failed(deadline.missed())),
         }
     }
 
     /// Runs a call on the caller's own task. One that does not come to its end at once goes on elsewhere, so that a
     /// caller who leaves does not take the instance along.
-    async fn call_at_once(
+    async fn run_at_once(
         &self,
-        live: Box<Live>,
-        scope: Scope,
-        callable: Arc<Callable>,
-        fields: Vec<Value>,
-        deadline: Instant,
-        time: Duration,
-    ) -> Result<Option<Value>, ActorError> {
-        let parking = self.parking.clone();
-        let mut call = Box::pin(lean::call_and_park(live, parking.clone(), scope, callable.clone(), fields));
+        call: impl Future<Output = Result<Option<Value>, CallError>> + Send + 'static,
+        deadline: Deadline,
+    ) -> Result<Option<Value>, CallError> {
+        let mut call = Box::pin(call);
         if let Poll::Ready(result) = futures::poll!(call.as_mut()) {
-            return result.map_err(ActorError::Failed);
+            return result;
         }
-        let going_on = tokio::spawn(async move {
-            tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| {
-                let error = CallError::Timeout(time);
-                parking.fail(format!("{}: {error}", callable.endpoint.name));
-                Err(error)
-            })
-        });
-        let result = going_on.await.unwrap_or_else(|_| Err(CallError::Ended(self.reason())));
-        result.map_err(ActorError::Failed)
+        // A call that is dropped takes the instance along.
+        let going_on = tokio::spawn(deadline.limit(call));
+        going_on.await.unwrap_or_else(|_| Err(CallError::Ended(self.reason())))
     }
 
     /// Opens a streaming call.
     pub async fn open(
         self: &Arc<Self>,
         scope: Scope,
-        endpoint: &str,
+        callable: &Arc<Callable>,
         fields: Vec<Value>,
     ) -> Result<Streaming, ActorError> {
-        let callable = self.program.callable(endpoint).map_err(ActorError::Failed)?.clone();
+        let callable = callable.clone();
         let Some(schema) = callable.endpoint.stream.clone() else {
-            return Err(ActorError::Failed(CallError::BadRequest(format!("{endpoint} does not stream"))));
+            let detail = format!("{} does not stream", callable.endpoint.name);
+            return Err(ActorError::Failed(CallError::BadRequest(detail)));
         };
         let streaming = Streaming {
             id: self.next_stream.fetch_add(1, Ordering::Relaxed),

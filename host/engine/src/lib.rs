@@ -42,6 +42,6 @@ pub use engines::Engines;
 pub use error::{CallError, LoadError};
 pub use inspect::{Inspection, inspect};
 pub use manifest::Manifest;
-pub use program::Program;
+pub use program::{Callable, Deadline, Program};
 pub use proto::Protos;
 pub use value::Value;

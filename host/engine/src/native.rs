@@ -47,11 +47,10 @@ impl Program {
     pub async fn stream_natively(
         &self,
         scope: Scope,
-        endpoint: &str,
+        callable: &Callable,
         fields: Vec<Value>,
         ends: Ends,
     ) -> std::result::Result<(), CallError> {
-        let callable = self.callable(endpoint)?.clone();
         let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
         let mut live = Live::new(self, scope).await?;
         let caller = ends.sink.replies.clone();
@@ -61,7 +60,7 @@ impl Program {
             let run = live.store.run_concurrent(async |accessor| {
                 let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
                 let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
-                run(accessor, func, &callable, fields, ends, time).await
+                run(accessor, func, callable, fields, ends, time).await
             });
             tokio::select! {
                 outcome = run => outcome,

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 /// A component that is compiled, linked and ready to be instantiated: once per call as a function, or for long as a
@@ -38,12 +39,21 @@ pub struct Program {
     protos: Option<Protos>,
 }
 
-/// An endpoint and where it is in the component.
-pub(crate) struct Callable {
+/// An endpoint of a loaded component, found once per call.
+pub struct Callable {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) export: ComponentExportIndex,
     pub(crate) road: Road,
     pub(crate) stream: Option<StreamExports>,
+}
+
+/// When a call must be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    /// The time by the clock.
+    pub at: Instant,
+    /// How long that was when the call began.
+    pub time: Duration,
 }
 
 /// How values pass in and out.
@@ -118,24 +128,21 @@ impl Program {
     }
 
     /// Calls an endpoint in a fresh instance. `fields` is the request message; the answer is what the function returned.
-    /// A caller that gives less time than the deployment's own limit gets its answer in that time.
     pub async fn call(
         &self,
         scope: Scope,
-        endpoint: &str,
+        callable: &Callable,
         fields: Vec<Value>,
-        time_left: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Option<Value>, CallError> {
-        let callable = self.callable(endpoint)?;
         let arguments = callable.arguments(fields);
-        let time = self.time(time_left);
         let run = async {
             let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
             let mut live = Live::new(self, scope).await?;
             live.call(callable, arguments).await
         };
         // The timer stands outside of the guest: dropping the future drops the instance, whatever it is doing.
-        tokio::time::timeout(time, run).await.map_err(|_| CallError::Timeout(time))?
+        deadline.limit(run).await
     }
 
     /// Room for an instance that stays.
@@ -150,18 +157,16 @@ impl Program {
         self.limits.timeout
     }
 
-    /// How long a call may take whose caller waits for `time_left`.
-    pub fn time(&self, time_left: Option<Duration>) -> Duration {
-        time_left.map_or(self.limits.timeout, |left| left.min(self.limits.timeout))
+    /// When a call must be done that begins now and whose caller waits until then.
+    pub fn deadline(&self, caller: Option<Instant>) -> Deadline {
+        let (now, limit) = (Instant::now(), self.limits.timeout);
+        let time = caller.map_or(limit, |caller| caller.saturating_duration_since(now).min(limit));
+        Deadline { at: now + time, time }
     }
 
-    pub(crate) fn callable(&self, endpoint: &str) -> Result<&Arc<Callable>, CallError> {
-        self.endpoints.get(endpoint).ok_or_else(|| CallError::Host(format!("endpoint {endpoint} is not loaded")))
-    }
-
-    /// The schema of the endpoint called `name`.
-    pub fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
-        self.endpoints.get(name).map(|callable| &callable.endpoint)
+    /// The endpoint called `name`.
+    pub fn endpoint(&self, name: &str) -> Option<&Arc<Callable>> {
+        self.endpoints.get(name)
     }
 
     /// The names of all endpoints, in no order.
@@ -211,6 +216,22 @@ impl std::fmt::Debug for Program {
     }
 }
 
+impl Deadline {
+    /// Does work that is dropped when its time is over.
+    pub async fn limit<T>(self, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        tokio::time::timeout_at(self.at, work).await.unwrap_or_else(|_| Err(self.missed()))
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    /// The error of a call that was not done by then.
+    pub(crate) fn missed(self) -> CallError {
+        CallError::Timeout(self.time)
+    }
+}
+
 impl Callable {
     fn find(component: &Component, engine: EngineKind, endpoint: &Endpoint) -> Result<Callable, LoadError> {
         let interface = match &endpoint.interface {
@@ -220,11 +241,16 @@ impl Callable {
         let export = component.get_export_index(interface.as_ref(), &*endpoint.function);
         let export = export.ok_or_else(|| lost(&endpoint.function))?;
         let stream = match &endpoint.stream {
-            Some(stream) if stream.native.is_some() => None,
+            Some(_) if endpoint.streams_natively() => None,
             Some(stream) => Some(StreamExports::find(component, interface.as_ref(), stream)?),
             None => None,
         };
         Ok(Callable { endpoint: Arc::new(endpoint.clone()), export, road: road(engine, endpoint), stream })
+    }
+
+    /// What it takes and gives.
+    pub fn schema(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
     /// The arguments of the function for the fields of a message.

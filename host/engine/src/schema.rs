@@ -196,6 +196,11 @@ pub struct Raw {
 }
 
 impl Endpoint {
+    /// Whether messages pass by `stream<T>`, not by a resource.
+    pub fn streams_natively(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.native.is_some())
+    }
+
     /// The type that the function itself returns.
     pub fn result_type(&self) -> Option<Type> {
         if self.raw.is_some() {

@@ -9,16 +9,14 @@ use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
 use crate::live::{self, Live};
-use crate::program::Program;
+use crate::program::{Deadline, Program};
 use crate::trap;
 use crate::value::Value;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::Instant;
 use wasmtime::component::{Accessor, Instance, Val};
 
 /// Does jobs until the instance is stopped, fails, or nobody holds it any more.
@@ -69,9 +67,9 @@ async fn together(
         tokio::select! {
             job = queue.recv(), if !is_leaving => match job {
                 Some(Job::Call(job)) => {
-                    if job.deadline <= Instant::now() {
+                    if job.deadline.has_passed() {
                         // Who stopped waiting needs no answer.
-                        let _ = job.reply.send(Err(ActorError::Failed(CallError::Timeout(job.time))));
+                        let _ = job.reply.send(Err(ActorError::Failed(job.deadline.missed())));
                         continue;
                     }
                     if job.reply.is_closed() {
@@ -102,8 +100,8 @@ async fn one(
     job: CallJob,
     running: &Running,
 ) -> Result<(), Failure> {
-    let CallJob { callable, fields, deadline, time, reply, .. } = job;
-    let id = running.add(deadline, time, reply);
+    let CallJob { callable, fields, deadline, reply, .. } = job;
+    let id = running.add(deadline, reply);
     let endpoint = &callable.endpoint;
     let call = async {
         let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
@@ -136,17 +134,16 @@ struct Running {
 }
 
 struct Entry {
-    deadline: Instant,
-    time: Duration,
+    deadline: Deadline,
     reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
 }
 
 impl Running {
-    fn add(&self, deadline: Instant, time: Duration, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
+    fn add(&self, deadline: Deadline, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.0 += 1;
         let id = calls.0;
-        calls.1.insert(id, Entry { deadline, time, reply });
+        calls.1.insert(id, Entry { deadline, reply });
         drop(calls);
         self.changed.notify_one();
         id
@@ -165,13 +162,13 @@ impl Running {
         loop {
             let next = {
                 let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                calls.1.values().map(|entry| entry.deadline).min()
+                calls.1.values().map(|entry| entry.deadline.at).min()
             };
             match next {
                 Some(deadline) => tokio::select! {
                     () = tokio::time::sleep_until(deadline) => {
                         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                        if calls.1.values().any(|entry| entry.deadline <= Instant::now()) {
+                        if calls.1.values().any(|entry| entry.deadline.has_passed()) {
                             return;
                         }
                     }
@@ -187,8 +184,8 @@ impl Running {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reason = String::from("a call ran out of time");
         for (_, entry) in calls.1.drain() {
-            if entry.deadline <= Instant::now() {
-                let error = CallError::Timeout(entry.time);
+            if entry.deadline.has_passed() {
+                let error = entry.deadline.missed();
                 reason = error.to_string();
                 // Who stopped waiting needs no answer.
                 let _ = entry.reply.send(Err(ActorError::Failed(error)));

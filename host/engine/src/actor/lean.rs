@@ -1,6 +1,6 @@
 //! An instance on the lean engine: one job after the other.
 
-use super::parking::Parking;
+use super::parking::{Borrowed, Parking};
 use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
 use crate::access::Scope;
 use crate::error::CallError;
@@ -12,15 +12,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use wasmtime::component::{ComponentExportIndex, ResourceAny, Val};
 
-/// The streams that an instance has open.
-pub(super) type Streams = HashMap<u64, OpenStream>;
+/// The streams that an instance has open, and for whom.
+pub(super) type Streams = HashMap<u64, (Scope, OpenStream)>;
 
 /// Does jobs until the instance is stopped, fails, or nobody holds it any more. While there are none, the instance
 /// waits where callers find it.
-pub(super) async fn run(live: Live, program: &Program, parking: &Parking, queue: &mut mpsc::Receiver<Job>) -> Ending {
+pub(super) async fn run(
+    live: Live,
+    program: &Program,
+    parking: &Parking,
+    queue: &mut mpsc::Receiver<Job>,
+) -> Ending {
     let mut streams = Streams::new();
     parking.put(Box::new(live));
     loop {
@@ -53,9 +57,9 @@ pub(super) async fn run(live: Live, program: &Program, parking: &Parking, queue:
 }
 
 /// Runs a call with an instance that was idle, and puts it back.
-pub(super) async fn call_and_park(
+pub(super) async fn call_and_put_back(
+    borrowed: Borrowed,
     mut live: Box<Live>,
-    parking: Arc<Parking>,
     scope: Scope,
     callable: Arc<Callable>,
     fields: Vec<Value>,
@@ -63,10 +67,10 @@ pub(super) async fn call_and_park(
     live.set_scope(scope);
     let result = live.call(&callable, callable.arguments(fields)).await;
     match &result {
-        Ok(_) => parking.put(live),
+        Ok(_) => borrowed.put_back(live),
         Err(error) => {
             drop(live);
-            parking.fail(format!("{}: {error}", callable.endpoint.name));
+            borrowed.fail(format!("{}: {error}", callable.endpoint.name));
         }
     }
     result
@@ -107,10 +111,10 @@ pub(super) async fn perform(
 type Done = Result<(), Ending>;
 
 async fn call(live: &mut Live, job: CallJob) -> Done {
-    let CallJob { scope, callable, fields, deadline, time, reply } = job;
-    if deadline <= Instant::now() {
+    let CallJob { scope, callable, fields, deadline, reply } = job;
+    if deadline.has_passed() {
         // Who stopped waiting needs no answer.
-        let _ = reply.send(Err(ActorError::Failed(CallError::Timeout(time))));
+        let _ = reply.send(Err(ActorError::Failed(deadline.missed())));
         return Ok(());
     }
     if reply.is_closed() {
@@ -118,21 +122,13 @@ async fn call(live: &mut Live, job: CallJob) -> Done {
     }
     live.set_scope(scope);
     let arguments = callable.arguments(fields);
-    let result = tokio::time::timeout_at(deadline, live.call(&callable, arguments)).await;
-    let (result, done) = match result {
-        Ok(Ok(value)) => (Ok(value), Ok(())),
-        Ok(Err(error)) => {
-            let ending = Ending::Failed(format!("{}: {error}", callable.endpoint.name));
-            (Err(ActorError::Failed(error)), Err(ending))
-        }
-        Err(_) => {
-            let error = CallError::Timeout(time);
-            let ending = Ending::Failed(format!("{}: {error}", callable.endpoint.name));
-            (Err(ActorError::Failed(error)), Err(ending))
-        }
+    let result = deadline.limit(live.call(&callable, arguments)).await;
+    let done = match &result {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Ending::Failed(format!("{}: {error}", callable.endpoint.name))),
     };
     // Who stopped waiting needs no answer.
-    let _ = reply.send(result);
+    let _ = reply.send(result.map_err(ActorError::Failed));
     done
 }
 
@@ -151,7 +147,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
     match job {
         StreamJob::Open { scope, callable, fields, reply } => {
             let Some(exports) = callable.stream else { return Ok(()) };
-            live.set_scope(scope);
+            live.set_scope(scope.clone());
             let arguments = callable.arguments(fields);
             let opened = match live::params(&callable.endpoint, &arguments) {
                 Ok(params) => {
@@ -162,7 +158,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
             };
             let (outcome, done) = match opened {
                 Ok(stream) => {
-                    streams.insert(id, stream);
+                    streams.insert(id, (scope, stream));
                     (Ok(()), Ok(()))
                 }
                 Err(error) => {
@@ -175,31 +171,37 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
             done
         }
         StreamJob::Pump { sink, reply } => {
-            let Some(stream) = streams.get(&id) else {
+            let Some((scope, stream)) = streams.get(&id) else {
                 let _ = reply.send(Flow::Over);
                 return Ok(());
             };
+            live.set_scope(scope.clone());
             let (flow, done) = pump(live, stream, &sink, time).await;
             // The handle may be gone, which closes the stream.
             let _ = reply.send(flow);
             done
         }
         StreamJob::Send { message, reply } => {
-            let Some(stream) = streams.get(&id) else { return Ok(()) };
+            let Some((scope, stream)) = streams.get(&id) else { return Ok(()) };
+            live.set_scope(scope.clone());
             let sent = within(time, stream.send(live, &message)).await;
             let done = sent.as_ref().map_or_else(survives, |()| Ok(()));
             let _ = reply.send(sent);
             done
         }
         StreamJob::Finish { reply } => {
-            let Some(stream) = streams.get(&id) else { return Ok(()) };
+            let Some((scope, stream)) = streams.get(&id) else { return Ok(()) };
+            live.set_scope(scope.clone());
             let finished = within(time, stream.finish(live)).await;
             let done = finished.as_ref().map_or_else(survives, |_| Ok(()));
             let _ = reply.send(finished);
             done
         }
         StreamJob::Close => match streams.remove(&id) {
-            Some(stream) => within(time, stream.close(live)).await.or_else(|error| survives(&error)),
+            Some((scope, stream)) => {
+                live.set_scope(scope);
+                within(time, stream.close(live)).await.or_else(|error| survives(&error))
+            }
             None => Ok(()),
         },
     }

@@ -4,7 +4,7 @@
 use super::Ending;
 use crate::live::Live;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// The place of one instance on the lean engine.
@@ -28,11 +28,12 @@ enum State {
 
 impl Parking {
     /// Takes the instance, if it is idle and nobody waits for it.
-    pub(super) fn take_idle(&self) -> Option<Box<Live>> {
+    pub(super) fn take_idle(self: &Arc<Self>) -> Option<(Borrowed, Box<Live>)> {
         if self.is_wanted.load(Ordering::Relaxed) {
             return None;
         }
-        self.take().ok().flatten()
+        let live = self.take().ok().flatten()?;
+        Some((Borrowed { parking: self.clone(), is_settled: false }, live))
     }
 
     /// Waits for the instance, before all others; its end, if it failed meanwhile.
@@ -71,7 +72,7 @@ impl Parking {
     }
 
     /// There is no instance any more, for this reason.
-    pub(super) fn fail(&self, reason: String) {
+    fn fail(&self, reason: String) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed(reason);
         self.changed.notify_waiters();
     }
@@ -84,6 +85,34 @@ impl Parking {
                 return Ending::Failed(reason.clone());
             }
             changed.await;
+        }
+    }
+}
+
+/// Who has the instance in hand. Dropped without a word, in the middle of a call, the instance counts as lost.
+pub(super) struct Borrowed {
+    parking: Arc<Parking>,
+    is_settled: bool,
+}
+
+impl Borrowed {
+    /// Gives the instance back, for the next call.
+    pub(super) fn put_back(mut self, live: Box<Live>) {
+        self.is_settled = true;
+        self.parking.put(live);
+    }
+
+    /// The instance failed, for this reason, and is dropped.
+    pub(super) fn fail(mut self, reason: String) {
+        self.is_settled = true;
+        self.parking.fail(reason);
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.parking.fail("a call did not come to its end in time".into());
         }
     }
 }

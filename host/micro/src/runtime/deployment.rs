@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::logs::DeploymentLog;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use micro_engine::manifest::Kind;
 use micro_engine::{Inspection, LoadError, Manifest, Program};
 use micro_mesh::call::{RequestId, random_below};
@@ -111,15 +111,16 @@ impl Deployment {
         self.canary.load_full()
     }
 
-    /// The revision for a call: by the version that it asks for, or else by chance.
-    pub(super) fn choose(&self, call: &Call) -> Arc<Revision> {
+    /// The revision for a call: by the version that it asks for, or else by chance. It is not counted as held once
+    /// more: every call of every thread would write to that counter.
+    pub(super) fn choose(&self, call: &Call) -> Guard<Arc<Revision>> {
         let canary = self.canary.load();
-        let Some(canary) = &*canary else { return self.current() };
+        let Some(canary) = &*canary else { return self.current.load() };
         let is_for_canary = match &call.version {
             Some(version) => *canary.revision.version == **version && self.current.load().version != **version,
             None => (random_below(10_000) as f64) < canary.percent * 100.0,
         };
-        if is_for_canary { canary.revision.clone() } else { self.current() }
+        if is_for_canary { Guard::from_inner(canary.revision.clone()) } else { self.current.load() }
     }
 
     /// Lets `revision` answer all calls from now on, and gives the one that did before.
@@ -288,14 +289,14 @@ impl super::Runtime {
     }
 
     /// The revision's component, loaded at the first call.
-    pub(super) async fn program(
+    pub(super) async fn program<'r>(
         &self,
         deployment: &Deployment,
-        revision: &Revision,
+        revision: &'r Revision,
         request: RequestId,
-    ) -> Result<Arc<Program>, Error> {
+    ) -> Result<&'r Arc<Program>, Error> {
         if let Some(program) = revision.program.get() {
-            return Ok(program.clone());
+            return Ok(program);
         }
         let loaded = revision.program.get_or_try_init(async || {
             let inspection = self.inspection(deployment, revision).await;
@@ -303,26 +304,26 @@ impl super::Runtime {
             self.load(inspection, &revision.manifest, deployment.log.clone()).await
         });
         let loaded = loaded.await.inspect_err(|error| deployment.set_failure(Some(error.to_string())));
-        loaded.cloned().map_err(|error| errors::load_error(&deployment.name, request, &error))
+        loaded.map_err(|error| errors::load_error(&deployment.name, request, &error))
     }
 
     /// The revision's live instances. After a start of the host they come to live here, from what was saved last.
-    pub(super) async fn replicas(
+    pub(super) async fn replicas<'r>(
         &self,
         deployment: &Deployment,
-        revision: &Revision,
+        revision: &'r Revision,
         request: RequestId,
-    ) -> Result<Arc<Replicas>, Error> {
+    ) -> Result<&'r Arc<Replicas>, Error> {
         if let Some(replicas) = revision.replicas.get() {
-            return Ok(replicas.clone());
+            return Ok(replicas);
         }
-        let program = self.program(deployment, revision, request).await?;
+        let program = self.program(deployment, revision, request).await?.clone();
         let restored = revision.replicas.get_or_try_init(async || {
             let name = deployment.name.to_string();
             let states = self.with_store(move |store: &mut Store| store.states(&name)).await?;
             anyhow::Ok(Replicas::restore(setting(deployment, revision, program), &states))
         });
-        restored.await.cloned().map_err(|error| {
+        restored.await.map_err(|error| {
             let error = LoadError::Host(format!("{error:#}"));
             errors::load_error(&deployment.name, request, &error)
         })

@@ -33,7 +33,7 @@ impl Runtime {
         let old = match deployment {
             // After a start of the host they may not live yet; what they will begin with is handed over then.
             Some(deployment) if deployment.current().is_service() => {
-                self.replicas(deployment, &deployment.current(), RequestId::next()).await.ok()
+                self.replicas(deployment, &deployment.current(), RequestId::next()).await.ok().cloned()
             }
             _ => None,
         };
@@ -75,7 +75,7 @@ impl Runtime {
         checked: &Checked,
         notices: Notices,
         number: u64,
-        states: &[Vec<u8>],
+        states: &[Option<Vec<u8>>],
     ) -> Result<Option<Arc<Replicas>>, StartError> {
         if checked.manifest.kind != Kind::Service {
             return Ok(None);

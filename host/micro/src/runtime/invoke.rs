@@ -9,12 +9,11 @@ use http::header::ACCEPT;
 use micro_engine::log::{Log, Stream};
 use micro_engine::schema::Endpoint;
 use micro_engine::value::Returned;
-use micro_engine::{CallError, Program, Scope, Value, json, outcome};
+use micro_engine::{CallError, Callable, Program, Scope, Value, json, outcome};
 use micro_mesh::call::RequestId;
 use micro_mesh::{Call, Error, Exchange, Node, Payload, Reply, Transport, transport};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 use tokio::time::Instant;
 
 impl Runtime {
@@ -31,24 +30,16 @@ impl Runtime {
             if left == Some(revision.number) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
-            // What is loaded already is not counted once more: every call of every thread would write to that counter.
-            let held;
-            let program = match revision.program() {
-                Some(program) => program,
-                None => {
-                    held = self.program(deployment, &revision, call.id).await?;
-                    &held
-                }
-            };
-            let Some(endpoint) = program.endpoint(&call.endpoint) else {
+            let program = self.program(deployment, &revision, call.id).await?;
+            let Some(callable) = program.endpoint(&call.endpoint) else {
                 deployment.count(&revision, Some(404));
                 return Err(unknown_endpoint(&call, program));
             };
-            if endpoint.stream.is_some() {
+            if callable.schema().stream.is_some() {
                 let exchange = self.open_stream(call).await?;
                 return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
             }
-            match self.serve(deployment, &revision, program, endpoint, &call).await {
+            match self.serve(deployment, &revision, program, callable, &call).await {
                 Served::Done(outcome) => {
                     deployment.count(&revision, outcome.as_ref().err().map(|error| error.code));
                     return outcome;
@@ -82,9 +73,10 @@ impl Runtime {
         deployment: &Deployment,
         revision: &Revision,
         program: &Program,
-        endpoint: &Endpoint,
+        callable: &Arc<Callable>,
         call: &Call,
     ) -> Served {
+        let endpoint = callable.schema();
         let fields = match message::read(call, endpoint, program.protos()) {
             Ok(fields) => fields,
             Err(error) => return Served::Done(Err(error)),
@@ -93,15 +85,15 @@ impl Runtime {
             Ok(turn) => turn,
             Err(reason) => return Served::Done(Err(errors::turned_away(&call.service, reason))),
         };
-        let time = program.time(call.time_left());
+        let deadline = program.deadline(call.deadline);
+        let scope = scope(program, call, Some(deadline.at));
         let returned = if revision.is_service() {
             let replicas = match self.replicas(deployment, revision, call.id).await {
                 Ok(replicas) => replicas,
                 Err(error) => return Served::Done(Err(error)),
             };
             let key = sticky_key(revision, endpoint, &fields);
-            let deadline = Instant::now() + time;
-            match replicas.call(scope(program, call, time), &call.endpoint, fields, key, deadline).await {
+            match replicas.call(scope, callable, fields, key, deadline).await {
                 Ok(returned) => Ok(returned),
                 Err(ServeError::Retired) => return Served::Moved,
                 Err(ServeError::None(reason)) => {
@@ -110,7 +102,7 @@ impl Runtime {
                 Err(ServeError::Call(error)) => Err(error),
             }
         } else {
-            program.call(scope(program, call, time), &call.endpoint, fields, Some(time)).await
+            program.call(scope, callable, fields, deadline).await
         };
         let returned = match returned {
             Ok(returned) => returned,
@@ -144,10 +136,10 @@ enum Served {
 }
 
 /// For whom an instance works, and what it may do in that name.
-pub(super) fn scope(program: &Program, call: &Call, time: Duration) -> Scope {
+pub(super) fn scope(program: &Program, call: &Call, deadline: Option<Instant>) -> Scope {
     let mut scope = Scope::new(call.id);
     if program.calls_others() {
-        scope.deadline = Some(Instant::now() + time);
+        scope.deadline = deadline;
         scope.depth = call.depth;
         scope.header = (!call.header.is_empty()).then(|| Arc::new(travelling(&call.header)));
     }

@@ -8,7 +8,7 @@ use super::logs::DeploymentLog;
 use arc_swap::ArcSwapOption;
 use micro_engine::actor::{ActorError, Ending, StartError, Streaming};
 use micro_engine::manifest::{self, Restart};
-use micro_engine::{Actor, CallError, Program, Scope, Value};
+use micro_engine::{Actor, CallError, Callable, Deadline, Program, Scope, Value};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,9 @@ struct Slot {
     state: Mutex<Option<Arc<[u8]>>>,
 }
 
+/// What the instances of a service save, by their places.
+pub(super) type States = Vec<Option<Vec<u8>>>;
+
 /// Why the instances gave no answer.
 #[derive(Debug)]
 pub(super) enum ServeError {
@@ -92,7 +95,7 @@ pub(super) struct Setting {
 
 impl Replicas {
     /// Starts all instances; if one does not start, none is left behind.
-    pub(super) async fn start(setting: Setting, states: &[Vec<u8>]) -> Result<Arc<Replicas>, StartError> {
+    pub(super) async fn start(setting: Setting, states: &[Option<Vec<u8>>]) -> Result<Arc<Replicas>, StartError> {
         let replicas = Replicas::new(setting, states);
         let mut actors = Vec::with_capacity(replicas.slots.len());
         for slot in &replicas.slots {
@@ -115,16 +118,16 @@ impl Replicas {
     }
 
     /// Instances that come to live as soon as they can, for a host that starts.
-    pub(super) fn restore(setting: Setting, states: &[Vec<u8>]) -> Arc<Replicas> {
+    pub(super) fn restore(setting: Setting, states: &[Option<Vec<u8>>]) -> Arc<Replicas> {
         let replicas = Replicas::new(setting, states);
         replicas.supervise();
         replicas
     }
 
-    fn new(setting: Setting, states: &[Vec<u8>]) -> Arc<Replicas> {
+    fn new(setting: Setting, states: &[Option<Vec<u8>>]) -> Arc<Replicas> {
         let Setting { program, settings, log, notices, revision } = setting;
         let slots = (0..settings.replicas as usize).map(|at| {
-            let state = states.get(at).map(|state| Arc::from(state.as_slice()));
+            let state = states.get(at).cloned().flatten().map(Arc::from);
             Arc::new(Slot { state: Mutex::new(state), ..Slot::default() })
         });
         Arc::new(Replicas {
@@ -159,16 +162,14 @@ impl Replicas {
     pub(super) async fn call(
         &self,
         scope: Scope,
-        endpoint: &str,
+        callable: &Arc<Callable>,
         mut fields: Vec<Value>,
         key: Option<u64>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Option<Value>, ServeError> {
         loop {
-            let Some(_inside) = self.enter(deadline).await? else { return Err(ServeError::Retired) };
-            let actor = self.pick(key, deadline).await?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            match actor.call(scope.clone(), endpoint, fields, Some(left)).await {
+            let (actor, _inside) = self.enter(key, deadline.at).await?;
+            match actor.call(scope.clone(), callable, fields, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
                 Err(ActorError::NotBegun(given_back)) => fields = given_back,
@@ -180,15 +181,14 @@ impl Replicas {
     pub(super) async fn open(
         &self,
         scope: Scope,
-        endpoint: &str,
+        callable: &Arc<Callable>,
         mut fields: Vec<Value>,
         key: Option<u64>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Streaming, ServeError> {
         loop {
-            let Some(_inside) = self.enter(deadline).await? else { return Err(ServeError::Retired) };
-            let actor = self.pick(key, deadline).await?;
-            match actor.open(scope.clone(), endpoint, fields).await {
+            let (actor, _inside) = self.enter(key, deadline.at).await?;
+            match actor.open(scope.clone(), callable, fields).await {
                 Ok(streaming) => return Ok(streaming),
                 Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
                 Err(ActorError::NotBegun(given_back)) => fields = given_back,
@@ -196,8 +196,14 @@ impl Replicas {
         }
     }
 
-    /// Lets a call in, when the instances take calls; none if they never will again.
-    async fn enter(&self, deadline: Instant) -> Result<Option<Inside<'_>>, ServeError> {
+    /// Lets a call in, to the instance that shall serve it.
+    async fn enter(&self, key: Option<u64>, deadline: Instant) -> Result<(Arc<Actor>, Inside<'_>), ServeError> {
+        let inside = self.admit(deadline).await?;
+        Ok((self.pick(key, deadline).await?, inside))
+    }
+
+    /// Lets a call in, as soon as the instances take calls.
+    async fn admit(&self, deadline: Instant) -> Result<Inside<'_>, ServeError> {
         loop {
             let changed = self.changed.notified();
             {
@@ -206,9 +212,9 @@ impl Replicas {
                 match *stance {
                     Stance::Open => {
                         self.inside.fetch_add(1, Ordering::Relaxed);
-                        return Ok(Some(Inside(self)));
+                        return Ok(Inside(self));
                     }
-                    Stance::Retired => return Ok(None),
+                    Stance::Retired => return Err(ServeError::Retired),
                     Stance::Paused => {}
                 }
             }
@@ -249,21 +255,18 @@ impl Replicas {
 
     /// Keeps new calls waiting, lets those inside come to their end, and takes every instance's state. The calls that
     /// wait go on with [`Replicas::resume`] or [`Replicas::retire`].
-    pub(super) async fn hand_over(&self) -> Result<Vec<Vec<u8>>, String> {
+    pub(super) async fn hand_over(&self) -> Result<States, String> {
         self.set(Stance::Paused);
         self.drain(self.program.time_limit() + self.settings.grace).await?;
         let mut states = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
-            let Some(actor) = slot.ready() else {
-                // An instance that failed leaves what its predecessor left.
-                states.extend(lock(&slot.state).as_ref().map(|state| state.to_vec()));
-                continue;
+            // One that is not well can still tell what it knows.
+            let saved = match slot.actor.load_full().filter(|actor| !actor.has_ended()) {
+                Some(actor) => actor.save().await.map_err(|reason| format!("save: {reason}"))?,
+                // One that failed leaves what its predecessor left.
+                None => lock(&slot.state).as_ref().map(|state| state.to_vec()),
             };
-            match actor.save().await {
-                Ok(Some(state)) => states.push(state),
-                Ok(None) => {}
-                Err(reason) => return Err(format!("save: {reason}")),
-            }
+            states.push(saved);
         }
         Ok(states)
     }

@@ -1,5 +1,6 @@
 //! What the host must not lose: names, revisions, and what inspection found, in SQLite.
 
+use super::replicas::States;
 use micro_engine::{Inspection, Manifest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashSet;
@@ -163,17 +164,24 @@ impl Store {
     }
 
     /// What the instances of a service saved when they last handed over, by their places.
-    pub(super) fn states(&mut self, deployment: &str) -> rusqlite::Result<Vec<Vec<u8>>> {
+    pub(super) fn states(&mut self, deployment: &str) -> rusqlite::Result<States> {
         let mut statement =
-            self.connection.prepare("SELECT state FROM states WHERE deployment = ?1 ORDER BY replica")?;
-        statement.query_map([deployment], |row| row.get(0))?.collect()
+            self.connection.prepare("SELECT replica, state FROM states WHERE deployment = ?1 ORDER BY replica")?;
+        let mut states = States::new();
+        let mut rows = statement.query([deployment])?;
+        while let Some(row) = rows.next()? {
+            states.resize(row.get(0)?, None);
+            states.push(row.get(1)?);
+        }
+        Ok(states)
     }
 
     /// Keeps what the instances of a service saved, in place of what they saved before.
-    pub(super) fn set_states(&mut self, deployment: &str, states: &[Vec<u8>]) -> rusqlite::Result<()> {
+    pub(super) fn set_states(&mut self, deployment: &str, states: &[Option<Vec<u8>>]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
         for (replica, state) in states.iter().enumerate() {
+            let Some(state) = state else { continue };
             transaction
                 .execute("INSERT INTO states VALUES (?1, ?2, ?3)", params![deployment, replica as u64, state])?;
         }

@@ -13,17 +13,17 @@ use super::invoke::{explain, scope, sticky_key, unknown_endpoint};
 use super::message::raw;
 use super::replicas::ServeError;
 use super::{Runtime, errors, message};
+use arc_swap::Guard;
 use bytes::Bytes;
 use micro_engine::actor::{ActorError, Flow, Sink, Streaming};
 use micro_engine::native::Ends;
 use micro_engine::schema::{Endpoint, Reply, Step, Type};
-use micro_engine::{Actor, CallError, Program, Value, json};
+use micro_engine::{Actor, CallError, Callable, Program, Scope, Value, json};
 use micro_mesh::exchange::ExchangeServer;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::{SemaphorePermit, oneshot};
-use tokio::time::Instant;
 
 impl Runtime {
     /// Opens a streaming call.
@@ -46,32 +46,27 @@ impl Runtime {
             return;
         };
         loop {
-            let revision = deployment.choose(&call);
-            match self.native_endpoint(&deployment, &revision, &call).await {
-                Ok(None) => {}
-                Ok(Some((program, endpoint))) => {
-                    let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, endpoint };
-                    let code = native.run(program, server, opened).await.err().map(|error| error.code);
-                    deployment.count(&revision, code);
-                    return;
-                }
+            let revision = Guard::into_inner(deployment.choose(&call));
+            let (program, callable) = match self.streaming_endpoint(&deployment, &revision, &call).await {
+                Ok(found) => found,
                 Err(error) => {
                     deployment.count(&revision, Some(error.code));
                     let _ = opened.send(Err(error));
                     return;
                 }
+            };
+            if callable.schema().streams_natively() {
+                let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, callable };
+                let code = native.run(program, server, opened).await.err().map(|error| error.code);
+                deployment.count(&revision, code);
+                return;
             }
-            let code = match self.begin_stream(&deployment, &revision, &call).await {
-                Ok(Some((_turn, streaming, endpoint, program))) => {
+            let code = match self.begin_stream(&deployment, &revision, program, callable, &call).await {
+                Ok(Some((_turn, streaming))) => {
                     let _ = opened.send(Ok(()));
-                    let mut bridge = Bridge {
-                        deployment: &deployment,
-                        call: &call,
-                        endpoint: &endpoint,
-                        program,
-                        streaming,
-                        server,
-                    };
+                    let endpoint = callable.schema();
+                    let mut bridge =
+                        Bridge { deployment: &deployment, call: &call, endpoint, program, streaming, server };
                     bridge.run().await.err().map(|error| error.code)
                 }
                 // Another revision took over while the call waited.
@@ -92,63 +87,63 @@ impl Runtime {
         }
     }
 
-    /// The program and the endpoint of a call that streams by `stream<T>`.
-    async fn native_endpoint(
+    async fn streaming_endpoint<'r>(
         &self,
-        deployment: &Deployment,
-        revision: &Revision,
-        call: &Call,
-    ) -> Result<Option<(Arc<Program>, Arc<Endpoint>)>, Error> {
-        let program = self.program(deployment, revision, call.id).await?;
-        let endpoint = program.endpoint(&call.endpoint).cloned();
-        let is_native = |endpoint: &Arc<Endpoint>| endpoint.stream.as_ref().is_some_and(|it| it.native.is_some());
-        Ok(endpoint.filter(is_native).map(|endpoint| (program, endpoint)))
-    }
-
-    async fn begin_stream<'r>(
-        self: &Arc<Self>,
         deployment: &Deployment,
         revision: &'r Revision,
         call: &Call,
-    ) -> Result<Option<(SemaphorePermit<'r>, Streaming, Arc<Endpoint>, Arc<Program>)>, Error> {
+    ) -> Result<(&'r Arc<Program>, &'r Arc<Callable>), Error> {
         let program = self.program(deployment, revision, call.id).await?;
-        let Some(endpoint) = program.endpoint(&call.endpoint).cloned() else {
-            return Err(unknown_endpoint(call, &program));
-        };
-        if endpoint.stream.is_none() {
-            let detail = format!("{} does not stream: call it", endpoint.name);
-            return Err(Error::bad_request(&*call.service, detail));
+        match program.endpoint(&call.endpoint) {
+            None => Err(unknown_endpoint(call, program)),
+            Some(callable) if callable.schema().stream.is_none() => {
+                let detail = format!("{} does not stream: call it", callable.schema().name);
+                Err(Error::bad_request(&*call.service, detail))
+            }
+            Some(callable) => Ok((program, callable)),
         }
-        let fields = message::read(call, &endpoint, program.protos())?;
+    }
+
+    /// Opens the stream in an instance; none if another revision took over while the call waited.
+    async fn begin_stream<'r>(
+        &self,
+        deployment: &Deployment,
+        revision: &'r Revision,
+        program: &Arc<Program>,
+        callable: &Arc<Callable>,
+        call: &Call,
+    ) -> Result<Option<(SemaphorePermit<'r>, Streaming)>, Error> {
+        let endpoint = callable.schema();
+        let fields = message::read(call, endpoint, program.protos())?;
         let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        let time = program.time(call.time_left());
-        let scope = scope(&program, call, time);
+        let deadline = program.deadline(call.deadline);
+        let scope = scope(program, call, call.deadline);
         let streaming = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
-            let key = sticky_key(revision, &endpoint, &fields);
-            match replicas.open(scope, &call.endpoint, fields, key, Instant::now() + time).await {
+            let key = sticky_key(revision, endpoint, &fields);
+            match replicas.open(scope, callable, fields, key, deadline).await {
                 Ok(streaming) => streaming,
                 Err(ServeError::Retired) => return Ok(None),
                 Err(ServeError::None(reason)) => return Err(errors::no_instance(&call.service, &reason)),
                 Err(ServeError::Call(error)) => return Err(explain(deployment, call.id, error)),
             }
         } else {
-            let opened = tokio::time::timeout(time, open_fresh(program.clone(), scope, &call.endpoint, fields)).await;
-            opened.unwrap_or(Err(CallError::Timeout(time))).map_err(|error| explain(deployment, call.id, error))?
+            let opened = deadline.limit(open_fresh(program.clone(), scope, callable, fields)).await;
+            opened.map_err(|error| explain(deployment, call.id, error))?
         };
-        Ok(Some((turn, streaming, endpoint, program)))
+        Ok(Some((turn, streaming)))
     }
 }
 
 /// Opens a stream in an instance of its own.
 async fn open_fresh(
     program: Arc<Program>,
-    scope: micro_engine::Scope,
-    endpoint: &str,
+    scope: Scope,
+    callable: &Arc<Callable>,
     fields: Vec<Value>,
 ) -> Result<Streaming, CallError> {
     let actor = Arc::new(Actor::for_stream(program, scope.clone()).await?);
-    match actor.open(scope, endpoint, fields).await {
+    match actor.open(scope, callable, fields).await {
         Ok(streaming) => Ok(streaming),
         Err(ActorError::Failed(error)) => Err(error),
         Err(ActorError::NotBegun(_)) => Err(CallError::Ended("it ended before the stream began".into())),
@@ -160,19 +155,19 @@ struct NativeCall<'c> {
     deployment: &'c Arc<Deployment>,
     revision: &'c Revision,
     call: &'c Call,
-    endpoint: Arc<Endpoint>,
+    callable: &'c Callable,
 }
 
 impl NativeCall<'_> {
     async fn run(
         &self,
-        program: Arc<Program>,
+        program: &Program,
         server: ExchangeServer,
         opened: oneshot::Sender<Result<(), Error>>,
     ) -> Result<(), Error> {
-        let (call, deployment) = (self.call, self.deployment);
+        let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
         let begun = async {
-            let fields = message::read(call, &self.endpoint, program.protos())?;
+            let fields = message::read(call, endpoint, program.protos())?;
             let turn = self.revision.gate.enter().await;
             Ok((fields, turn.map_err(|reason| errors::turned_away(&call.service, reason))?))
         };
@@ -183,16 +178,15 @@ impl NativeCall<'_> {
                 return Err(error);
             }
         };
-        let schema = self.endpoint.stream.as_ref();
+        let schema = endpoint.stream.as_ref();
         let item = |step: Option<&Step>| step.map_or(Type::Bytes, |step| step.item.clone());
         let gives = schema.and_then(|schema| schema.gives.as_ref());
-        let given =
-            gives.map_or_else(|| self.endpoint.reply.ok.clone().unwrap_or(Type::Bytes), |step| step.item.clone());
+        let given = gives.map_or_else(|| endpoint.reply.ok.clone().unwrap_or(Type::Bytes), |step| step.item.clone());
         let sent = item(schema.and_then(|schema| schema.sends.as_ref()));
-        let (service, name) = (call.service.clone(), self.endpoint.name.clone());
+        let (service, name) = (call.service.clone(), endpoint.name.clone());
         let (explaining, request) = (deployment.clone(), call.id);
         let is_reply = gives.is_none();
-        let reply = self.endpoint.reply.clone();
+        let reply = endpoint.reply.clone();
         let sink = Sink {
             replies: server.replies,
             encode: Arc::new(move |value| match is_reply {
@@ -206,8 +200,8 @@ impl NativeCall<'_> {
         let decode = Box::new(move |message| decode(&service, &name, &sent, message));
         let (tell, told) = oneshot::channel();
         let ends = Ends { requests: server.requests, decode, sink, opened: tell };
-        let scope = scope(&program, call, program.time_limit());
-        let run = program.stream_natively(scope, &call.endpoint, fields, ends);
+        let scope = scope(program, call, call.deadline);
+        let run = program.stream_natively(scope, self.callable, fields, ends);
         let telling = async {
             let outcome = match told.await {
                 Ok(Ok(())) => Ok(()),
@@ -236,7 +230,7 @@ struct Bridge<'c> {
     deployment: &'c Arc<Deployment>,
     call: &'c Call,
     endpoint: &'c Endpoint,
-    program: Arc<Program>,
+    program: &'c Arc<Program>,
     streaming: Streaming,
     server: ExchangeServer,
 }
