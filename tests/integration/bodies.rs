@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use micro_tests::{Host, function, guest, json, with_manifest};
 use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const BYTES: &str = "application/octet-stream";
@@ -192,4 +194,17 @@ async fn the_type_of_bytes_is_told_by_the_manifest_or_by_the_bytes() {
     assert_eq!(back.header("content-type"), "image/x-own");
     let json = host.post("/echo/echo/sum", "application/json", "{\"a\":1}").await;
     assert_eq!(json.header("content-type"), "application/json", "JSON stays JSON");
+}
+
+/// Clients that do not escape what they should are common, and what they mean is plain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_in_plain_utf8_is_read() {
+    let host = Host::start().await;
+    host.deploy_as("greeter", function("greeter")).await.ok();
+    let mut connection = TcpStream::connect(host.api.trim_start_matches("http://")).await.unwrap();
+    let request = "GET /greeter/say/hello?name=J\u{f6}rg HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await.unwrap();
+    assert!(response.ends_with("{\"msg\":\"Hello J\u{f6}rg\"}"), "{response}");
 }

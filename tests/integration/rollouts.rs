@@ -100,3 +100,40 @@ async fn a_rollback_takes_the_canary_out_and_a_deploy_replaces_it() {
         assert_eq!(version(&host).await.as_deref(), Some("4"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_revision_whose_calls_fail_is_rolled_back() {
+    let host = Host::start().await;
+    let mut events = host.admin_lines("/events").await;
+    host.deploy_as("flaky", flaky("1", 0, "")).await.ok();
+    // So seldom a canary that only the promotion shows what it does.
+    deploy_canary(&host, flaky("2", 100, "min-calls = 10"), "0.001").await;
+    host.admin(Method::POST, "/deployments/flaky/promote", "").await.ok();
+    until("the old revision is back", async || {
+        version(&host).await;
+        (host.deployment("flaky").await["revision"] == 1).then_some(())
+    })
+    .await;
+    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
+    assert!(line.contains("from revision 2") && line.contains("calls failed"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_goes_to_what_ran_before_and_not_to_what_was_taken_out() {
+    let mut host = Host::start().await;
+    host.deploy_as("flaky", flaky("1", 0, "")).await.ok();
+    deploy_canary(&host, flaky("2", 0, ""), "50").await;
+    host.admin(Method::POST, "/deployments/flaky/rollback", "").await.ok();
+    host.deploy_as("flaky", flaky("3", 0, "")).await.ok();
+    host.deploy_as("flaky", flaky("4", 0, "")).await.ok();
+    host.admin(Method::POST, "/deployments/flaky/rollback", "").await.ok();
+    assert_eq!(version(&host).await.as_deref(), Some("3"));
+    host.deploy_as("flaky", flaky("5", 0, "")).await.ok();
+    host.restart().await;
+    for before in ["3", "1"] {
+        host.admin(Method::POST, "/deployments/flaky/rollback", "").await.ok();
+        assert_eq!(version(&host).await.as_deref(), Some(before));
+    }
+    let detail = host.admin(Method::POST, "/deployments/flaky/rollback", "").await.refused(404);
+    assert!(detail.contains("no revision that ran before 1"), "{detail}");
+}

@@ -1,6 +1,6 @@
 //! Services: instances that keep their state, fail alone, come back, and hand over.
 
-use micro_tests::{Client, Host, guest, json, until, with_manifest};
+use micro_tests::{Client, Host, HostProcess, guest, json, until, with_manifest};
 use reqwest::Method;
 use serde_json::Value;
 use std::sync::Arc;
@@ -213,4 +213,84 @@ async fn an_instance_on_the_concurrent_engine_runs_calls_at_once() {
     let mut order = [first.result(), second.result()].map(|me| me.as_u64().expect("a number"));
     order.sort_unstable();
     assert_eq!(order, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_an_instance_are_answered_by_the_revision_that_mends_it() {
+    let host = Arc::new(Host::start().await);
+    let ill = "[service]\nhealth-interval = \"100ms\"\n[limits]\ntimeout = \"60s\"";
+    host.deploy_as("unsteady", unsteady(ill)).await.ok();
+    host.call("unsteady", "Unsteady.FallIll", json!({})).await.ok();
+    until("no instance takes calls", async || (replicas(&host).await["ready"] == 0).then_some(())).await;
+    let waiting = tokio::spawn({
+        let host = host.clone();
+        async move { host.call("unsteady", "Unsteady.Me", json!({"userId": "a"})).await.status }
+    });
+    until("the call waits", async || {
+        (host.deployment("unsteady").await["stats"]["in_flight"] == 1).then_some(())
+    })
+    .await;
+    host.deploy_as("unsteady", unsteady("version = \"2\"")).await.ok();
+    assert_eq!(waiting.await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_can_be_rolled_back_to_itself_while_it_is_called() {
+    let host = Arc::new(Host::start().await);
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let calling = tokio::spawn({
+        let (host, is_over) = (host.clone(), is_over.clone());
+        async move {
+            let mut calls = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                calls += 1;
+                assert_eq!(count(&host).await, json!(calls));
+            }
+        }
+    });
+    for _ in 0..5 {
+        host.admin(Method::POST, "/deployments/unsteady/rollback?revision=1", "").await.ok();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    calling.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_was_refused_is_not_offered_again_after_a_restart() {
+    let host = HostProcess::start().await;
+    host.deploy_as("unsteady", unsteady("")).await.ok();
+    assert_eq!(count(&host).await, json!(1));
+    let anew = "[service]\non-state-refused = \"empty\"\n[env]\nRESTORE = \"refuse\"";
+    host.deploy_as("unsteady", unsteady(anew)).await.ok();
+    let host = host.kill_and_start_again().await;
+    assert_eq!(count(&host).await, json!(1), "it begins with nothing once more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_well_again_is_not_blamed_for_the_one_before() {
+    let host = Host::start().await;
+    // Health is asked at once and then not again for long.
+    host.deploy_as("unsteady", unsteady("[service]\nhealth-interval = \"1s\"\n[env]\nHEALTH = \"crash\"\n")).await.ok();
+    until("the instance was replaced", async || {
+        (replicas(&host).await["restarts"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    assert_eq!(replicas(&host).await["ready"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_writes_belongs_to_its_own_request() {
+    let host = Host::start().await;
+    let service = with_manifest(&guest("streams"), "name = \"streams\"\nkind = \"service\"\n");
+    host.deploy_as("streams", service).await.ok();
+    let mut reading = host.lines("/streams/ways/tick?from=0", "application/x-ndjson").await;
+    assert_eq!(reading.next().await.as_deref(), Some("0"));
+    let other = host.get("/streams/ways/dropped").await;
+    drop(reading);
+    let line = until("the guest's clock is dropped", async || {
+        host.logs("streams").await.into_iter().find(|line| line["message"] == "the clock was dropped")
+    })
+    .await;
+    assert_ne!(line["request"], other.header("x-request-id"));
 }

@@ -3,6 +3,7 @@
 use futures::{SinkExt as _, StreamExt as _};
 use micro_tests::{DEADLINE, Host, Lines, guest, json, until, with_manifest};
 use reqwest::Method;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as Refusal, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -155,6 +156,83 @@ async fn a_web_socket_that_closes_ends_the_call() {
         (host.call("streams", "Ways.Dropped", json!({})).await.result() == json!(1)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_that_gets_more_than_it_sends_does_not_stand_still() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let socket = web_socket(&host, "/streams/ways/talk").await.expect("the socket opens");
+    let (mut sends, mut gets) = socket.split();
+    let sending = tokio::spawn(async move {
+        for _ in 0..2000 {
+            sends.send(Message::text("\"twice\"")).await.expect("the socket takes frames");
+        }
+        sends.send(Message::text("")).await.expect("the socket takes frames");
+        sends
+    });
+    let mut words = 0;
+    loop {
+        let frame = tokio::time::timeout(DEADLINE, gets.next()).await.expect("a frame comes in time");
+        match frame.expect("the socket is open").expect("the frame is whole") {
+            Message::Text(_) => words += 1,
+            Message::Close(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(words, 4001);
+    drop(sending.await.expect("all was sent"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_break_off_are_not_taken_for_complete() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let mut log = host.admin_lines("/deployments/streams/logs?follow=true").await;
+    let mut socket = web_socket(&host, "/streams/ways/add?start=1").await.expect("the socket opens");
+    socket.send(Message::text("2")).await.unwrap();
+    drop(socket);
+    log.find(|line| line.contains("the sum was dropped")).await;
+
+    let address = host.api.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let head = "POST /streams/ways/add?start=1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n\
+                transfer-encoding: chunked\r\n\r\n2\r\n3\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    until("the call has begun", async || {
+        (host.deployment("streams").await["stats"]["in_flight"] == 1).then_some(())
+    })
+    .await;
+    drop(connection);
+    log.find(|line| line.contains("the sum was dropped")).await;
+
+    let long = format!("4\n{}", "5".repeat(2 << 20));
+    let reply = host.post("/streams/ways/add?start=1", "application/x-ndjson", long).await;
+    assert!(reply.text().contains("a line is longer than"), "{}", reply.text());
+    log.find(|line| line.contains("the sum was dropped")).await;
+    let finished = host.logs("streams").await.iter().filter(|line| line.to_string().contains("finished")).count();
+    assert_eq!(finished, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_a_stream_counts_as_one() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    host.get("/streams/ways/tick?from=2999999999").await;
+    until("the error is counted", async || {
+        let stats = host.deployment("streams").await["stats"].clone();
+        (stats["calls"] == 1 && stats["errors"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_message_does_not_end_a_stream_of_bytes() {
+    let host = Host::start().await;
+    host.deploy("native-streams").await;
+    let body = "\"aGVsbG8=\"\n\"\"\n\"IHRoZXJl\"\n";
+    let reply = host.post("/native-streams/native/count?start=100", "application/x-ndjson", body).await;
+    assert_eq!(reply.text(), "{\"result\":111}\n");
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

@@ -56,9 +56,9 @@ fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Pr
     let count = program.endpoint("Feed.Count").expect("the guest has the endpoint").clone();
     criterion.bench_function("stream_thousand_messages", |bench| {
         bench.to_async(runtime).iter(async || {
-            let scope = Scope::new(RequestId::next());
-            let actor = Actor::for_stream(program.clone(), scope.clone()).await.expect("an instance");
-            let opened = Arc::new(actor).open(scope, &count, vec![Value::Unsigned(1000)]).await;
+            let (scope, deadline) = (Scope::new(RequestId::next()), program.deadline(None));
+            let actor = Actor::for_stream(program.clone(), scope.clone(), deadline).await.expect("an instance");
+            let opened = Arc::new(actor).open(scope, &count, vec![Value::Unsigned(1000)], deadline).await;
             let stream = opened.expect("the stream opens");
             let (replies, mut messages) = mpsc::channel(64);
             let sink = Sink {

@@ -1,6 +1,7 @@
-//! A live instance that keeps its state: one task owns it, and calls queue to that task.
+//! A live instance that keeps its state.
 //!
-//! On the lean engine calls run one at a time; on the concurrent engine they run at once, as far as the guest lets them.
+//! On the lean engine calls run one at a time: a caller that finds the instance idle borrows it, all others queue to its
+//! task. On the concurrent engine the task owns it, and calls run at once, as far as the guest lets them.
 //! Whatever fails inside ends the instance: what was in it fails with a reason, and what still waited is handed back.
 
 mod concurrent;
@@ -12,15 +13,15 @@ use crate::error::CallError;
 use crate::inspect::EngineKind;
 use crate::live::Live;
 use crate::program::{Callable, Deadline, Program};
-use crate::schema::Stream;
 use crate::value::Value;
 use micro_mesh::{Error, Payload};
 use parking::Parking;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
@@ -37,8 +38,10 @@ pub struct Actor {
     jobs: mpsc::Sender<Job>,
     busy: Arc<AtomicU32>,
     ended: watch::Receiver<Option<Ending>>,
+    task: AbortHandle,
     program: Arc<Program>,
     parking: Arc<Parking>,
+    is_ill: AtomicBool,
     next_stream: AtomicU64,
 }
 
@@ -89,14 +92,16 @@ pub struct Sink {
 }
 
 /// Whether a stream goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
     /// The sink is full, and there may be more.
     Full,
     /// The guest has no more for now: where it takes no messages, that is the end.
     Empty,
-    /// The stream failed, which the caller was told, or the caller is gone.
+    /// The stream is over, or the caller is gone.
     Over,
+    /// The stream failed.
+    Failed(Error),
 }
 
 enum Job {
@@ -113,6 +118,8 @@ struct CallJob {
     fields: Vec<Value>,
     deadline: Deadline,
     reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
+    /// A call whose caller left is one until it has ended.
+    busy: Busy,
 }
 
 enum StreamJob {
@@ -126,8 +133,8 @@ enum StreamJob {
 impl Actor {
     /// Makes an instance, gives it the state of its predecessor if there is one, and lets it start.
     pub async fn start(program: Arc<Program>, state: Option<&[u8]>) -> Result<Actor, StartError> {
-        let room = program.lasting_room().map_err(StartError::Failed)?;
-        let time = program.limits.timeout;
+        let deadline = program.deadline(None);
+        let room = program.lasting_room(deadline).await.map_err(StartError::Failed)?;
         let begin = async {
             let mut live = Live::new(&program, Scope::idle()).await.map_err(StartError::Failed)?;
             if let Some(state) = state
@@ -139,15 +146,15 @@ impl Actor {
             live.start(&program.lifecycle).await.map_err(StartError::Failed)?.map_err(StartError::Refused)?;
             Ok(live)
         };
-        let begun = tokio::time::timeout(time, begin).await;
-        let live = begun.map_err(|_| StartError::Failed(CallError::Timeout(time)))??;
+        let begun = tokio::time::timeout_at(deadline.at, begin).await;
+        let live = begun.map_err(|_| StartError::Failed(deadline.missed()))??;
         Ok(Actor::run(program, live, room))
     }
 
     /// An instance for a single streaming call: nothing but that call happens in it.
-    pub async fn for_stream(program: Arc<Program>, scope: Scope) -> Result<Actor, CallError> {
-        let room = program.room.clone().acquire_owned().await.map_err(|_| CallError::PoolFull)?;
-        let live = Live::new(&program, scope).await?;
+    pub async fn for_stream(program: Arc<Program>, scope: Scope, deadline: Deadline) -> Result<Actor, CallError> {
+        let room = program.lasting_room(deadline).await?;
+        let live = deadline.limit(Live::new(&program, scope)).await?;
         Ok(Actor::run(program, live, room))
     }
 
@@ -157,7 +164,7 @@ impl Actor {
         let owned = program.clone();
         let parking = Arc::new(Parking::default());
         let own_parking = parking.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut queue = queue;
             // Boxed, as is the work inside: an idle instance then holds no room for what it might have to do.
             let ending = match owned.engine() {
@@ -165,10 +172,19 @@ impl Actor {
                 EngineKind::Concurrent => Box::pin(concurrent::run(live, &owned, &mut queue)).await,
             };
             drop(room);
-            hand_back(&mut queue);
+            hand_back(queue).await;
             tell.send_replace(Some(ending));
         });
-        Actor { jobs, busy: Arc::default(), ended, program, parking, next_stream: AtomicU64::new(0) }
+        Actor {
+            jobs,
+            busy: Arc::default(),
+            ended,
+            task: task.abort_handle(),
+            program,
+            parking,
+            is_ill: AtomicBool::new(false),
+            next_stream: AtomicU64::new(0),
+        }
     }
 
     /// Calls an endpoint. The answer is what the function returned.
@@ -179,24 +195,23 @@ impl Actor {
         fields: Vec<Value>,
         deadline: Deadline,
     ) -> Result<Option<Value>, ActorError> {
-        let callable = callable.clone();
-        let _busy = Busy::new(&self.busy);
+        let busy = Busy::new(&self.busy);
         // Work that is queued already goes first.
         if self.jobs.capacity() == QUEUE
-            && let Some((borrowed, live)) = self.parking.take_idle()
+            && let Some((borrowed, live)) = self.parking.take_idle(callable)
         {
-            let call = lean::call_and_put_back(borrowed, live, scope, callable, fields);
-            return self.run_at_once(call, deadline).await.map_err(ActorError::Failed);
+            let call = lean::call_and_put_back(borrowed, live, scope, fields);
+            return self.run_at_once(call, deadline, busy).await.map_err(ActorError::Failed);
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job::Call(CallJob { scope, callable, fields, deadline, reply });
+        let job = Job::Call(CallJob { scope, callable: callable.clone(), fields, deadline, reply, busy });
         if let Err(mpsc::error::SendError(Job::Call(job))) = self.jobs.send(job).await {
             return Err(ActorError::NotBegun(job.fields));
         }
         match tokio::time::timeout_at(deadline.at + LATE, answer).await {
             Ok(Ok(result)) => result,
             // The instance failed in another call that ran at the same time.
-            Ok(Err(_)) => Err(ActorError::Failed(CallError::Ended(self.reason()))),
+            Ok(Err(_)) => Err(ActorError::Failed(self.gone().await)),
             Err(_) => Err(ActorError::Failed(deadline.missed())),
         }
     }
@@ -207,14 +222,21 @@ impl Actor {
         &self,
         call: impl Future<Output = Result<Option<Value>, CallError>> + Send + 'static,
         deadline: Deadline,
+        busy: Busy,
     ) -> Result<Option<Value>, CallError> {
         let mut call = Box::pin(call);
         if let Poll::Ready(result) = futures::poll!(call.as_mut()) {
             return result;
         }
-        // A call that is dropped takes the instance along.
-        let going_on = tokio::spawn(deadline.limit(call));
-        going_on.await.unwrap_or_else(|_| Err(CallError::Ended(self.reason())))
+        let going_on = tokio::spawn(async move {
+            let _busy = busy;
+            // A call that is dropped takes the instance along.
+            deadline.limit(call).await
+        });
+        match going_on.await {
+            Ok(result) => result,
+            Err(_) => Err(self.gone().await),
+        }
     }
 
     /// Opens a streaming call.
@@ -223,31 +245,39 @@ impl Actor {
         scope: Scope,
         callable: &Arc<Callable>,
         fields: Vec<Value>,
+        deadline: Deadline,
     ) -> Result<Streaming, ActorError> {
-        let callable = callable.clone();
-        let Some(schema) = callable.endpoint.stream.clone() else {
-            let detail = format!("{} does not stream", callable.endpoint.name);
-            return Err(ActorError::Failed(CallError::BadRequest(detail)));
-        };
         let streaming = Streaming {
             id: self.next_stream.fetch_add(1, Ordering::Relaxed),
-            schema,
             _busy: Busy::new(&self.busy),
             actor: self.clone(),
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job::Stream(streaming.id, StreamJob::Open { scope, callable, fields, reply });
+        let job = Job::Stream(streaming.id, StreamJob::Open { scope, callable: callable.clone(), fields, reply });
         if let Err(mpsc::error::SendError(Job::Stream(_, StreamJob::Open { fields, .. }))) = self.jobs.send(job).await {
             return Err(ActorError::NotBegun(fields));
         }
-        match answer.await {
-            Ok(opened) => opened.map(|()| streaming),
-            Err(_) => Err(ActorError::Failed(CallError::Ended(self.reason()))),
+        match tokio::time::timeout_at(deadline.at + LATE, answer).await {
+            Ok(Ok(opened)) => opened.map(|()| streaming),
+            Ok(Err(_)) => Err(ActorError::Failed(self.gone().await)),
+            // A stream that opens after all is closed by its handle.
+            Err(_) => Err(ActorError::Failed(deadline.missed())),
         }
     }
 
-    /// Asks the instance how it is: its own answer, or that it gives none in time.
+    /// Asks the instance how it is: its own answer, or that it gives none in time. [`Actor::is_well`] remembers it.
     pub async fn health(&self) -> Result<(), String> {
+        let said = self.ask().await;
+        self.is_ill.store(said.is_err(), Ordering::Relaxed);
+        said
+    }
+
+    /// Whether it was well when it was last asked.
+    pub fn is_well(&self) -> bool {
+        !self.is_ill.load(Ordering::Relaxed)
+    }
+
+    async fn ask(&self) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.jobs.send(Job::Health(reply)).await.ok()?;
@@ -255,7 +285,7 @@ impl Actor {
         };
         match tokio::time::timeout(self.program.limits.timeout, asked).await {
             Ok(Some(said)) => said,
-            Ok(None) => Err(self.reason()),
+            Ok(None) => Err(self.gone().await.to_string()),
             Err(_) => Err("no answer in time".into()),
         }
     }
@@ -264,9 +294,12 @@ impl Actor {
     pub async fn save(&self) -> Result<Option<Vec<u8>>, String> {
         let (reply, answer) = oneshot::channel();
         if self.jobs.send(Job::Save(reply)).await.is_err() {
-            return Err(self.reason());
+            return Err(self.gone().await.to_string());
         }
-        answer.await.unwrap_or_else(|_| Err(self.reason()))
+        match answer.await {
+            Ok(said) => said,
+            Err(_) => Err(self.gone().await.to_string()),
+        }
     }
 
     /// Ends the instance after the work that is queued: it is told, and then dropped.
@@ -276,6 +309,11 @@ impl Actor {
             // An instance that fails on its way out is out as well.
             let _ = answer.await;
         }
+    }
+
+    /// Drops the instance, whatever it is doing.
+    pub fn abort(&self) {
+        self.task.abort();
     }
 
     /// Calls that it has, running and waiting.
@@ -304,22 +342,22 @@ impl Actor {
     pub async fn ended(&self) -> Ending {
         let mut ended = self.ended.clone();
         let ending = ended.wait_for(Option::is_some).await;
-        ending.ok().and_then(|ending| ending.clone()).unwrap_or(Ending::Stopped)
+        let ending = ending.ok().and_then(|ending| ending.clone());
+        ending.unwrap_or_else(|| Ending::Failed("its task ended before its time".into()))
     }
 
-    fn reason(&self) -> String {
-        match self.ending() {
-            Some(Ending::Failed(reason)) => reason,
+    /// The error of what was in an instance that ended; how is known a moment later.
+    async fn gone(&self) -> CallError {
+        CallError::Ended(match tokio::time::timeout(LATE, self.ended()).await {
+            Ok(Ending::Failed(reason)) => reason,
             _ => "it was stopped".into(),
-        }
+        })
     }
 }
 
 /// A streaming call in an instance. Dropping it tells the guest that the stream is over.
 pub struct Streaming {
     id: u64,
-    /// What it sends and gives.
-    pub schema: Stream,
     _busy: Busy,
     actor: Arc<Actor>,
 }
@@ -328,39 +366,42 @@ impl Streaming {
     /// Puts messages into the sink until it is full or there are no more for now.
     pub async fn pump(&self, sink: &Sink) -> Flow {
         let (reply, answer) = oneshot::channel();
-        if self.submit(StreamJob::Pump { sink: sink.clone(), reply }).await.is_err() {
-            return self.over(sink).await;
+        let flow = match self.submit(StreamJob::Pump { sink: sink.clone(), reply }).await {
+            Ok(()) => answer.await.ok(),
+            Err(_) => None,
+        };
+        match flow {
+            Some(flow) => flow,
+            None => Flow::Failed((sink.explain)(self.actor.gone().await)),
         }
-        match answer.await {
-            Ok(flow) => flow,
-            Err(_) => self.over(sink).await,
-        }
-    }
-
-    async fn over(&self, sink: &Sink) -> Flow {
-        let error = (sink.explain)(CallError::Ended(self.actor.reason()));
-        // A caller that is gone needs no reason.
-        let _ = sink.replies.send(Err(error)).await;
-        Flow::Over
     }
 
     /// Gives the guest a message.
     pub async fn send(&self, message: Value) -> Result<(), CallError> {
         let (reply, answer) = oneshot::channel();
         self.submit(StreamJob::Send { message, reply }).await?;
-        answer.await.unwrap_or_else(|_| Err(CallError::Ended(self.actor.reason())))
+        self.answer(answer).await
     }
 
     /// Tells the guest that there are no more messages, and gives its reply.
     pub async fn finish(&self) -> Result<Option<Value>, CallError> {
         let (reply, answer) = oneshot::channel();
         self.submit(StreamJob::Finish { reply }).await?;
-        answer.await.unwrap_or_else(|_| Err(CallError::Ended(self.actor.reason())))
+        self.answer(answer).await
     }
 
     async fn submit(&self, job: StreamJob) -> Result<(), CallError> {
-        let sent = self.actor.jobs.send(Job::Stream(self.id, job)).await;
-        sent.map_err(|_| CallError::Ended(self.actor.reason()))
+        match self.actor.jobs.send(Job::Stream(self.id, job)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.actor.gone().await),
+        }
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, CallError>>) -> Result<T, CallError> {
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.actor.gone().await),
+        }
     }
 }
 
@@ -397,10 +438,10 @@ impl Drop for Busy {
     }
 }
 
-/// Gives what still waits back to who asked for it.
-fn hand_back(queue: &mut mpsc::Receiver<Job>) {
+/// Gives what still waits back to who asked for it, and what is on its way into the queue.
+async fn hand_back(mut queue: mpsc::Receiver<Job>) {
     queue.close();
-    while let Ok(job) = queue.try_recv() {
+    while let Some(job) = queue.recv().await {
         job.hand_back();
     }
 }

@@ -9,7 +9,7 @@ use crate::bindings::State;
 use crate::error::CallError;
 use crate::live::{self, Live};
 use crate::outcome;
-use crate::program::{Callable, Program};
+use crate::program::{Callable, Deadline, Program};
 use crate::schema::{Item, Native, Step, Type};
 use crate::value::Value;
 use micro_mesh::{Error, Payload};
@@ -32,7 +32,7 @@ pub type Decode = Box<dyn Fn(Payload) -> std::result::Result<Value, Error> + Sen
 /// The two ends of a native streaming call.
 pub struct Ends {
     /// What the caller sends.
-    pub requests: mpsc::Receiver<Payload>,
+    pub requests: mpsc::Receiver<std::result::Result<Payload, Error>>,
     /// How that becomes items.
     pub decode: Decode,
     /// Where the guest's messages go.
@@ -50,17 +50,23 @@ impl Program {
         callable: &Callable,
         fields: Vec<Value>,
         ends: Ends,
+        deadline: Deadline,
     ) -> std::result::Result<(), CallError> {
-        let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
-        let mut live = Live::new(self, scope).await?;
         let caller = ends.sink.replies.clone();
-        let time = self.time_limit();
+        let begin = async {
+            let room = self.lasting_room(deadline).await?;
+            Ok((room, deadline.limit(Live::new(self, scope)).await?))
+        };
+        let (_room, mut live) = tokio::select! {
+            begun = begin => begun?,
+            () = caller.closed() => return Ok(()),
+        };
         let instance = live.instance;
         let outcome = {
             let run = live.store.run_concurrent(async |accessor| {
                 let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
                 let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
-                run(accessor, func, callable, fields, ends, time).await
+                run(accessor, func, callable, fields, ends, deadline).await
             });
             tokio::select! {
                 outcome = run => outcome,
@@ -81,7 +87,7 @@ async fn run(
     callable: &Callable,
     fields: Vec<Value>,
     ends: Ends,
-    time: std::time::Duration,
+    deadline: Deadline,
 ) -> Result<()> {
     let Ends { requests, decode, sink, opened } = ends;
     let endpoint = &callable.endpoint;
@@ -98,8 +104,8 @@ async fn run(
     let call = func.call_concurrent(accessor, &params, &mut results);
     let mut opened = Some(opened);
     if native.gives.is_some() {
-        let returned = tokio::time::timeout(time, call).await;
-        returned.map_err(|_| wasmtime::Error::new(CallError::Timeout(time)))??;
+        let returned = tokio::time::timeout_at(deadline.at, call).await;
+        returned.map_err(|_| wasmtime::Error::new(deadline.missed()))??;
     } else {
         // It returns when the caller has sent its last message, and the caller sends when the stream is open.
         tell(&mut opened, Ok(()));
@@ -117,7 +123,7 @@ async fn run(
             };
             tell(&mut opened, Ok(()));
             let (over, end) = oneshot::channel();
-            let outgoing = Outgoing { sink, reserving: None, over: Some(over) };
+            let outgoing = Outgoing { sink, reserving: None, _over: over };
             accessor.with(|access| outgoing.pipe(access, any, *item))?;
             // The sender is dropped when the guest closes its end.
             let _ = end.await;
@@ -170,7 +176,7 @@ fn given(endpoint: &crate::schema::Endpoint, val: Val) -> std::result::Result<St
 
 /// What the caller sends, as the guest reads it.
 struct Incoming {
-    requests: mpsc::Receiver<Payload>,
+    requests: mpsc::Receiver<std::result::Result<Payload, Error>>,
     decode: Decode,
     sink: Sink,
 }
@@ -224,25 +230,28 @@ impl<T: Send + Sync + Lower + 'static> StreamProducer<State> for Producer<T> {
         mut destination: Destination<'a, T, VecBuffer<T>>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
-        match self.incoming.requests.poll_recv(cx) {
-            Poll::Ready(Some(message)) => {
-                let mut items = Vec::new();
-                let put = (self.incoming.decode)(message).map(|value| (self.put)(value, &mut items));
-                let error = match put {
-                    Ok(true) => {
-                        destination.set_buffer(items.into());
-                        return Poll::Ready(Ok(StreamResult::Completed));
-                    }
-                    Ok(false) => Error::bad_request("go.micro.client", "a message of another type than the stream's"),
-                    Err(error) => error,
-                };
-                // If the caller's end is full it learns of the stream's end all the same.
-                let _ = self.incoming.sink.replies.try_send(Err(error));
-                Poll::Ready(Ok(StreamResult::Dropped))
-            }
-            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
-            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let message = match self.incoming.requests.poll_recv(cx) {
+                Poll::Ready(Some(message)) => message,
+                Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                Poll::Pending => return Poll::Pending,
+            };
+            let mut items = Vec::new();
+            let value = message.and_then(&self.incoming.decode);
+            let error = match value.map(|value| (self.put)(value, &mut items)) {
+                // No items would be taken for the end of the stream.
+                Ok(true) if items.is_empty() => continue,
+                Ok(true) => {
+                    destination.set_buffer(items.into());
+                    return Poll::Ready(Ok(StreamResult::Completed));
+                }
+                Ok(false) => Error::bad_request("go.micro.client", "a message of another type than the stream's"),
+                Err(error) => error,
+            };
+            // If the caller's end is full it learns of the stream's end all the same.
+            let _ = self.incoming.sink.replies.try_send(Err(error));
+            return Poll::Ready(Ok(StreamResult::Dropped));
         }
     }
 }
@@ -263,7 +272,7 @@ struct Outgoing {
     sink: Sink,
     reserving: Option<Reserving>,
     /// Dropped together with this, when the stream is over.
-    over: Option<oneshot::Sender<()>>,
+    _over: oneshot::Sender<()>,
 }
 
 impl Outgoing {
@@ -327,12 +336,6 @@ impl<T: Lift + Send + Sync + 'static> StreamConsumer<State> for Consumer<T> {
             permit.send((self.outgoing.sink.encode)(&(self.take)(items)));
         }
         Poll::Ready(Ok(StreamResult::Completed))
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        drop(self.over.take());
     }
 }
 

@@ -115,15 +115,18 @@ impl Program {
 
     /// Makes one instance and drops it: a component that traps at its start shows it here.
     pub async fn check_start(&self) -> Result<(), LoadError> {
-        let _room = self.room.acquire().await;
-        let live = Live::new(self, Scope::new(RequestId::next()));
-        match tokio::time::timeout(self.limits.timeout, live).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(CallError::Trap { reason, .. })) => Err(LoadError::Start(reason)),
-            Ok(Err(error)) => Err(LoadError::Start(error.to_string())),
-            Err(_) => {
-                Err(LoadError::Start(format!("not ready within {}", humantime::format_duration(self.limits.timeout))))
+        let start = async {
+            let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
+            Live::new(self, Scope::new(RequestId::next())).await.map(drop)
+        };
+        let deadline = self.deadline(None);
+        match deadline.limit(start).await {
+            Ok(()) => Ok(()),
+            Err(CallError::Trap { reason, .. }) => Err(LoadError::Start(reason)),
+            Err(CallError::Timeout(time)) => {
+                Err(LoadError::Start(format!("not ready within {}", humantime::format_duration(time))))
             }
+            Err(error) => Err(LoadError::Start(error.to_string())),
         }
     }
 
@@ -146,10 +149,16 @@ impl Program {
     }
 
     /// Room for an instance that stays.
-    pub(crate) fn lasting_room(&self) -> Result<[OwnedSemaphorePermit; 2], CallError> {
-        let lasting = self.lasting.clone().try_acquire_owned().map_err(|_| CallError::PoolFull)?;
-        let room = self.room.clone().try_acquire_owned().map_err(|_| CallError::PoolFull)?;
-        Ok([lasting, room])
+    pub(crate) async fn lasting_room(&self, deadline: Deadline) -> Result<[OwnedSemaphorePermit; 2], CallError> {
+        let wait = async {
+            let lasting = self.lasting.clone().acquire_owned().await;
+            let room = self.room.clone().acquire_owned().await;
+            lasting.and_then(|lasting| Ok([lasting, room?]))
+        };
+        match tokio::time::timeout_at(deadline.at, wait).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => Err(CallError::PoolFull),
+        }
     }
 
     /// How long one call may take.

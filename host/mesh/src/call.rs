@@ -32,6 +32,8 @@ pub struct Call {
     pub endpoint: Arc<str>,
     /// What travels beside the payload; names in any letter case, as in HTTP.
     pub header: HeaderMap,
+    /// The query string of a call that came by HTTP: fields that the payload leaves out.
+    pub query: Option<Box<str>>,
     /// The request message.
     pub payload: Payload,
     /// When the caller stops waiting. `None` leaves it to the callee's own time limit. It is tokio's instant, so
@@ -54,6 +56,7 @@ impl Call {
             service: service.into(),
             endpoint: endpoint.into(),
             header: HeaderMap::new(),
+            query: None,
             payload,
             deadline: None,
             caller: None,

@@ -13,17 +13,19 @@ pub const CAPACITY: usize = 64;
 pub struct Exchange {
     /// What came beside the messages.
     pub header: HeaderMap,
-    sends: Option<mpsc::Sender<Payload>>,
+    /// Dropped before `sends`: the callee knows then that the messages did not end but were broken off.
     gives: mpsc::Receiver<Result<Payload, Error>>,
-    /// What went wrong with the messages that somebody else sends.
-    troubles: Option<mpsc::Receiver<Error>>,
+    sends: Option<Sender>,
 }
+
+/// Takes messages for the callee. An error ends the call, and is its outcome.
+pub type Sender = mpsc::Sender<Result<Payload, Error>>;
 
 /// The callee's end.
 #[derive(Debug)]
 pub struct ExchangeServer {
-    /// What the caller sends. It ends when the caller has no more to send.
-    pub requests: mpsc::Receiver<Payload>,
+    /// What the caller sends. It ends when the caller has no more to send, or is gone.
+    pub requests: mpsc::Receiver<Result<Payload, Error>>,
     /// What the caller gets. It is closed when the caller is gone; dropping it ends the reply.
     pub replies: mpsc::Sender<Result<Payload, Error>>,
 }
@@ -33,10 +35,7 @@ impl Exchange {
     pub fn pair() -> (Exchange, ExchangeServer) {
         let (sends, requests) = mpsc::channel(CAPACITY);
         let (replies, gives) = mpsc::channel(CAPACITY);
-        (
-            Exchange { header: HeaderMap::new(), sends: Some(sends), gives, troubles: None },
-            ExchangeServer { requests, replies },
-        )
+        (Exchange { header: HeaderMap::new(), gives, sends: Some(sends) }, ExchangeServer { requests, replies })
     }
 
     /// Sends a message. Waits while the callee is not ready for more.
@@ -47,7 +46,7 @@ impl Exchange {
         let Some(sends) = &self.sends else {
             return Err(Error::bad_request("go.micro.client", "a message was sent after the end of the messages"));
         };
-        let sent = sends.send(message).await;
+        let sent = sends.send(Ok(message)).await;
         sent.map_err(|_| Error::new("go.micro.client", 410, "the callee takes no more messages"))
     }
 
@@ -58,12 +57,7 @@ impl Exchange {
 
     /// The next message of the reply; `None` at its end. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Payload, Error>> {
-        let Some(troubles) = &mut self.troubles else { return self.gives.recv().await };
-        tokio::select! {
-            biased;
-            Some(error) = troubles.recv() => Some(Err(error)),
-            message = self.gives.recv() => message,
-        }
+        self.gives.recv().await
     }
 
     /// What [`Exchange::next`] gives if it is there already.
@@ -75,13 +69,9 @@ impl Exchange {
         }
     }
 
-    /// The caller's end for one who only gets messages, while somebody else sends them and tells what goes wrong.
-    pub fn from_parts(gives: mpsc::Receiver<Result<Payload, Error>>, troubles: mpsc::Receiver<Error>) -> Exchange {
-        Exchange { header: HeaderMap::new(), sends: None, gives, troubles: Some(troubles) }
-    }
-
-    /// Parts the two directions, for callers that send and get at the same time.
-    pub fn split(self) -> (Option<mpsc::Sender<Payload>>, mpsc::Receiver<Result<Payload, Error>>) {
-        (self.sends, self.gives)
+    /// Parts the two directions, for callers that send and get at the same time: what is left of this only gets. Who is
+    /// done with both before the callee is, drops this first.
+    pub fn take_sender(&mut self) -> Option<Sender> {
+        self.sends.take()
     }
 }

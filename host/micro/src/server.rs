@@ -82,6 +82,9 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let data_dir = options.data_dir;
     fs::create_dir_all(&data_dir).with_context(|| format!("make the data folder {}", data_dir.display()))?;
     let lock = lock(&data_dir)?;
+    let address_file = data_dir.join(SIDECAR_ADDRESS);
+    // One that a killed host left tells of nobody. That there is none is as good.
+    let _ = fs::remove_file(&address_file);
     let api = listen("--api-address", &options.api_address).await?;
     let side = listen("--sidecar-address", &options.sidecar_address).await?;
     let (api_address, sidecar_address) = (api.local_addr()?, side.local_addr()?);
@@ -107,7 +110,6 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let sidecar =
         Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
     let servers = vec![serve(api, Door::new(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
-    let address_file = data_dir.join(SIDECAR_ADDRESS);
     write_whole(&address_file, &sidecar_address.to_string()).context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
 }

@@ -25,20 +25,29 @@ pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Rec
     loop {
         let running = Running::default();
         let instance = live.instance;
-        let together =
-            live.store.run_concurrent(async |accessor| together(accessor, instance, program, queue, &running).await);
+        let mut next = Next::Nothing;
+        let together = live.store.run_concurrent(async |accessor| {
+            together(accessor, instance, program, queue, &running, &mut next).await
+        });
         // The timer stands outside: what blocks inside may keep inner timers from firing.
         let outcome = tokio::select! {
             outcome = together => outcome,
             () = running.out_of_time() => Ok(Err(Failure::OutOfTime)),
         };
-        let next = match outcome {
-            Ok(Ok(next)) => next,
-            Ok(Err(Failure::OutOfTime)) => return running.end_out_of_time(),
-            Ok(Err(Failure::Call(endpoint, error))) => return Ending::Failed(format!("{endpoint}: {error}")),
-            Err(error) => return Ending::Failed(live.failed(&error).to_string()),
+        let failed = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(Failure::OutOfTime)) => Some(running.end_out_of_time()),
+            Ok(Err(Failure::Call(endpoint, error))) => Some(Ending::Failed(format!("{endpoint}: {error}"))),
+            Err(error) => Some(Ending::Failed(live.failed(&error).to_string())),
         };
-        let Some(job) = next else { return Ending::Stopped };
+        let job = match (next, failed) {
+            (Next::Job(job), None) => job,
+            (Next::Job(job), Some(ending)) => {
+                job.hand_back();
+                return ending;
+            }
+            (_, failed) => return failed.unwrap_or(Ending::Stopped),
+        };
         match lean::perform(&mut live, program, &mut streams, job).await {
             Ok(true) => {}
             Ok(false) => return Ending::Stopped,
@@ -47,25 +56,34 @@ pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Rec
     }
 }
 
+/// What comes after the calls that run.
+enum Next {
+    /// More calls.
+    Nothing,
+    Job(Job),
+    /// Nobody holds the instance any more.
+    End,
+}
+
 enum Failure {
     OutOfTime,
     Call(String, String),
 }
 
-/// Runs calls at once until another job is due, which it gives back, or nobody holds the instance any more.
+/// Runs calls at once until another job is due, or nobody holds the instance any more.
 async fn together(
     accessor: &Accessor<State>,
     instance: Instance,
     program: &Program,
     queue: &mut mpsc::Receiver<Job>,
     running: &Running,
-) -> Result<Option<Job>, Failure> {
+    next: &mut Next,
+) -> Result<(), Failure> {
     let mut calls = FuturesUnordered::new();
-    let mut next = None;
-    let mut is_leaving = false;
+    let most = program.limits.concurrency as usize;
     loop {
         tokio::select! {
-            job = queue.recv(), if !is_leaving => match job {
+            job = queue.recv(), if matches!(next, Next::Nothing) && calls.len() < most => match job {
                 Some(Job::Call(job)) => {
                     if job.deadline.has_passed() {
                         // Who stopped waiting needs no answer.
@@ -75,20 +93,15 @@ async fn together(
                     if job.reply.is_closed() {
                         continue;
                     }
-                    // What an instance does for several callers at once is done in nobody's name in particular.
-                    let scope = if calls.is_empty() { job.scope.clone() } else { Scope::idle() };
-                    accessor.with(|mut access| access.get().set_scope(scope));
                     calls.push(one(accessor, instance, program, job, running));
                 }
-                other => {
-                    next = other;
-                    is_leaving = true;
-                }
+                Some(other) => *next = Next::Job(other),
+                None => *next = Next::End,
             },
             Some(outcome) = calls.next() => outcome?,
         }
-        if is_leaving && calls.is_empty() {
-            return Ok(next);
+        if !matches!(next, Next::Nothing) && calls.is_empty() {
+            return Ok(());
         }
     }
 }
@@ -100,8 +113,9 @@ async fn one(
     job: CallJob,
     running: &Running,
 ) -> Result<(), Failure> {
-    let CallJob { callable, fields, deadline, reply, .. } = job;
-    let id = running.add(deadline, reply);
+    let CallJob { scope, callable, fields, deadline, reply, busy: _busy } = job;
+    let id = running.add(scope, deadline, reply);
+    accessor.with(|mut access| access.get().set_scope(running.scope()));
     let endpoint = &callable.endpoint;
     let call = async {
         let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
@@ -114,6 +128,7 @@ async fn one(
     match call.await {
         Ok(value) => {
             running.end(id, Ok(value));
+            accessor.with(|mut access| access.get().set_scope(running.scope()));
             Ok(())
         }
         Err(error) => {
@@ -134,16 +149,22 @@ struct Running {
 }
 
 struct Entry {
+    scope: Scope,
     deadline: Deadline,
     reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
 }
 
 impl Running {
-    fn add(&self, deadline: Deadline, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
+    fn add(
+        &self,
+        scope: Scope,
+        deadline: Deadline,
+        reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
+    ) -> u64 {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.0 += 1;
         let id = calls.0;
-        calls.1.insert(id, Entry { deadline, reply });
+        calls.1.insert(id, Entry { scope, deadline, reply });
         drop(calls);
         self.changed.notify_one();
         id
@@ -155,6 +176,23 @@ impl Running {
             // Who stopped waiting needs no answer.
             let _ = entry.reply.send(result.map_err(ActorError::Failed));
         }
+    }
+
+    /// For whom the instance works. What it does for several callers at once is done in nobody's name in particular, but
+    /// within the time of those who wait longest and as deep as the deepest: a loop of calls comes to its end.
+    fn scope(&self) -> Scope {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scopes = calls.1.values().map(|entry| &entry.scope);
+        let Some(first) = scopes.next() else { return Scope::idle() };
+        let (mut deadline, mut depth) = (first.deadline, first.depth);
+        if calls.1.len() == 1 {
+            return first.clone();
+        }
+        for scope in scopes {
+            deadline = deadline.zip(scope.deadline).map(|(ours, theirs)| ours.max(theirs));
+            depth = depth.max(scope.depth);
+        }
+        Scope { deadline, depth, ..Scope::idle() }
     }
 
     /// Waits until some call has run out of its time.

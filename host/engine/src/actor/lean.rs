@@ -5,11 +5,10 @@ use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
 use crate::access::Scope;
 use crate::error::CallError;
 use crate::live::{self, Live};
-use crate::program::{Callable, Program};
+use crate::program::Program;
 use crate::streaming::{Guest, OpenStream};
 use crate::value::Value;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use wasmtime::component::{ComponentExportIndex, ResourceAny, Val};
@@ -32,7 +31,11 @@ pub(super) async fn run(
             job = queue.recv() => job,
             ending = parking.failed() => return ending,
         };
-        let Some(mut job) = job else { return Ending::Stopped };
+        let Some(mut job) = job else {
+            // It is gone before its room is free again.
+            drop(parking.wait().await);
+            return Ending::Stopped;
+        };
         let mut live = match parking.wait().await {
             Ok(live) => live,
             Err(ending) => {
@@ -61,16 +64,16 @@ pub(super) async fn call_and_put_back(
     borrowed: Borrowed,
     mut live: Box<Live>,
     scope: Scope,
-    callable: Arc<Callable>,
     fields: Vec<Value>,
 ) -> Result<Option<Value>, CallError> {
     live.set_scope(scope);
-    let result = live.call(&callable, callable.arguments(fields)).await;
+    let callable = &borrowed.callable;
+    let result = live.call(callable, callable.arguments(fields)).await;
     match &result {
         Ok(_) => borrowed.put_back(live),
         Err(error) => {
             drop(live);
-            borrowed.fail(format!("{}: {error}", callable.endpoint.name));
+            borrowed.fail(error);
         }
     }
     result
@@ -111,7 +114,7 @@ pub(super) async fn perform(
 type Done = Result<(), Ending>;
 
 async fn call(live: &mut Live, job: CallJob) -> Done {
-    let CallJob { scope, callable, fields, deadline, reply } = job;
+    let CallJob { scope, callable, fields, deadline, reply, busy: _busy } = job;
     if deadline.has_passed() {
         // Who stopped waiting needs no answer.
         let _ = reply.send(Err(ActorError::Failed(deadline.missed())));
@@ -146,7 +149,12 @@ fn answer<T>(said: crate::lifecycle::Said<T>, reply: tokio::sync::oneshot::Sende
 async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64, job: StreamJob) -> Done {
     match job {
         StreamJob::Open { scope, callable, fields, reply } => {
-            let Some(exports) = callable.stream else { return Ok(()) };
+            let Some(exports) = callable.stream else {
+                let error = CallError::BadRequest(format!("{} does not stream by a resource", callable.endpoint.name));
+                // Who stopped waiting needs no answer.
+                let _ = reply.send(Err(ActorError::Failed(error)));
+                return Ok(());
+            };
             live.set_scope(scope.clone());
             let arguments = callable.arguments(fields);
             let opened = match live::params(&callable.endpoint, &arguments) {
@@ -182,7 +190,11 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
             done
         }
         StreamJob::Send { message, reply } => {
-            let Some((scope, stream)) = streams.get(&id) else { return Ok(()) };
+            let Some((scope, stream)) = streams.get(&id) else {
+                // Who stopped waiting needs no answer.
+                let _ = reply.send(Err(is_over()));
+                return Ok(());
+            };
             live.set_scope(scope.clone());
             let sent = within(time, stream.send(live, &message)).await;
             let done = sent.as_ref().map_or_else(survives, |()| Ok(()));
@@ -190,7 +202,11 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
             done
         }
         StreamJob::Finish { reply } => {
-            let Some((scope, stream)) = streams.get(&id) else { return Ok(()) };
+            let Some((scope, stream)) = streams.get(&id) else {
+                // Who stopped waiting needs no answer.
+                let _ = reply.send(Err(is_over()));
+                return Ok(());
+            };
             live.set_scope(scope.clone());
             let finished = within(time, stream.finish(live)).await;
             let done = finished.as_ref().map_or_else(survives, |_| Ok(()));
@@ -216,22 +232,21 @@ async fn pump(live: &mut Live, stream: &OpenStream, sink: &Sink, time: Duration)
             Err(mpsc::error::TrySendError::Closed(())) => return (Flow::Over, Ok(())),
         };
         match within(time, stream.next(live)).await {
-            Ok(Some(value)) => {
-                let message = (sink.encode)(&value);
-                let is_error = message.is_err();
-                permit.send(message);
-                if is_error {
-                    return (Flow::Over, Ok(()));
-                }
-            }
+            Ok(Some(value)) => match (sink.encode)(&value) {
+                Ok(message) => permit.send(Ok(message)),
+                Err(error) => return (Flow::Failed(error), Ok(())),
+            },
             Ok(None) => return (Flow::Empty, Ok(())),
             Err(error) => {
                 let done = survives(&error);
-                permit.send(Err((sink.explain)(error)));
-                return (Flow::Over, done);
+                return (Flow::Failed((sink.explain)(error)), done);
             }
         }
     }
+}
+
+fn is_over() -> CallError {
+    CallError::Ended("the stream is over".into())
 }
 
 /// An error that the guest returned is its own affair; any other leaves the instance unusable.

@@ -3,6 +3,7 @@
 
 use super::Ending;
 use crate::live::Live;
+use crate::program::Callable;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -27,13 +28,13 @@ enum State {
 }
 
 impl Parking {
-    /// Takes the instance, if it is idle and nobody waits for it.
-    pub(super) fn take_idle(self: &Arc<Self>) -> Option<(Borrowed, Box<Live>)> {
+    /// Takes the instance for a call, if it is idle and nobody waits for it.
+    pub(super) fn take_idle(self: &Arc<Self>, callable: &Arc<Callable>) -> Option<(Borrowed, Box<Live>)> {
         if self.is_wanted.load(Ordering::Relaxed) {
             return None;
         }
         let live = self.take().ok().flatten()?;
-        Some((Borrowed { parking: self.clone(), is_settled: false }, live))
+        Some((Borrowed { parking: self.clone(), callable: callable.clone(), is_settled: false }, live))
     }
 
     /// Waits for the instance, before all others; its end, if it failed meanwhile.
@@ -89,9 +90,10 @@ impl Parking {
     }
 }
 
-/// Who has the instance in hand. Dropped without a word, in the middle of a call, the instance counts as lost.
+/// Who has the instance in hand, for one call. Dropped without a word, in the middle of it, the instance counts as lost.
 pub(super) struct Borrowed {
     parking: Arc<Parking>,
+    pub(super) callable: Arc<Callable>,
     is_settled: bool,
 }
 
@@ -103,16 +105,16 @@ impl Borrowed {
     }
 
     /// The instance failed, for this reason, and is dropped.
-    pub(super) fn fail(mut self, reason: String) {
+    pub(super) fn fail(mut self, reason: &dyn std::fmt::Display) {
         self.is_settled = true;
-        self.parking.fail(reason);
+        self.parking.fail(format!("{}: {reason}", self.callable.endpoint.name));
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.parking.fail("a call did not come to its end in time".into());
+            self.parking.fail(format!("{}: it did not come to its end in time", self.callable.endpoint.name));
         }
     }
 }

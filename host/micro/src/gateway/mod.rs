@@ -18,7 +18,6 @@ pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
-use crate::runtime::QUERY;
 use crate::runtime::Runtime;
 use axum::Router;
 use axum::body::Body;
@@ -136,11 +135,15 @@ pub(crate) async fn answer(gateway: &Gateway, call: Call) -> Response {
     let id = call.id;
     let form = stream::Form::of(&call.header);
     let service = call.service.clone();
-    let response = match gateway.client.call(call).await {
-        Ok(reply) => reply_response(reply, form),
-        Err(error) => error_response(gateway.runtime.say_why_absent(&service, error)),
-    };
-    with_id(response, id)
+    match gateway.client.call(call).await {
+        Ok(reply) => with_id(reply_response(reply, form), id),
+        Err(error) => refuse(gateway, &service, id, error),
+    }
+}
+
+/// The response to a call that failed before there was anything to show.
+fn refuse(gateway: &Gateway, service: &str, id: RequestId, error: Error) -> Response {
+    with_id(error_response(gateway.runtime.say_why_absent(service, error)), id)
 }
 
 /// The response with the id by which its log lines are found.
@@ -170,16 +173,23 @@ fn read_head(gateway: &Gateway, parts: &Parts, header: HeaderMap) -> Result<Call
         }
     };
     let payload = Payload::Bytes { content_type: Cow::Borrowed(""), body: bytes::Bytes::new() };
+    let mut call = new_call(service, endpoint, payload, header)?;
+    call.query = query.map(|query| query.into_owned().into());
+    Ok(call)
+}
+
+/// A call with what its HTTP headers say.
+fn new_call(
+    service: impl Into<Arc<str>>,
+    endpoint: impl Into<Arc<str>>,
+    payload: Payload,
+    header: HeaderMap,
+) -> Result<Call, Error> {
     let mut call = Call::new(service, endpoint, payload);
     call.header = metadata(header);
     if let Some(version) = call.header.get(VERSION) {
         let text = version.to_str().map_err(|_| Error::bad_request(ID, "the header micro-version is not text"))?;
         call.version = Some(text.into());
-    }
-    if let Some(query) = query
-        && let Ok(query) = HeaderValue::try_from(&*query)
-    {
-        call.header.insert(QUERY, query);
     }
     Ok(call)
 }
@@ -218,9 +228,9 @@ fn find_service(gateway: &Gateway, name: Cow<'_, str>) -> Arc<str> {
     name.into()
 }
 
-/// What of a request's headers travels with the call: all but those that speak of this connection.
+/// What of a request's headers travels with the call: all but those that speak of its body and of this host.
 fn metadata(mut headers: HeaderMap) -> HeaderMap {
-    for own in [CONTENT_TYPE, CONTENT_LENGTH, HOST, HeaderName::from_static(QUERY)] {
+    for own in [CONTENT_TYPE, CONTENT_LENGTH, HOST] {
         headers.remove(own);
     }
     headers

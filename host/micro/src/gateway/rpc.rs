@@ -56,8 +56,7 @@ async fn read(request: Request) -> Result<Call, Error> {
         return Err(Error::bad_request(ID, "invalid endpoint"));
     }
     let message = request_text(rpc.request.as_deref())?;
-    let mut call = Call::new(rpc.service, endpoint, Payload::json(message));
-    call.header = super::metadata(parts.headers);
+    let mut call = super::new_call(rpc.service, endpoint, Payload::json(message), parts.headers)?;
     call.header.insert(ACCEPT, HeaderValue::from_static(micro_mesh::call::JSON));
     let timeout = call.header.get(TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(match timeout {

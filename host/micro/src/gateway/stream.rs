@@ -14,7 +14,7 @@
 use super::{Gateway, ID, error_response};
 use axum::body::Body;
 use axum::extract::FromRequestParts as _;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
@@ -22,10 +22,11 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use micro_mesh::exchange::Sender;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::convert::Infallible;
-use tokio::sync::mpsc;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
@@ -145,24 +146,23 @@ pub(super) fn response(exchange: Exchange, form: Form) -> Response {
 /// Opens the call and sends it the lines of the body, while its replies are on their way already.
 pub(super) async fn lines(gateway: &Gateway, call: Call, body: Body) -> Response {
     let (form, id) = (Form::of(&call.header), call.id);
-    let exchange = match gateway.client.open(call).await {
+    let service = call.service.clone();
+    let mut exchange = match gateway.client.open(call).await {
         Ok(exchange) => exchange,
-        Err(error) => return super::with_id(error_response(error), id),
+        Err(error) => return super::refuse(gateway, &service, id, error),
     };
-    let (sends, replies) = exchange.split();
-    let (trouble, troubles) = mpsc::channel(1);
-    if let Some(sends) = sends {
+    if let Some(sends) = exchange.take_sender() {
         tokio::spawn(async move {
             if let Err(error) = send_lines(body, &sends).await {
-                // Said before the callee learns that no more comes.
-                let _ = trouble.send(error).await;
+                // Who takes no more knows already.
+                let _ = sends.send(Err(error)).await;
             }
         });
     }
-    super::with_id(response(Exchange::from_parts(replies, troubles), form), id)
+    super::with_id(response(exchange, form), id)
 }
 
-async fn send_lines(body: Body, sends: &mpsc::Sender<Payload>) -> Result<(), Error> {
+async fn send_lines(body: Body, sends: &Sender) -> Result<(), Error> {
     let mut frames = body.into_data_stream();
     let mut rest = BytesMut::new();
     while let Some(frame) = frames.next().await {
@@ -183,9 +183,9 @@ async fn send_lines(body: Body, sends: &mpsc::Sender<Payload>) -> Result<(), Err
 }
 
 /// False when the callee takes no more.
-async fn send_line(line: &Bytes, sends: &mpsc::Sender<Payload>) -> bool {
+async fn send_line(line: &Bytes, sends: &Sender) -> bool {
     let text = line.trim_ascii();
-    text.is_empty() || sends.send(Payload::json(Bytes::copy_from_slice(text))).await.is_ok()
+    text.is_empty() || sends.send(Ok(Payload::json(Bytes::copy_from_slice(text)))).await.is_ok()
 }
 
 /// Takes a WebSocket, and passes messages both ways for as long as it is open.
@@ -195,61 +195,73 @@ pub(super) async fn web_socket(gateway: &Gateway, call: Call, mut parts: Parts) 
         Err(rejection) => return error_response(Error::bad_request(ID, rejection.body_text())),
     };
     // Whatever is wrong with the call is said by HTTP still.
+    let (service, id) = (call.service.clone(), call.id);
     let exchange = match gateway.client.open(call).await {
         Ok(exchange) => exchange,
-        Err(error) => return error_response(error),
+        Err(error) => return super::refuse(gateway, &service, id, error),
     };
     upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| pass(socket, exchange))
 }
 
-async fn pass(mut socket: WebSocket, exchange: Exchange) {
-    let (mut sends, mut replies) = exchange.split();
-    let close = loop {
-        tokio::select! {
-            frame = socket.recv() => match frame {
-                Some(Ok(Message::Text(text))) if text.is_empty() => sends = None,
-                Some(Ok(Message::Text(text))) => {
-                    if !send_frame(&mut sends, Payload::json(Bytes::copy_from_slice(text.as_bytes()))).await {
-                        sends = None;
-                    }
-                }
-                Some(Ok(Message::Binary(body))) => {
-                    let message = Payload::Bytes { content_type: BYTES.into(), body };
-                    if !send_frame(&mut sends, message).await {
-                        sends = None;
-                    }
-                }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            },
-            reply = replies.recv() => match reply {
-                Some(Ok(Payload::Bytes { content_type, body })) => {
-                    let text = content_type.contains("json").then(|| String::from_utf8(body.to_vec()));
-                    let frame = match text {
-                        Some(Ok(text)) => Message::Text(text.into()),
-                        _ => Message::Binary(body),
-                    };
-                    if socket.send(frame).await.is_err() {
-                        return;
-                    }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    // A caller that is gone needs no reason.
-                    let _ = socket.send(Message::Text(serde_json::json!({ "error": error }).to_string().into())).await;
-                    break CloseFrame { code: CALL_FAILED, reason: "the call failed".into() };
-                }
-                None => break CloseFrame { code: axum::extract::ws::close_code::NORMAL, reason: "".into() },
-            },
+/// Passes messages both ways. Neither waits for the other: a guest that gives more than it takes fills one of them.
+async fn pass(socket: WebSocket, mut exchange: Exchange) {
+    let (mut to_caller, from_caller) = socket.split();
+    let mut sends = exchange.take_sender();
+    tokio::select! {
+        close = give(&mut to_caller, &mut exchange) => {
+            // A caller that is gone needs no reason.
+            let _ = to_caller.send(Message::Close(Some(close))).await;
         }
-    };
-    // As above.
-    let _ = socket.send(Message::Close(Some(close))).await;
+        () = take(from_caller, &mut sends) => {}
+    }
+    // In this order the callee knows that its caller left, and did not just say its last.
+    drop(exchange);
+    drop(sends);
 }
 
-async fn send_frame(sends: &mut Option<mpsc::Sender<Payload>>, message: Payload) -> bool {
-    match sends {
-        Some(sends) => sends.send(message).await.is_ok(),
-        None => false,
+/// Passes on what the callee gives, to its end.
+async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exchange) -> CloseFrame {
+    let left = CloseFrame { code: close_code::AWAY, reason: "".into() };
+    while let Some(reply) = exchange.next().await {
+        let frame = match reply {
+            Ok(Payload::Bytes { content_type, body }) if content_type.contains("json") => match Utf8Bytes::try_from(body) {
+                Ok(text) => Message::Text(text),
+                // JSON is text.
+                Err(_) => continue,
+            },
+            Ok(Payload::Bytes { body, .. }) => Message::Binary(body),
+            Ok(_) => continue,
+            Err(error) => {
+                let text = serde_json::json!({ "error": error }).to_string();
+                // As above.
+                let _ = to_caller.send(Message::Text(text.into())).await;
+                return CloseFrame { code: CALL_FAILED, reason: "the call failed".into() };
+            }
+        };
+        if to_caller.send(frame).await.is_err() {
+            return left;
+        }
+    }
+    CloseFrame { code: close_code::NORMAL, reason: "".into() }
+}
+
+/// Passes on what the caller sends, until it is gone.
+async fn take(mut from_caller: SplitStream<WebSocket>, sends: &mut Option<Sender>) {
+    while let Some(Ok(frame)) = from_caller.next().await {
+        let message = match frame {
+            Message::Text(text) if text.is_empty() => {
+                *sends = None;
+                continue;
+            }
+            Message::Text(text) => Payload::json(text),
+            Message::Binary(body) => Payload::Bytes { content_type: BYTES.into(), body },
+            Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Close(_) => return,
+        };
+        if let Some(to_callee) = sends
+            && to_callee.send(Ok(message)).await.is_err()
+        {
+            *sends = None;
+        }
     }
 }

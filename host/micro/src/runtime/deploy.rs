@@ -1,11 +1,12 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
 use super::deployment::{Canary, Deployment, Revision};
-use super::handover::{Begun, retire};
+use super::handover::Begun;
 use super::logs::DeploymentLog;
-use super::refuse::{check_canary, check_routes};
+use super::refuse::check_routes;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
+use super::replicas::States;
 use super::store::{NewRevision, RevisionRow};
 use super::{Routes, Runtime};
 use bytes::Bytes;
@@ -114,7 +115,9 @@ impl Runtime {
                 return Ok(Deployed { status: self.status(deployment).await?, changed: false });
             }
         }
-        check_canary(canary, deployment.as_deref(), &inspection, &manifest)?;
+        if let Some(percent) = canary {
+            self.check_canary(percent, deployment.as_deref(), &inspection, &manifest).await?;
+        }
         self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
@@ -145,7 +148,8 @@ impl Runtime {
         let name = checked.log.deployment().to_string();
         let number = self.next_number(&name).await?;
         let begun = self.begin(deployment.as_deref(), &checked, number).await?;
-        let row = match self.write_down(&name, version, &checked, component, None).await {
+        let states = Some(begun.states.clone());
+        let row = match self.write_down(&name, version, &checked, component, None, states).await {
             Ok(row) => row,
             Err(error) => {
                 begun.undo().await;
@@ -153,7 +157,7 @@ impl Runtime {
             }
         };
         let number = row.number;
-        let deployment = self.switch(deployment, row, checked, begun).await?;
+        let deployment = self.switch(deployment, row, checked, begun).await;
         self.events.tell("deployed", &name, Some(number), format!("version {}", deployment.current().version));
         Ok(deployment)
     }
@@ -171,24 +175,23 @@ impl Runtime {
         let number = self.next_number(&name).await?;
         let replicas = self.start_replicas(&checked, deployment.notices.clone(), number, &[]).await;
         let replicas = replicas.map_err(|error| DeployError::Refused(error.to_string()))?;
-        let row = match self.write_down(&name, version, &checked, component, Some(percent)).await {
+        let row = match self.write_down(&name, version, &checked, component, Some(percent), None).await {
             Ok(row) => row,
             Err(error) => {
-                Begun { new: replicas, old: None }.undo().await;
+                Begun { new: replicas, ..Begun::default() }.undo().await;
                 return Err(error);
             }
         };
         if let Some(replicas) = &replicas {
             replicas.supervise();
         }
-        let inspection = checked.inspection.clone();
         let revision = Arc::new(Revision::loaded(row, checked.inspection, checked.program, replicas));
         revision.watch(None, true);
         let before = deployment.set_canary(Some(Canary { revision: revision.clone(), percent }));
-        self.register(deployment, &inspection).await?;
         if let Some(before) = before {
-            retire(before.revision.replicas().cloned());
+            before.revision.retire();
         }
+        self.tell_of(deployment).await;
         let detail = format!("version {} gets {percent} % of the calls", revision.version);
         self.events.tell("canary", &name, Some(revision.number), detail);
         Ok(())
@@ -201,7 +204,7 @@ impl Runtime {
         manifest: &Manifest,
         log: Arc<DeploymentLog>,
     ) -> Result<Arc<Program>, LoadError> {
-        let imports = self.find_imports(log.deployment(), &inspection, manifest, false).await?;
+        let imports = self.find_imports(log.deployment(), &inspection, manifest).await?;
         let access = Arc::new(self.access(manifest, imports, log));
         let (engines, components) = (self.engines.clone(), self.components.clone());
         let limits = manifest.limits.clone();
@@ -224,7 +227,7 @@ impl Runtime {
             Some(deployment) => deployment.log.clone(),
             None => Arc::new(DeploymentLog::new(name.into())),
         };
-        let imports = self.find_imports(log.deployment(), &inspection, &manifest, true).await?;
+        let imports = self.find_imports(log.deployment(), &inspection, &manifest).await?;
         let program = {
             let (engines, inspection) = (self.engines.clone(), inspection.clone());
             let limits = manifest.limits.clone();
@@ -261,6 +264,7 @@ impl Runtime {
         checked: &Checked,
         component: Bytes,
         canary: Option<f64>,
+        states: Option<States>,
     ) -> Result<RevisionRow, DeployError> {
         let _storage = self.storage.lock().await;
         let (components, digest) = (self.components.clone(), checked.inspection.digest.clone());
@@ -273,10 +277,11 @@ impl Runtime {
             manifest: checked.manifest.clone(),
             deployed_at: status::now(),
             canary,
+            states,
         };
         let (row, unused) = self
             .with_store(move |store| {
-                let (number, unused) = store.add_revision(&new)?;
+                let (number, previous, unused) = store.add_revision(&new)?;
                 let row = RevisionRow {
                     deployment: new.deployment,
                     number,
@@ -285,6 +290,7 @@ impl Runtime {
                     size: new.inspection.size as u64,
                     manifest: new.manifest,
                     deployed_at: new.deployed_at,
+                    previous,
                 };
                 Ok((row, unused))
             })
@@ -293,26 +299,28 @@ impl Runtime {
         Ok(row)
     }
 
-    /// Gives new calls to the checked revision, and tells the registry.
+    /// Gives new calls to the checked revision, and tells everybody. It is written down: nothing stops it now.
     pub(super) async fn switch(
         &self,
         deployment: Option<Arc<Deployment>>,
         row: RevisionRow,
         checked: Checked,
         begun: Begun,
-    ) -> Result<Arc<Deployment>, DeployError> {
+    ) -> Arc<Deployment> {
         let Checked { inspection, log, program, .. } = checked;
         if let Some(replicas) = &begun.new {
             replicas.supervise();
         }
-        let revision = Arc::new(Revision::loaded(row, inspection.clone(), program, begun.new));
+        let revision = Arc::new(Revision::loaded(row, inspection, program, begun.new));
         let deployment = match deployment {
             Some(deployment) => {
                 revision.watch(Some(Instant::now() + revision.manifest.rollout.window), false);
                 let canary = deployment.canary();
                 let before = deployment.switch(revision);
-                retire(before.replicas().cloned());
-                retire(canary.and_then(|canary| canary.revision.replicas().cloned()));
+                before.retire();
+                if let Some(canary) = canary {
+                    canary.revision.retire();
+                }
                 deployment
             }
             None => {
@@ -326,10 +334,17 @@ impl Runtime {
                 deployment
             }
         };
+        self.tell_of(&deployment).await;
+        deployment
+    }
+
+    /// Takes paths, schedules and the registry's records anew after a change that is true already.
+    pub(super) async fn tell_of(&self, deployment: &Arc<Deployment>) {
         self.refresh_paths();
-        self.schedules.set(&deployment).await;
-        self.register(&deployment, &inspection).await?;
-        Ok(deployment)
+        self.schedules.set(deployment).await;
+        if let Err(error) = self.register(deployment).await {
+            tracing::error!(deployment = %deployment.name, "the registry was not told: {error:#}");
+        }
     }
 
     /// Removes components and compiled code that no revision needs.

@@ -58,6 +58,7 @@ pub struct Revision {
     pub(super) stats: RevisionStats,
     watch: Mutex<Option<Watch>>,
     is_watched: AtomicBool,
+    is_retired: AtomicBool,
     program: OnceCell<Arc<Program>>,
     replicas: OnceCell<Arc<Replicas>>,
     inspection: OnceCell<Arc<Inspection>>,
@@ -169,6 +170,20 @@ impl Deployment {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes why the current revision cannot serve. What is wrong with another is no failure of the deployment.
+    pub(super) fn fail(&self, revision: &Revision, reason: String) {
+        if self.current.load().number == revision.number {
+            self.set_failure(Some(reason));
+        }
+    }
+
+    /// Forgets why the current revision could not serve, now that it can.
+    pub(super) fn recover(&self, revision: &Revision) {
+        if self.current.load().number == revision.number {
+            self.set_failure(None);
+        }
+    }
+
     pub(super) fn set_failure(&self, reason: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
@@ -187,6 +202,7 @@ impl Revision {
             stats: RevisionStats::default(),
             watch: Mutex::default(),
             is_watched: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             program: OnceCell::new(),
             replicas: OnceCell::new(),
             inspection: OnceCell::new(),
@@ -228,7 +244,7 @@ impl Revision {
     /// What is wrong with its faults, told once.
     fn too_many_faults(&self) -> Option<String> {
         let rollout = &self.manifest.rollout;
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let Watch { until, calls_before, faults_before } = (*watch)?;
         if until.is_some_and(|until| Instant::now() >= until) {
             self.is_watched.store(false, Ordering::Relaxed);
@@ -240,9 +256,10 @@ impl Revision {
         if calls < rollout.min_calls || percent <= rollout.max_errors {
             return None;
         }
-        *watch = None;
-        self.is_watched.store(false, Ordering::Relaxed);
-        Some(format!("{faults} of {calls} calls failed ({percent:.1} %, at most {} % may)", rollout.max_errors))
+        let is_news = self.is_watched.swap(false, Ordering::Relaxed);
+        is_news.then(|| {
+            format!("{faults} of {calls} calls failed ({percent:.1} %, at most {} % may)", rollout.max_errors)
+        })
     }
 
     /// Whether the component is in memory.
@@ -258,6 +275,14 @@ impl Revision {
     /// The program, if it is loaded.
     pub(super) fn program(&self) -> Option<&Arc<Program>> {
         self.program.get()
+    }
+
+    /// Stops its instances, now or as soon as they come to live, while nobody waits for it.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::SeqCst);
+        if let Some(replicas) = self.replicas.get().cloned() {
+            tokio::spawn(async move { replicas.retire().await });
+        }
     }
 
     /// The live instances, if there are any.
@@ -303,8 +328,17 @@ impl super::Runtime {
             let inspection = inspection.map_err(|error| LoadError::Host(format!("{error:#}")))?;
             self.load(inspection, &revision.manifest, deployment.log.clone()).await
         });
-        let loaded = loaded.await.inspect_err(|error| deployment.set_failure(Some(error.to_string())));
-        loaded.map_err(|error| errors::load_error(&deployment.name, request, &error))
+        match &loaded.await {
+            Ok(program) => {
+                // A reason that has passed, as a full disk has.
+                deployment.recover(revision);
+                Ok(program)
+            }
+            Err(error) => {
+                deployment.fail(revision, error.to_string());
+                Err(errors::load_error(&deployment.name, request, error))
+            }
+        }
     }
 
     /// The revision's live instances. After a start of the host they come to live here, from what was saved last.
@@ -323,10 +357,14 @@ impl super::Runtime {
             let states = self.with_store(move |store: &mut Store| store.states(&name)).await?;
             anyhow::Ok(Replicas::restore(setting(deployment, revision, program), &states))
         });
-        restored.await.map_err(|error| {
+        let replicas = restored.await.map_err(|error| {
             let error = LoadError::Host(format!("{error:#}"));
             errors::load_error(&deployment.name, request, &error)
-        })
+        })?;
+        if revision.is_retired.load(Ordering::SeqCst) {
+            revision.retire();
+        }
+        Ok(replicas)
     }
 }
 

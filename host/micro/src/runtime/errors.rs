@@ -1,4 +1,4 @@
-//! How a call that failed looks to its caller. This is the one place that decides codes.
+//! How a call that failed on the way to its function, or in it, looks to its caller.
 
 use super::gate::TurnedAway;
 use micro_engine::{CallError, LoadError};
@@ -23,6 +23,11 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
     }
 }
 
+/// The error of a call to a service that this host does not have.
+pub(super) fn unknown_service(service: &str) -> Error {
+    Error::not_found("go.micro.client", format!("service {service}: not found"))
+}
+
 /// The error of a call that found no instance of its service.
 pub(super) fn no_instance(service: &str, reason: &str) -> Error {
     Error::unavailable(service, format!("no instance takes calls: {reason}"))
@@ -38,6 +43,9 @@ pub(super) fn turned_away(service: &str, reason: TurnedAway) -> Error {
             service,
             format!("no turn within {}: too many calls at once", humantime::format_duration(patience)),
         ),
+        TurnedAway::CallerLeft => {
+            Error::timeout(service, "too many calls at once: the caller's time was over before its turn")
+        }
     }
 }
 

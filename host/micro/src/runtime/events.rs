@@ -14,7 +14,7 @@ pub struct Event {
     /// When.
     #[serde(serialize_with = "super::status::rfc3339")]
     pub time: SystemTime,
-    /// `deployed`, `promoted`, `rolled-back`, `removed`, `refused`; of instances `instance-failed`, `instance-restarted`;
+    /// `deployed`, `canary`, `promoted`, `rolled-back`, `removed`, `refused`; of instances `instance-failed`, `instance-restarted`;
     /// `failed`, `unhealthy`, `healthy`; of a scheduled call `schedule-failed`.
     pub kind: &'static str,
     /// To which deployment.

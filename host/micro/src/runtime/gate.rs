@@ -4,6 +4,7 @@ use micro_engine::manifest::Limits;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// Lets so many calls in at once and so many more wait; turns the others away at the door.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) enum TurnedAway {
         /// How long that was.
         patience: Duration,
     },
+    /// The caller's own time was over before its turn came.
+    CallerLeft,
 }
 
 impl Gate {
@@ -41,19 +44,23 @@ impl Gate {
         }
     }
 
-    /// Waits for a place, which is free again when the permit is dropped.
-    pub(super) async fn enter(&self) -> Result<SemaphorePermit<'_>, TurnedAway> {
+    /// Waits for a place, which is free again when the permit is dropped; no longer than the caller does.
+    pub(super) async fn enter(&self, caller: Option<Instant>) -> Result<SemaphorePermit<'_>, TurnedAway> {
         if let Ok(permit) = self.running.try_acquire() {
             return Ok(permit);
         }
         let Some(_place) = Place::take(&self.waiting, self.queue) else {
             return Err(TurnedAway::QueueFull { queue: self.queue });
         };
-        let waited = TurnedAway::WaitedTooLong { patience: self.patience };
-        match tokio::time::timeout(self.patience, self.running.acquire()).await {
+        let patience = Instant::now() + self.patience;
+        let (until, reason) = match caller {
+            Some(caller) if caller < patience => (caller, TurnedAway::CallerLeft),
+            _ => (patience, TurnedAway::WaitedTooLong { patience: self.patience }),
+        };
+        match tokio::time::timeout_at(until, self.running.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(waited),
+            Ok(Err(_)) | Err(_) => Err(reason),
         }
     }
 
@@ -93,27 +100,36 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_turns_away_at_once() {
         let gate = gate(1, 0);
-        let permit = gate.enter().await.unwrap();
-        assert_eq!(gate.enter().await.unwrap_err(), TurnedAway::QueueFull { queue: 0 });
+        let permit = gate.enter(None).await.unwrap();
+        assert_eq!(gate.enter(None).await.unwrap_err(), TurnedAway::QueueFull { queue: 0 });
         assert_eq!(gate.running(), 1);
         drop(permit);
-        assert!(gate.enter().await.is_ok());
+        assert!(gate.enter(None).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_leaves_the_queue() {
         let gate = gate(1, 1);
-        let _permit = gate.enter().await.unwrap();
-        assert!(matches!(gate.enter().await, Err(TurnedAway::WaitedTooLong { .. })));
+        let _permit = gate.enter(None).await.unwrap();
+        assert!(matches!(gate.enter(None).await, Err(TurnedAway::WaitedTooLong { .. })));
         assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_no_longer_than_its_caller() {
+        let gate = gate(1, 1);
+        let _permit = gate.enter(None).await.unwrap();
+        let caller = Instant::now() + Duration::from_millis(10);
+        assert_eq!(gate.enter(Some(caller)).await.unwrap_err(), TurnedAway::CallerLeft);
+        assert_eq!(Instant::now(), caller);
     }
 
     #[tokio::test]
     async fn who_stops_waiting_gives_the_place_back() {
         let gate = gate(1, 1);
-        let _permit = gate.enter().await.unwrap();
+        let _permit = gate.enter(None).await.unwrap();
         {
-            let waiting = gate.enter();
+            let waiting = gate.enter(None);
             tokio::pin!(waiting);
             assert!(futures::poll!(&mut waiting).is_pending());
             assert_eq!(gate.waiting(), 1);

@@ -4,17 +4,18 @@ use super::Runtime;
 use super::deploy::{Checked, DeployError};
 use super::deployment::Deployment;
 use super::events::Notices;
-use super::replicas::{Replicas, Setting};
+use super::replicas::{Replicas, Setting, States};
 use super::store::Store;
 use micro_engine::actor::StartError;
 use micro_engine::manifest::{Kind, OnStateRefused};
 use micro_mesh::call::RequestId;
 use std::sync::Arc;
 
-/// The instances of a service that is about to take over, and those that wait for it.
+/// The instances of a service that is about to take over, what they began with, and those that wait for it.
 #[derive(Default)]
 pub(super) struct Begun {
     pub(super) new: Option<Arc<Replicas>>,
+    pub(super) states: States,
     pub(super) old: Option<Arc<Replicas>>,
 }
 
@@ -30,44 +31,54 @@ impl Runtime {
             Some(deployment) => deployment.notices.clone(),
             None => self.notices(checked.log.deployment().clone()),
         };
-        let old = match deployment {
-            // After a start of the host they may not live yet; what they will begin with is handed over then.
-            Some(deployment) if deployment.current().is_service() => {
-                self.replicas(deployment, &deployment.current(), RequestId::next()).await.ok().cloned()
-            }
-            _ => None,
-        };
-        let takes_state = checked.manifest.kind == Kind::Service && checked.program.hands_over().1;
-        let hands_over = deployment
-            .and_then(|deployment| deployment.current().program().map(|program| program.hands_over().0))
-            .unwrap_or(false);
-        let Some(old) = old.filter(|_| takes_state && hands_over) else {
-            let new = self.start_replicas(checked, notices, number, &[]).await;
-            return Ok(Begun { new: new.map_err(|error| DeployError::Refused(error.to_string()))?, old: None });
-        };
-        let handed = async {
-            let states =
-                old.hand_over().await.map_err(|reason| DeployError::Refused(format!("hand-over: {reason}")))?;
-            let (name, kept) = (checked.log.deployment().to_string(), states.clone());
-            self.with_store(move |store: &mut Store| store.set_states(&name, &kept)).await?;
-            match self.start_replicas(checked, notices.clone(), number, &states).await {
-                Err(StartError::StateRefused(reason))
-                    if checked.manifest.service.on_state_refused == OnStateRefused::Empty =>
-                {
-                    checked.log.host_line(&format!("the state of the predecessor was refused: {reason}"));
-                    self.start_replicas(checked, notices, number, &[]).await
-                }
-                other => other,
-            }
-            .map_err(|error| DeployError::Refused(error.to_string()))
-        };
-        match handed.await {
-            Ok(new) => Ok(Begun { new, old: Some(old) }),
+        let mut begun = Begun::default();
+        match self.take_states(deployment, checked, &mut begun).await {
+            Ok(states) => begun.states = states,
             Err(error) => {
-                old.resume();
-                Err(error)
+                begun.undo().await;
+                return Err(error);
             }
         }
+        let mut new = self.start_replicas(checked, notices.clone(), number, &begun.states).await;
+        if let Err(StartError::StateRefused(reason)) = &new
+            && checked.manifest.service.on_state_refused == OnStateRefused::Empty
+        {
+            checked.log.host_line(&format!("the state of the predecessor was refused: {reason}"));
+            begun.states = States::new();
+            new = self.start_replicas(checked, notices, number, &begun.states).await;
+        }
+        match new {
+            Ok(new) => Ok(Begun { new, ..begun }),
+            Err(error) => {
+                begun.undo().await;
+                Err(DeployError::Refused(error.to_string()))
+            }
+        }
+    }
+
+    /// The state that goes over to a checked revision, from instances that take no more calls now or, where those
+    /// cannot come to live, from what they left.
+    async fn take_states(
+        &self,
+        deployment: Option<&Deployment>,
+        checked: &Checked,
+        begun: &mut Begun,
+    ) -> Result<States, DeployError> {
+        let takes = checked.manifest.kind == Kind::Service && checked.program.hands_over().1;
+        let Some(deployment) = deployment.filter(|deployment| takes && deployment.current().is_service()) else {
+            return Ok(States::new());
+        };
+        let current = deployment.current();
+        // After a start of the host they may not live yet; what they will begin with is handed over then.
+        let Ok(old) = self.replicas(deployment, &current, RequestId::next()).await else {
+            let name = deployment.name.to_string();
+            return Ok(self.with_store(move |store: &mut Store| store.states(&name)).await?);
+        };
+        if !current.program().is_some_and(|program| program.hands_over().0) {
+            return Ok(States::new());
+        }
+        begun.old = Some(old.clone());
+        old.hand_over().await.map_err(|reason| DeployError::Refused(format!("hand-over: {reason}")))
     }
 
     pub(super) async fn start_replicas(
@@ -100,12 +111,5 @@ impl Begun {
         if let Some(old) = self.old {
             old.resume();
         }
-    }
-}
-
-/// Stops instances that are no longer called, while nobody waits for it.
-pub(super) fn retire(replicas: Option<Arc<Replicas>>) {
-    if let Some(replicas) = replicas {
-        tokio::spawn(async move { replicas.retire().await });
     }
 }

@@ -10,14 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Runtime {
-    /// The deployment that gives each interface which `inspection` needs. `must_fit` refuses those that are missing or
-    /// differ; a host that starts takes what is there and finds out at the call.
+    /// The deployment that gives each interface which `inspection` needs. What is missing or differs is a reason not to
+    /// load it: at its deploy, and later until it is there again.
     pub(super) async fn find_imports(
         &self,
         importer: &str,
         inspection: &Inspection,
         manifest: &Manifest,
-        must_fit: bool,
     ) -> Result<HashMap<Arc<str>, String>, LoadError> {
         let mut found = HashMap::new();
         let mut problems = Vec::new();
@@ -29,10 +28,10 @@ impl Runtime {
                 Err(reason) => problems.push(reason),
             }
         }
-        if must_fit && !problems.is_empty() {
-            return Err(LoadError::Refused(problems.join("\n")));
+        match problems.is_empty() {
+            true => Ok(found),
+            false => Err(LoadError::Refused(problems.join("\n"))),
         }
-        Ok(found)
     }
 
     async fn find_import(&self, importer: &str, need: &Need, manifest: &Manifest) -> Result<String, String> {

@@ -1,33 +1,33 @@
 //! The way in: every call of a deployment on this host passes here, whatever door it came through.
 
 use super::deployment::{Deployment, Revision};
-use super::replicas::ServeError;
+use super::replicas::ReplicasError;
 use super::{Runtime, errors, message};
+use arc_swap::Guard;
 use async_trait::async_trait;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use micro_engine::log::{Log, Stream};
 use micro_engine::schema::Endpoint;
 use micro_engine::value::Returned;
-use micro_engine::{CallError, Callable, Program, Scope, Value, json, outcome};
+use micro_engine::{CallError, Callable, Deadline, Program, Scope, Value, json, outcome};
 use micro_mesh::call::RequestId;
 use micro_mesh::{Call, Error, Exchange, Node, Payload, Reply, Transport, transport};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 impl Runtime {
     /// Serves one call: its revision is chosen and loaded, it takes its turn, it runs in a fresh instance or in a live
     /// one.
     pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let mut left = None;
+        let mut left: Option<Arc<Revision>> = None;
         loop {
             let routes = self.routes.load();
-            let Some(deployment) = routes.get(&call.service) else {
-                return Err(Error::not_found("go.micro.client", format!("service {}: not found", call.service)));
-            };
+            let Some(deployment) = routes.get(&call.service) else { return Err(errors::unknown_service(&call.service)) };
             let revision = deployment.choose(&call);
-            if left == Some(revision.number) {
+            if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
             let program = self.program(deployment, &revision, call.id).await?;
@@ -40,16 +40,15 @@ impl Runtime {
                 return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
             }
             match self.serve(deployment, &revision, program, callable, &call).await {
-                Served::Done(outcome) => {
-                    deployment.count(&revision, outcome.as_ref().err().map(|error| error.code));
-                    return outcome;
-                }
-                Served::GuestError(reply, code) => {
-                    deployment.count(&revision, Some(code));
+                Ok((reply, code)) => {
+                    deployment.count(&revision, code);
                     return Ok(reply);
                 }
-                // Another revision took over while the call waited.
-                Served::Moved => left = Some(revision.number),
+                Err(ServeError::Failed(error)) => {
+                    deployment.count(&revision, Some(error.code));
+                    return Err(error);
+                }
+                Err(ServeError::Moved) => left = Some(Guard::into_inner(revision)),
             }
         }
     }
@@ -68,6 +67,7 @@ impl Runtime {
         }
     }
 
+    /// The reply, and the code of the function's own error where a reply inside this process holds one.
     async fn serve(
         &self,
         deployment: &Deployment,
@@ -75,64 +75,70 @@ impl Runtime {
         program: &Program,
         callable: &Arc<Callable>,
         call: &Call,
-    ) -> Served {
+    ) -> Result<(Reply, Option<u16>), ServeError> {
         let endpoint = callable.schema();
-        let fields = match message::read(call, endpoint, program.protos()) {
-            Ok(fields) => fields,
-            Err(error) => return Served::Done(Err(error)),
-        };
-        let _turn = match revision.gate.enter().await {
-            Ok(turn) => turn,
-            Err(reason) => return Served::Done(Err(errors::turned_away(&call.service, reason))),
-        };
-        let deadline = program.deadline(call.deadline);
+        let Turn { fields, deadline, _permit } = Turn::take(revision, program, callable, call).await?;
         let scope = scope(program, call, Some(deadline.at));
         let returned = if revision.is_service() {
-            let replicas = match self.replicas(deployment, revision, call.id).await {
-                Ok(replicas) => replicas,
-                Err(error) => return Served::Done(Err(error)),
-            };
+            let replicas = self.replicas(deployment, revision, call.id).await?;
             let key = sticky_key(revision, endpoint, &fields);
-            match replicas.call(scope, callable, fields, key, deadline).await {
-                Ok(returned) => Ok(returned),
-                Err(ServeError::Retired) => return Served::Moved,
-                Err(ServeError::None(reason)) => {
-                    return Served::Done(Err(errors::no_instance(&call.service, &reason)));
-                }
-                Err(ServeError::Call(error)) => Err(error),
-            }
+            let returned = replicas.call(scope, callable, fields, key, deadline).await;
+            returned.map_err(|error| ServeError::of(error, deployment, call))?
         } else {
-            program.call(scope, callable, fields, deadline).await
-        };
-        let returned = match returned {
-            Ok(returned) => returned,
-            Err(error) => return Served::Done(Err(explain(deployment, call.id, error))),
+            program.call(scope, callable, fields, deadline).await.map_err(|error| explain(deployment, call.id, error))?
         };
         if matches!(call.payload, Payload::Value(_)) {
             let code = outcome::error_code(endpoint, returned.as_ref());
-            let reply = Reply::new(Payload::Value(Box::new(Returned(returned))));
-            return match code {
-                Some(code) => Served::GuestError(reply, code),
-                None => Served::Done(Ok(reply)),
-            };
+            return Ok((Reply::new(Payload::Value(Box::new(Returned(returned)))), code));
         }
-        let reply = match outcome::reply(endpoint, returned) {
-            Ok(reply) => {
-                message::write(call, endpoint, program.protos(), reply, revision.manifest.reply.content_type.as_deref())
-            }
-            Err(error) => Err(explain(deployment, call.id, error)),
-        };
-        Served::Done(reply)
+        let reply = outcome::reply(endpoint, returned).map_err(|error| explain(deployment, call.id, error))?;
+        let content_type = revision.manifest.reply.content_type.as_deref();
+        Ok((message::write(call, endpoint, program.protos(), reply, content_type)?, None))
     }
 }
 
-/// What became of a call in one revision.
-enum Served {
-    Done(Result<Reply, Error>),
-    /// A reply inside this process that holds the function's own error, and the code of that.
-    GuestError(Reply, u16),
-    /// The revision is not the current one any more.
+/// Why a revision did not answer a call.
+pub(super) enum ServeError {
+    Failed(Error),
+    /// Another revision took over while the call waited.
     Moved,
+}
+
+impl From<Error> for ServeError {
+    fn from(error: Error) -> ServeError {
+        ServeError::Failed(error)
+    }
+}
+
+impl ServeError {
+    pub(super) fn of(error: ReplicasError, deployment: &Deployment, call: &Call) -> ServeError {
+        match error {
+            ReplicasError::Retired => ServeError::Moved,
+            ReplicasError::None(reason) => ServeError::Failed(errors::no_instance(&call.service, &reason)),
+            ReplicasError::Call(error) => ServeError::Failed(explain(deployment, call.id, error)),
+        }
+    }
+}
+
+/// A call that was read and let in, and that begins now.
+pub(super) struct Turn<'r> {
+    pub(super) fields: Vec<Value>,
+    pub(super) deadline: Deadline,
+    pub(super) _permit: SemaphorePermit<'r>,
+}
+
+impl<'r> Turn<'r> {
+    pub(super) async fn take(
+        revision: &'r Revision,
+        program: &Program,
+        callable: &Callable,
+        call: &Call,
+    ) -> Result<Turn<'r>, Error> {
+        let fields = message::read(call, callable.schema(), program.protos())?;
+        let permit = revision.gate.enter(call.deadline).await;
+        let permit = permit.map_err(|reason| errors::turned_away(&call.service, reason))?;
+        Ok(Turn { fields, deadline: program.deadline(call.deadline), _permit: permit })
+    }
 }
 
 /// For whom an instance works, and what it may do in that name.
@@ -149,7 +155,6 @@ pub(super) fn scope(program: &Program, call: &Call, deadline: Option<Instant>) -
 /// What of a call's header goes on to those that are called in turn: not what speaks of this message alone.
 fn travelling(header: &HeaderMap) -> HeaderMap {
     let mut header = header.clone();
-    header.remove(message::QUERY);
     header.remove(ACCEPT);
     header
 }

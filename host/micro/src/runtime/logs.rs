@@ -70,14 +70,16 @@ impl DeploymentLog {
         self.revision.store(number, Ordering::Relaxed);
     }
 
+    /// The last `count` lines, oldest first.
+    pub fn tail(&self, count: usize) -> Vec<LogRecord> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).last(count)
+    }
+
     /// The last `count` lines, oldest first, and all that come after them.
-    pub fn tail(&self, count: usize) -> (Vec<LogRecord>, broadcast::Receiver<LogRecord>) {
+    pub fn follow(&self, count: usize) -> (Vec<LogRecord>, broadcast::Receiver<LogRecord>) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let skip = ring.records.len().saturating_sub(count);
-        (
-            ring.records.iter().skip(skip).cloned().collect(),
-            self.followers.get_or_init(|| broadcast::Sender::new(FOLLOWER_LAG)).subscribe(),
-        )
+        let followers = self.followers.get_or_init(|| broadcast::Sender::new(FOLLOWER_LAG));
+        (ring.last(count), followers.subscribe())
     }
 }
 
@@ -107,6 +109,11 @@ impl Log for DeploymentLog {
 }
 
 impl Ring {
+    fn last(&self, count: usize) -> Vec<LogRecord> {
+        let skip = self.records.len().saturating_sub(count);
+        self.records.iter().skip(skip).cloned().collect()
+    }
+
     /// Drops the oldest lines until one of `length` bytes fits, and gives an empty text to write it in.
     fn make_room(&mut self, length: usize) -> String {
         let mut text = String::new();

@@ -17,9 +17,6 @@ use micro_engine::{Protos, Value, json, query};
 use micro_mesh::{Call, Error, Payload, Reply};
 use std::borrow::Cow;
 
-/// The header that carries the query string of an HTTP request beside its body.
-pub(crate) const QUERY: &str = "micro-query";
-
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = micro_mesh::call::JSON;
 
@@ -34,7 +31,7 @@ pub(super) fn read(call: &Call, endpoint: &Endpoint, protos: Option<&Protos>) ->
         Payload::Stream(_) => return Err(Error::bad_request(&*call.service, "a request that is many messages")),
     };
     let message = &endpoint.request.message;
-    let query = call.header.get(QUERY).and_then(|query| query.to_str().ok()).unwrap_or_default();
+    let query = call.query.as_deref().unwrap_or_default();
     let fields = match Form::of(content_type, body, endpoint) {
         Form::Json => read_json(message, body, query),
         Form::Query => query::read_query(message, &join(query, body), none_given(message)),

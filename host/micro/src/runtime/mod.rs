@@ -29,7 +29,6 @@ pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::{DeploymentLog, LogRecord};
-pub(crate) use message::QUERY;
 pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 
@@ -76,7 +75,7 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// Notices that may wait to be acted on before those who tell them wait as well.
+/// Notices that wait to be acted on; more are kept by the tasks that tell them.
 const NOTICES: usize = 1024;
 
 /// Where the host keeps what it must not lose, below its data folder.

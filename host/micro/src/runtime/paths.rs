@@ -116,14 +116,17 @@ impl super::Runtime {
 
     /// Takes the paths of all current revisions anew.
     pub(super) fn refresh_paths(&self) {
-        let current: Vec<_> =
-            self.deployments().into_iter().map(|deployment| (deployment.name.clone(), deployment.current())).collect();
-        let routes = current.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice()));
-        let (paths, problems) = Paths::of(routes);
-        for problem in problems {
-            tracing::warn!("{problem}");
-        }
-        self.paths.store(Arc::new(paths));
+        // Two names that change at once both look again until none has overtaken the other.
+        self.paths.rcu(|_| {
+            let all = self.deployments().into_iter();
+            let current: Vec<_> = all.map(|deployment| (deployment.name.clone(), deployment.current())).collect();
+            let (paths, problems) =
+                Paths::of(current.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice())));
+            for problem in problems {
+                tracing::warn!("{problem}");
+            }
+            paths
+        });
     }
 
     /// Says why a deployment cannot have the paths that it asks for, if so.

@@ -7,7 +7,8 @@ use micro_engine::name::title_case;
 use micro_engine::schema::{self, Type};
 use micro_mesh::registry::RegisterOptions;
 use micro_mesh::{Endpoint, Metadata, Node, Service, Value, transport};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Messages inside messages are shown this deep, as go-micro shows them.
 const MAX_DEPTH: usize = 3;
@@ -21,34 +22,40 @@ pub(super) struct NodeIdentity {
 
 /// The metadata key that tells which host a node belongs to.
 const HOST: &str = "host";
+/// The metadata key that tells which revision a node serves: two may have the same version.
+const REVISION: &str = "revision";
+
+/// What the registry holds of this node for one name: version, revision, address.
+type Entry = (String, String, String);
 
 impl Runtime {
     /// Tells the registry what `deployment` serves now: a record for its current version, and one for that of its canary.
-    pub(super) async fn register(&self, deployment: &Deployment, inspection: &Inspection) -> anyhow::Result<()> {
-        let mut services = vec![self.record(deployment, &deployment.current(), inspection)];
-        if let Some(canary) = deployment.canary()
-            && canary.revision.version != services[0].version
-        {
-            let inspection = self.inspection(deployment, &canary.revision).await?;
-            services.push(self.record(deployment, &canary.revision, &inspection));
+    pub(super) async fn register(&self, deployment: &Deployment) -> anyhow::Result<()> {
+        let mut services = Vec::new();
+        for revision in served(deployment) {
+            let inspection = self.inspection(deployment, &revision).await?;
+            services.push(self.record(deployment, &revision, &inspection));
         }
-        let registry = self.registry();
         for service in &services {
-            registry.register(service, RegisterOptions::default()).await?;
+            self.registry().register(service, RegisterOptions::default()).await?;
         }
         // Other versions of this node go away after that: callers find the name at any moment.
-        for known in registry.get(&deployment.name).await.unwrap_or_default() {
-            if services.iter().all(|service| service.version != known.version) {
-                registry.deregister(&self.own_part(known)).await?;
-            }
-        }
-        Ok(self.client.cache().refresh_service(&deployment.name).await?)
+        self.withdraw(&deployment.name, &services).await
     }
 
     /// Takes this node out of every record of `name`.
     pub(super) async fn deregister(&self, name: &str) -> anyhow::Result<()> {
+        self.withdraw(name, &[]).await
+    }
+
+    /// Takes this node out of the records of `name`, but not out of those versions that stay.
+    async fn withdraw(&self, name: &str, stay: &[Service]) -> anyhow::Result<()> {
         for known in self.registry().get(name).await.unwrap_or_default() {
+            if stay.iter().any(|service| service.version == known.version) {
+                continue;
+            }
             let own = self.own_part(known);
+            // A record without nodes stands for all of them.
             if !own.nodes.is_empty() {
                 self.registry().deregister(&own).await?;
             }
@@ -58,29 +65,27 @@ impl Runtime {
 
     /// Makes the registry agree with the deployments of this host, as after a crash between two writes.
     pub(super) async fn reconcile_registry(&self) -> anyhow::Result<()> {
-        let mut in_order = HashSet::new();
+        let mut told: HashMap<String, BTreeSet<Entry>> = HashMap::new();
         for known in self.registry().list().await? {
-            let deployment = self.deployment(&known.name);
-            let is_current = deployment.is_some_and(|deployment| {
-                let canary = deployment.canary().map(|canary| canary.revision.clone());
-                [Some(deployment.current()), canary].iter().flatten().any(|revision| revision.version == known.version)
+            let own = self.own_part(known);
+            let entries = own.nodes.iter().map(|node| {
+                let revision = node.metadata.get(REVISION).cloned().unwrap_or_default();
+                (own.version.clone(), revision, node.address.clone())
             });
-            let own = self.own_part(known.clone());
-            if own.nodes.is_empty() {
-                continue;
-            }
-            if !is_current {
-                self.registry().deregister(&own).await?;
-            } else if own.nodes.iter().all(|node| node.address == self.node.address) {
-                in_order.insert(known.name);
-            }
+            told.entry(own.name.clone()).or_default().extend(entries);
         }
         for deployment in self.deployments() {
-            if !in_order.contains(&*deployment.name) {
-                let current = deployment.current();
-                let inspection = self.inspection(&deployment, &current).await?;
-                let record = self.record(&deployment, &current, &inspection);
-                self.registry().register(&record, RegisterOptions::default()).await?;
+            let due = served(&deployment).into_iter().map(|revision| {
+                (revision.version.clone(), revision.number.to_string(), self.node.address.clone())
+            });
+            let told = told.remove(&*deployment.name).unwrap_or_default();
+            if told != due.collect() {
+                self.register(&deployment).await?;
+            }
+        }
+        for (name, entries) in told {
+            if !entries.is_empty() {
+                self.deregister(&name).await?;
             }
         }
         Ok(self.client.cache().refresh().await?)
@@ -94,6 +99,7 @@ impl Runtime {
                 ("transport".into(), transport::LOCAL.into()),
                 ("server".into(), "micro".into()),
                 (HOST.into(), self.node.host.clone()),
+                (REVISION.into(), revision.number.to_string()),
             ]),
         };
         let mut metadata: Metadata = revision.manifest.metadata.clone();
@@ -114,6 +120,14 @@ impl Runtime {
         service.nodes.retain(|node| node.metadata.get(HOST) == Some(&self.node.host));
         service
     }
+}
+
+/// The revisions that callers find by version: a canary of the same version hides behind the current one.
+fn served(deployment: &Deployment) -> Vec<Arc<Revision>> {
+    let current = deployment.current();
+    let canary = deployment.canary().map(|canary| canary.revision.clone());
+    let canary = canary.filter(|canary| canary.version != current.version);
+    [current].into_iter().chain(canary).collect()
 }
 
 /// An endpoint with its request and response trees.

@@ -1,34 +1,41 @@
 //! What a deploy is refused for before anything is loaded.
 
+use super::Runtime;
 use super::deploy::DeployError;
 use super::deployment::Deployment;
 use micro_engine::manifest::Kind;
 use micro_engine::{Inspection, Manifest};
 
-/// Says why a revision cannot be a canary, if so.
-pub(super) fn check_canary(
-    canary: Option<f64>,
-    deployment: Option<&Deployment>,
-    inspection: &Inspection,
-    manifest: &Manifest,
-) -> Result<(), DeployError> {
-    let Some(percent) = canary else { return Ok(()) };
-    if !(percent > 0.0 && percent < 100.0) {
-        return Err(DeployError::BadRequest(format!("canary {percent}: expected a share above 0 and below 100 %")));
+impl Runtime {
+    /// Says why a revision cannot be a canary with this share of the calls, if so.
+    pub(super) async fn check_canary(
+        &self,
+        percent: f64,
+        deployment: Option<&Deployment>,
+        inspection: &Inspection,
+        manifest: &Manifest,
+    ) -> Result<(), DeployError> {
+        if !(percent > 0.0 && percent < 100.0) {
+            return Err(DeployError::BadRequest(format!("canary {percent}: expected a share above 0 and below 100 %")));
+        }
+        let Some(deployment) = deployment else {
+            return Err(DeployError::NotFound(
+                "a canary needs a current revision beside it: deploy without one first".into(),
+            ));
+        };
+        let current = deployment.current();
+        if manifest.kind == Kind::Service
+            && inspection.saves_state()
+            && current.is_service()
+            && self.inspection(deployment, &current).await?.saves_state()
+        {
+            return Err(DeployError::Refused(
+                "a service that hands its state over has one state, and a canary would make two of it: deploy it in full"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
-    let Some(deployment) = deployment else {
-        return Err(DeployError::NotFound(
-            "a canary needs a current revision beside it: deploy without one first".into(),
-        ));
-    };
-    let saves = deployment.current().program().is_some_and(|program| program.hands_over().0);
-    if manifest.kind == Kind::Service && saves && inspection.saves_state() {
-        return Err(DeployError::Refused(
-            "a service that hands its state over has one state, and a canary would make two of it: deploy it in full"
-                .into(),
-        ));
-    }
-    Ok(())
 }
 
 /// Says which endpoint of the manifest the component does not have, if so.

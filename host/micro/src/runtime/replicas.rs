@@ -32,6 +32,8 @@ pub(super) struct Replicas {
     notices: Notices,
     revision: u64,
     slots: Vec<Arc<Slot>>,
+    /// Whether the runtime was told last that instances take calls.
+    was_ready: AtomicBool,
     /// Calls inside; what waits outside for the revision to go on is not among them.
     inside: AtomicU32,
     stance: Mutex<Stance>,
@@ -53,7 +55,6 @@ enum Stance {
 #[derive(Default)]
 struct Slot {
     actor: ArcSwapOption<Actor>,
-    is_unhealthy: AtomicBool,
     is_given_up: AtomicBool,
     restarts: AtomicU64,
     reason: Mutex<Option<String>>,
@@ -66,7 +67,7 @@ pub(super) type States = Vec<Option<Vec<u8>>>;
 
 /// Why the instances gave no answer.
 #[derive(Debug)]
-pub(super) enum ServeError {
+pub(super) enum ReplicasError {
     /// The revision is not the current one any more: the call belongs to its successor.
     Retired,
     /// There is no instance, for this reason.
@@ -112,6 +113,7 @@ impl Replicas {
         for (slot, actor) in replicas.slots.iter().zip(actors) {
             slot.actor.store(Some(actor));
         }
+        replicas.was_ready.store(true, Ordering::Relaxed);
         let instances = replicas.slots.len();
         replicas.log.host_line(&format!("revision {} started, instances: {instances}", replicas.revision));
         Ok(replicas)
@@ -137,6 +139,7 @@ impl Replicas {
             log,
             notices,
             revision,
+            was_ready: AtomicBool::new(false),
             inside: AtomicU32::new(0),
             stance: Mutex::new(Stance::Open),
             changed: Notify::new(),
@@ -166,12 +169,12 @@ impl Replicas {
         mut fields: Vec<Value>,
         key: Option<u64>,
         deadline: Deadline,
-    ) -> Result<Option<Value>, ServeError> {
+    ) -> Result<Option<Value>, ReplicasError> {
         loop {
             let (actor, _inside) = self.enter(key, deadline.at).await?;
             match actor.call(scope.clone(), callable, fields, deadline).await {
                 Ok(value) => return Ok(value),
-                Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
+                Err(ActorError::Failed(error)) => return Err(ReplicasError::Call(error)),
                 Err(ActorError::NotBegun(given_back)) => fields = given_back,
             }
         }
@@ -185,66 +188,60 @@ impl Replicas {
         mut fields: Vec<Value>,
         key: Option<u64>,
         deadline: Deadline,
-    ) -> Result<Streaming, ServeError> {
+    ) -> Result<Streaming, ReplicasError> {
         loop {
             let (actor, _inside) = self.enter(key, deadline.at).await?;
-            match actor.open(scope.clone(), callable, fields).await {
+            match actor.open(scope.clone(), callable, fields, deadline).await {
                 Ok(streaming) => return Ok(streaming),
-                Err(ActorError::Failed(error)) => return Err(ServeError::Call(error)),
+                Err(ActorError::Failed(error)) => return Err(ReplicasError::Call(error)),
                 Err(ActorError::NotBegun(given_back)) => fields = given_back,
             }
         }
     }
 
-    /// Lets a call in, to the instance that shall serve it.
-    async fn enter(&self, key: Option<u64>, deadline: Instant) -> Result<(Arc<Actor>, Inside<'_>), ServeError> {
-        let inside = self.admit(deadline).await?;
-        Ok((self.pick(key, deadline).await?, inside))
-    }
-
-    /// Lets a call in, as soon as the instances take calls.
-    async fn admit(&self, deadline: Instant) -> Result<Inside<'_>, ServeError> {
+    /// Lets a call in, to the instance that shall serve it: the least busy one, or the one that a key belongs to.
+    async fn enter(&self, key: Option<u64>, deadline: Instant) -> Result<(Arc<Actor>, Inside<'_>), ReplicasError> {
         loop {
             let changed = self.changed.notified();
             {
-                // Counted under the lock, so that a pause sees every call that it did not stop.
+                // Counted under the lock, so that a pause sees every call that it did not stop. A call that still waits
+                // for an instance is not inside: it may be the next revision that has one.
                 let stance = lock(&self.stance);
                 match *stance {
-                    Stance::Open => {
-                        self.inside.fetch_add(1, Ordering::Relaxed);
-                        return Ok(Inside(self));
-                    }
-                    Stance::Retired => return Err(ServeError::Retired),
+                    Stance::Retired => return Err(ReplicasError::Retired),
                     Stance::Paused => {}
+                    Stance::Open => {
+                        if let Some(actor) = self.pick(key)? {
+                            self.inside.fetch_add(1, Ordering::Relaxed);
+                            return Ok((actor, Inside(self)));
+                        }
+                    }
                 }
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(ServeError::None("its state is being handed over".into()));
+                return Err(ReplicasError::None(match self.stance() {
+                    Stance::Paused => "its state is being handed over".into(),
+                    Stance::Open | Stance::Retired => self.problem(),
+                }));
             }
         }
     }
 
-    /// The least busy instance, or the one that a key belongs to.
-    async fn pick(&self, key: Option<u64>, deadline: Instant) -> Result<Arc<Actor>, ServeError> {
-        loop {
-            let changed = self.changed.notified();
-            let slots = match key {
-                Some(key) => {
-                    let at = usize::try_from(key % self.slots.len().max(1) as u64).unwrap_or(0);
-                    self.slots.get(at..=at).unwrap_or_default()
-                }
-                None => &self.slots[..],
-            };
-            let ready = slots.iter().filter_map(|slot| slot.ready());
-            if let Some(actor) = ready.min_by_key(|actor| actor.busy()) {
-                return Ok(actor);
+    /// An instance that takes calls; none for now, if one is to come.
+    fn pick(&self, key: Option<u64>) -> Result<Option<Arc<Actor>>, ReplicasError> {
+        let slots = match key {
+            Some(key) => {
+                let at = usize::try_from(key % self.slots.len().max(1) as u64).unwrap_or(0);
+                self.slots.get(at..=at).unwrap_or_default()
             }
-            if slots.iter().all(|slot| slot.is_given_up.load(Ordering::Relaxed)) {
-                return Err(ServeError::None(self.problem()));
+            None => &self.slots[..],
+        };
+        let ready = slots.iter().filter_map(|slot| slot.ready()).min_by_key(|actor| actor.busy());
+        match ready {
+            None if slots.iter().all(|slot| slot.is_given_up.load(Ordering::Relaxed)) => {
+                Err(ReplicasError::None(self.problem()))
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(ServeError::None(self.problem()));
-            }
+            ready => Ok(ready),
         }
     }
 
@@ -279,27 +276,33 @@ impl Replicas {
     /// Sends all further calls to the revision that came after, lets those inside come to their end, and stops the
     /// instances.
     pub(super) async fn retire(&self) {
-        self.set(Stance::Retired);
+        if self.set(Stance::Retired) == Stance::Retired {
+            return;
+        }
         if let Err(reason) = self.drain(self.settings.grace).await {
             self.log.host_line(&format!("revision {} is stopped although {reason}", self.revision));
         }
-        for slot in &self.slots {
-            let Some(actor) = slot.actor.swap(None) else { continue };
+        let stops = self.slots.iter().filter_map(|slot| slot.actor.swap(None)).map(async |actor| {
             // Streams that are open are not among the calls inside.
             let stopped = async {
                 actor.idle().await;
                 actor.stop().await;
             };
             if tokio::time::timeout(self.settings.grace, stopped).await.is_err() {
+                // Callers that still hold its streams would keep it for as long as they like.
+                actor.abort();
                 self.log.host_line("stop: the instance did not end in time and was dropped");
             }
-        }
+        });
+        futures::future::join_all(stops).await;
         self.log.host_line(&format!("revision {} stopped", self.revision));
     }
 
-    fn set(&self, stance: Stance) {
-        *lock(&self.stance) = stance;
+    /// Takes a stance, and gives the one before.
+    fn set(&self, stance: Stance) -> Stance {
+        let before = std::mem::replace(&mut *lock(&self.stance), stance);
         self.changed.notify_waiters();
+        before
     }
 
     fn stance(&self) -> Stance {
@@ -325,12 +328,23 @@ impl Replicas {
         self.slots.iter().any(|slot| slot.ready().is_some())
     }
 
+    /// Whether any instance takes calls, if that is news.
+    pub(super) fn readiness(&self) -> Option<bool> {
+        let is_ready = self.is_ready();
+        (self.was_ready.swap(is_ready, Ordering::Relaxed) != is_ready).then_some(is_ready)
+    }
+
+    /// What is wrong with the instances.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.slots.iter().filter_map(|slot| lock(&slot.reason).clone()).collect()
+    }
+
     pub(super) fn status(&self) -> ReplicasStatus {
         ReplicasStatus {
             wanted: self.slots.len(),
             ready: self.slots.iter().filter(|slot| slot.ready().is_some()).count(),
             restarts: self.slots.iter().map(|slot| slot.restarts.load(Ordering::Relaxed)).sum(),
-            problems: self.slots.iter().filter_map(|slot| lock(&slot.reason).clone()).collect(),
+            problems: self.problems(),
         }
     }
 }
@@ -345,8 +359,7 @@ impl Slot {
     /// The instance, if it takes calls.
     fn ready(&self) -> Option<Arc<Actor>> {
         let actor = self.actor.load_full()?;
-        let is_ready = !self.is_unhealthy.load(Ordering::Relaxed) && !actor.has_ended();
-        is_ready.then_some(actor)
+        (actor.is_well() && !actor.has_ended()).then_some(actor)
     }
 }
 
@@ -366,6 +379,7 @@ async fn supervise(replicas: Arc<Replicas>, at: usize) {
     let Some(slot) = replicas.slots.get(at).cloned() else { return };
     let mut failures = 0;
     loop {
+        let mut is_own_failure = true;
         let reason = match slot.actor.load_full() {
             Some(actor) => {
                 let began = Instant::now();
@@ -393,14 +407,18 @@ async fn supervise(replicas: Arc<Replicas>, at: usize) {
                     }
                     continue;
                 }
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    // That others take all the room says nothing about this one.
+                    is_own_failure = !matches!(error, StartError::Failed(CallError::PoolFull));
+                    error.to_string()
+                }
             },
         };
         slot.actor.store(None);
-        failures += 1;
+        failures += u32::from(is_own_failure);
         *lock(&slot.reason) = Some(reason.clone());
         replicas.log.host_line(&format!("instance {at} of revision {} failed: {reason}", replicas.revision));
-        if failures >= CRASH_LOOP || replicas.settings.restart == Restart::Never {
+        if failures >= CRASH_LOOP || is_own_failure && replicas.settings.restart == Restart::Never {
             slot.is_given_up.store(true, Ordering::Relaxed);
             replicas.changed.notify_waiters();
             replicas.notices.given_up(replicas.revision, &format!("instance {at}: {reason}"));
@@ -452,9 +470,9 @@ async fn ask_for_health(replicas: std::sync::Weak<Replicas>, interval: Duration)
             if actor.busy() > 0 || actor.has_ended() {
                 continue;
             }
+            let was_well = actor.is_well();
             let said = actor.health().await;
-            let was_unhealthy = slot.is_unhealthy.swap(said.is_err(), Ordering::Relaxed);
-            if was_unhealthy == said.is_err() {
+            if was_well == said.is_ok() {
                 continue;
             }
             match said {

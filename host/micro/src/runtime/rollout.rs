@@ -2,7 +2,6 @@
 
 use super::deploy::{DeployError, blocking};
 use super::deployment::{Canary, Deployment};
-use super::handover::retire;
 use super::status::DeploymentStatus;
 use super::{Routes, Runtime};
 use bytes::Bytes;
@@ -19,14 +18,11 @@ impl Runtime {
         };
         let number = canary.revision.number;
         let owned = name.to_string();
-        self.with_store(move |store| store.set_current(&owned, number)).await?;
+        self.with_store(move |store| store.set_current(&owned, number, None)).await?;
         let before = deployment.switch(canary.revision.clone());
-        self.refresh_paths();
-        self.schedules.set(&deployment).await;
         canary.revision.watch(Some(Instant::now() + canary.revision.manifest.rollout.window), true);
-        retire(before.replicas().cloned());
-        let inspection = self.inspection(&deployment, &canary.revision).await?;
-        self.register(&deployment, &inspection).await?;
+        before.retire();
+        self.tell_of(&deployment).await;
         self.events.tell("promoted", name, Some(number), format!("in place of revision {}", before.number));
         self.status(&deployment).await
     }
@@ -51,16 +47,12 @@ impl Runtime {
         {
             return self.remove_canary(&deployment, &canary, reason).await;
         }
-        let rows = self.revision_rows(name).await?;
-        let wanted = match number {
-            Some(number) => rows.into_iter().find(|row| row.number == number),
-            None => rows.into_iter().find(|row| row.number < current),
+        let number = match number {
+            Some(number) => number,
+            None => self.previous(name, current).await?,
         };
-        let row = wanted.ok_or_else(|| match number {
-            Some(number) => DeployError::NotFound(format!("{name} keeps no revision {number}")),
-            None => DeployError::NotFound(format!("{name} keeps no revision before {current}")),
-        })?;
-        let number = row.number;
+        let row = self.revision_rows(name).await?.into_iter().find(|row| row.number == number);
+        let row = row.ok_or_else(|| DeployError::NotFound(format!("{name} keeps no revision {number}")))?;
         let inspection = self.stored_inspection(name, number).await?;
         let component = {
             let (components, digest) = (self.components.clone(), row.digest.clone());
@@ -70,18 +62,33 @@ impl Runtime {
         let manifest = row.manifest.clone();
         let checked = self.check(name, Some(&deployment), Arc::new(inspection), manifest, component).await?;
         let begun = self.begin(Some(&deployment), &checked, number).await?;
-        let owned = name.to_string();
-        if let Err(error) = self.with_store(move |store| store.set_current(&owned, number)).await {
+        let (owned, states) = (name.to_string(), begun.states.clone());
+        if let Err(error) = self.with_store(move |store| store.set_current(&owned, number, Some(&states))).await {
             begun.undo().await;
             return Err(error.into());
         }
-        let deployment = self.switch(Some(deployment), row, checked, begun).await?;
+        let deployment = self.switch(Some(deployment), row, checked, begun).await;
         let detail = match reason {
             "" => format!("from revision {current}"),
             reason => format!("from revision {current}: {reason}"),
         };
         self.events.tell("rolled-back", name, Some(number), detail);
         self.status(&deployment).await
+    }
+
+    /// Goes back to what ran before the current revision, whatever is tried beside it.
+    pub(super) async fn roll_back_to_previous(&self, name: &str, reason: &str) -> Result<DeploymentStatus, DeployError> {
+        let current = self.existing(name)?.current().number;
+        let previous = self.previous(name, current).await?;
+        self.roll_back_because(name, Some(previous), reason).await
+    }
+
+    /// The kept revision in whose place `number` came.
+    async fn previous(&self, name: &str, number: u64) -> Result<u64, DeployError> {
+        let rows = self.revision_rows(name).await?;
+        let previous = rows.iter().find(|row| row.number == number).and_then(|row| row.previous);
+        let kept = previous.filter(|previous| rows.iter().any(|row| row.number == *previous));
+        kept.ok_or_else(|| DeployError::NotFound(format!("{name} keeps no revision that ran before {number}")))
     }
 
     async fn remove_canary(
@@ -92,11 +99,10 @@ impl Runtime {
     ) -> Result<DeploymentStatus, DeployError> {
         let current = deployment.current();
         let (owned, number) = (deployment.name.to_string(), current.number);
-        self.with_store(move |store| store.set_current(&owned, number)).await?;
+        self.with_store(move |store| store.set_current(&owned, number, None)).await?;
         deployment.set_canary(None);
-        retire(canary.revision.replicas().cloned());
-        let inspection = self.inspection(deployment, &current).await?;
-        self.register(deployment, &inspection).await?;
+        canary.revision.retire();
+        self.tell_of(deployment).await;
         let tried = canary.revision.number;
         let detail = match reason {
             "" => format!("from canary {tried}"),
@@ -122,12 +128,14 @@ impl Runtime {
             routes.remove(name);
             routes
         });
+        deployment.current().retire();
+        if let Some(canary) = deployment.set_canary(None) {
+            canary.revision.retire();
+        }
         self.refresh_paths();
         self.schedules.remove(name);
-        self.deregister(name).await?;
-        retire(deployment.current().replicas().cloned());
-        if let Some(canary) = deployment.set_canary(None) {
-            retire(canary.revision.replicas().cloned());
+        if let Err(error) = self.deregister(name).await {
+            tracing::error!(deployment = name, "the registry still has it: {error:#}");
         }
         self.events.tell("removed", name, Some(deployment.current().number), "");
         Ok(status)

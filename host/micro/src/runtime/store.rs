@@ -14,7 +14,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const KEPT_REVISIONS: u64 = 10;
 
 /// The layout of the tables, counted up with each change.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE host (id TEXT NOT NULL);
@@ -31,6 +31,7 @@ CREATE TABLE revisions (
     inspection TEXT NOT NULL,
     manifest TEXT NOT NULL,
     deployed_at INTEGER NOT NULL,
+    previous INTEGER,
     PRIMARY KEY (deployment, number)
 ) WITHOUT ROWID;
 CREATE TABLE deployments (
@@ -46,6 +47,13 @@ CREATE TABLE deployments (
 const FROM_1_TO_2: &str = "
 ALTER TABLE deployments ADD COLUMN canary INTEGER;
 ALTER TABLE deployments ADD COLUMN canary_percent REAL;
+";
+
+/// What layout 3 adds: the revision in whose place each came, which is what a rollback goes to.
+const FROM_2_TO_3: &str = "
+ALTER TABLE revisions ADD COLUMN previous INTEGER;
+UPDATE revisions SET previous = (SELECT MAX(o.number) FROM revisions o
+    WHERE o.deployment = revisions.deployment AND o.number < revisions.number);
 ";
 
 const STATES: &str = "
@@ -83,6 +91,8 @@ pub(super) struct RevisionRow {
     pub(super) manifest: Manifest,
     /// Milliseconds since 1970.
     pub(super) deployed_at: i64,
+    /// The revision in whose place it came.
+    pub(super) previous: Option<u64>,
 }
 
 /// What a new revision brings.
@@ -94,6 +104,8 @@ pub(super) struct NewRevision {
     pub(super) deployed_at: i64,
     /// The share of the calls, in percent, of a revision that is a canary at first.
     pub(super) canary: Option<f64>,
+    /// What its instances begin with, in place of what is kept; none leaves that as it is.
+    pub(super) states: Option<States>,
 }
 
 /// Why the database cannot be used.
@@ -123,10 +135,13 @@ impl Store {
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 transaction.commit()?;
             }
-            1 => {
+            1 | 2 => {
                 let transaction = connection.transaction()?;
-                transaction.execute_batch(FROM_1_TO_2)?;
-                transaction.execute_batch(STATES)?;
+                if version == 1 {
+                    transaction.execute_batch(FROM_1_TO_2)?;
+                    transaction.execute_batch(STATES)?;
+                }
+                transaction.execute_batch(FROM_2_TO_3)?;
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 transaction.commit()?;
             }
@@ -144,7 +159,7 @@ impl Store {
     /// The revision that each deployment runs.
     pub(super) fn current_revisions(&mut self) -> rusqlite::Result<Vec<RevisionRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous
              FROM deployments d
              JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
              JOIN components c ON c.digest = r.digest",
@@ -155,12 +170,12 @@ impl Store {
     /// The canary of each deployment that has one, with its share of the calls in percent.
     pub(super) fn canaries(&mut self) -> rusqlite::Result<Vec<(RevisionRow, f64)>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, d.canary_percent
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous, d.canary_percent
              FROM deployments d
              JOIN revisions r ON r.deployment = d.name AND r.number = d.canary
              JOIN components c ON c.digest = r.digest",
         )?;
-        statement.query_map([], |row| Ok((revision(row)?, row.get(7)?)))?.collect()
+        statement.query_map([], |row| Ok((revision(row)?, row.get(8)?)))?.collect()
     }
 
     /// What the instances of a service saved when they last handed over, by their places.
@@ -179,12 +194,7 @@ impl Store {
     /// Keeps what the instances of a service saved, in place of what they saved before.
     pub(super) fn set_states(&mut self, deployment: &str, states: &[Option<Vec<u8>>]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
-        for (replica, state) in states.iter().enumerate() {
-            let Some(state) = state else { continue };
-            transaction
-                .execute("INSERT INTO states VALUES (?1, ?2, ?3)", params![deployment, replica as u64, state])?;
-        }
+        put_states(&transaction, deployment, states)?;
         transaction.commit()
     }
 
@@ -197,7 +207,7 @@ impl Store {
     /// The kept revisions of one deployment, newest first.
     pub(super) fn revisions(&mut self, deployment: &str) -> rusqlite::Result<Vec<RevisionRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous
              FROM revisions r JOIN components c ON c.digest = r.digest
              WHERE r.deployment = ?1 ORDER BY r.number DESC",
         )?;
@@ -211,20 +221,27 @@ impl Store {
         statement.query_row(params![deployment, number], |row| json(row, 0)).optional()
     }
 
-    /// Adds a revision and makes it the current one, or the canary, in one step. Gives its number and the digests
-    /// nobody needs now.
-    pub(super) fn add_revision(&mut self, new: &NewRevision) -> rusqlite::Result<(u64, Vec<String>)> {
+    /// Adds a revision and makes it the current one, or the canary, in one step. Gives its number, that of the
+    /// revision in whose place it came, and the digests nobody needs now.
+    pub(super) fn add_revision(&mut self, new: &NewRevision) -> rusqlite::Result<(u64, Option<u64>, Vec<String>)> {
         let transaction = self.connection.transaction()?;
         let number: u64 = transaction
             .query_row("SELECT next_revision FROM deployments WHERE name = ?1", [&new.deployment], |row| row.get(0))
             .optional()?
             .unwrap_or(1);
+        // A canary comes in nobody's place yet.
+        let previous: Option<u64> = match new.canary {
+            Some(_) => None,
+            None => transaction
+                .query_row("SELECT revision FROM deployments WHERE name = ?1", [&new.deployment], |row| row.get(0))
+                .optional()?,
+        };
         transaction.execute(
             "INSERT INTO components VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
             params![new.inspection.digest, new.inspection.size as u64, new.inspection.engine.as_str()],
         )?;
         transaction.execute(
-            "INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 new.deployment,
                 number,
@@ -232,7 +249,8 @@ impl Store {
                 new.inspection.digest,
                 to_json(&new.inspection)?,
                 to_json(&new.manifest)?,
-                new.deployed_at
+                new.deployed_at,
+                previous
             ],
         )?;
         match new.canary {
@@ -249,12 +267,18 @@ impl Store {
         };
         transaction.execute(
             "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3
-             AND number NOT IN (SELECT revision FROM deployments WHERE name = ?1)",
+             AND number NOT IN (SELECT revision FROM deployments WHERE name = ?1)
+             AND number NOT IN (SELECT r.previous FROM deployments d
+                 JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
+                 WHERE d.name = ?1 AND r.previous IS NOT NULL)",
             params![new.deployment, KEPT_REVISIONS, number],
         )?;
+        if let Some(states) = &new.states {
+            put_states(&transaction, &new.deployment, states)?;
+        }
         let unused = remove_unused(&transaction)?;
         transaction.commit()?;
-        Ok((number, unused))
+        Ok((number, previous, unused))
     }
 
     /// The number that the next revision gets.
@@ -263,13 +287,29 @@ impl Store {
         Ok(statement.query_row([deployment], |row| row.get(0)).optional()?.unwrap_or(1))
     }
 
-    /// Makes a kept revision the current one; there is no canary then.
-    pub(super) fn set_current(&mut self, deployment: &str, number: u64) -> rusqlite::Result<()> {
-        self.connection.execute(
+    /// Makes a kept revision the current one; there is no canary then. `states` is what its instances begin with, in
+    /// place of what is kept.
+    pub(super) fn set_current(
+        &mut self,
+        deployment: &str,
+        number: u64,
+        states: Option<&[Option<Vec<u8>>]>,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute(
+            "UPDATE revisions SET previous = (SELECT revision FROM deployments WHERE name = ?1)
+             WHERE deployment = ?1 AND number = ?2 AND previous IS NULL
+             AND number > (SELECT revision FROM deployments WHERE name = ?1)",
+            params![deployment, number],
+        )?;
+        transaction.execute(
             "UPDATE deployments SET revision = ?2, canary = NULL, canary_percent = NULL WHERE name = ?1",
             params![deployment, number],
         )?;
-        Ok(())
+        if let Some(states) = states {
+            put_states(&transaction, deployment, states)?;
+        }
+        transaction.commit()
     }
 
     /// Forgets a deployment with all its revisions. Gives the digests nobody needs now.
@@ -283,6 +323,15 @@ impl Store {
         transaction.commit()?;
         Ok(unused)
     }
+}
+
+fn put_states(transaction: &Connection, deployment: &str, states: &[Option<Vec<u8>>]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
+    for (replica, state) in states.iter().enumerate() {
+        let Some(state) = state else { continue };
+        transaction.execute("INSERT INTO states VALUES (?1, ?2, ?3)", params![deployment, replica as u64, state])?;
+    }
+    Ok(())
 }
 
 fn remove_unused(transaction: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -300,6 +349,7 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<RevisionRow> {
         size: row.get(4)?,
         manifest: json(row, 5)?,
         deployed_at: row.get(6)?,
+        previous: row.get(7)?,
     })
 }
 

@@ -9,16 +9,15 @@
 //! A caller that leaves is noticed at the next message, and the guest's resource is dropped.
 
 use super::deployment::{Deployment, Revision};
-use super::invoke::{explain, scope, sticky_key, unknown_endpoint};
+use super::invoke::{ServeError, Turn, explain, scope, sticky_key, unknown_endpoint};
 use super::message::raw;
-use super::replicas::ServeError;
-use super::{Runtime, errors, message};
+use super::{Runtime, errors};
 use arc_swap::Guard;
 use bytes::Bytes;
 use micro_engine::actor::{ActorError, Flow, Sink, Streaming};
 use micro_engine::native::Ends;
-use micro_engine::schema::{Endpoint, Reply, Step, Type};
-use micro_engine::{Actor, CallError, Callable, Program, Scope, Value, json};
+use micro_engine::schema::{Endpoint, Reply, Step, Stream, Type};
+use micro_engine::{Actor, CallError, Callable, Deadline, Program, Scope, Value, json};
 use micro_mesh::exchange::ExchangeServer;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::borrow::Cow;
@@ -31,59 +30,51 @@ impl Runtime {
         let (exchange, server) = Exchange::pair();
         let (opened, answer) = oneshot::channel();
         let (runtime, service) = (self.clone(), call.service.clone());
-        tokio::spawn(async move { runtime.stream(call, server, opened).await });
+        tokio::spawn(async move { runtime.stream(call, server, Opened(opened)).await });
         match answer.await {
             Ok(outcome) => outcome.map(|()| exchange),
             Err(_) => Err(Error::internal(&*service, "the stream could not be opened")),
         }
     }
 
-    async fn stream(self: Arc<Self>, call: Call, server: ExchangeServer, opened: oneshot::Sender<Result<(), Error>>) {
-        let Some(deployment) = self.deployment(&call.service) else {
-            let error = Error::not_found("go.micro.client", format!("service {}: not found", call.service));
-            // A caller that is gone needs no answer.
-            let _ = opened.send(Err(error));
-            return;
-        };
+    async fn stream(self: Arc<Self>, call: Call, server: ExchangeServer, opened: Opened) {
+        let mut left: Option<Arc<Revision>> = None;
         loop {
+            let Some(deployment) = self.deployment(&call.service) else {
+                return opened.tell(Err(errors::unknown_service(&call.service)));
+            };
             let revision = Guard::into_inner(deployment.choose(&call));
-            let (program, callable) = match self.streaming_endpoint(&deployment, &revision, &call).await {
-                Ok(found) => found,
-                Err(error) => {
-                    deployment.count(&revision, Some(error.code));
-                    let _ = opened.send(Err(error));
-                    return;
-                }
-            };
-            if callable.schema().streams_natively() {
-                let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, callable };
-                let code = native.run(program, server, opened).await.err().map(|error| error.code);
-                deployment.count(&revision, code);
-                return;
+            if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
+                return opened.tell(Err(errors::no_instance(&call.service, "it is being stopped")));
             }
-            let code = match self.begin_stream(&deployment, &revision, program, callable, &call).await {
-                Ok(Some((_turn, streaming))) => {
-                    let _ = opened.send(Ok(()));
-                    let endpoint = callable.schema();
-                    let mut bridge =
-                        Bridge { deployment: &deployment, call: &call, endpoint, program, streaming, server };
-                    bridge.run().await.err().map(|error| error.code)
+            let outcome = match self.streaming_endpoint(&deployment, &revision, &call).await {
+                Ok((program, callable)) if callable.schema().streams_natively() => {
+                    let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, callable };
+                    native.run(program, server, opened).await
                 }
-                // Another revision took over while the call waited.
-                Ok(None) if deployment.choose(&call).number != revision.number => continue,
-                Ok(None) => {
-                    let error = errors::no_instance(&call.service, "it is being stopped");
-                    let _ = opened.send(Err(error));
-                    Some(503)
+                Ok((program, callable)) => {
+                    match self.begin_stream(&deployment, &revision, program, callable, &call).await {
+                        Ok((_turn, streaming)) => {
+                            opened.tell(Ok(()));
+                            let (deployment, call, endpoint) = (&deployment, &call, callable.schema());
+                            Bridge { deployment, call, endpoint, program, streaming, server }.run().await
+                        }
+                        Err(ServeError::Failed(error)) => {
+                            opened.tell(Err(error.clone()));
+                            Err(error)
+                        }
+                        Err(ServeError::Moved) => {
+                            left = Some(revision.clone());
+                            continue;
+                        }
+                    }
                 }
                 Err(error) => {
-                    let code = error.code;
-                    let _ = opened.send(Err(error));
-                    Some(code)
+                    opened.tell(Err(error.clone()));
+                    Err(error)
                 }
             };
-            deployment.count(&revision, code);
-            return;
+            return deployment.count(&revision, outcome.err().map(|error| error.code));
         }
     }
 
@@ -104,7 +95,7 @@ impl Runtime {
         }
     }
 
-    /// Opens the stream in an instance; none if another revision took over while the call waited.
+    /// Opens the stream in an instance.
     async fn begin_stream<'r>(
         &self,
         deployment: &Deployment,
@@ -112,26 +103,28 @@ impl Runtime {
         program: &Arc<Program>,
         callable: &Arc<Callable>,
         call: &Call,
-    ) -> Result<Option<(SemaphorePermit<'r>, Streaming)>, Error> {
-        let endpoint = callable.schema();
-        let fields = message::read(call, endpoint, program.protos())?;
-        let turn = revision.gate.enter().await.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        let deadline = program.deadline(call.deadline);
+    ) -> Result<(SemaphorePermit<'r>, Streaming), ServeError> {
+        let Turn { fields, deadline, _permit } = Turn::take(revision, program, callable, call).await?;
         let scope = scope(program, call, call.deadline);
         let streaming = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
-            let key = sticky_key(revision, endpoint, &fields);
-            match replicas.open(scope, callable, fields, key, deadline).await {
-                Ok(streaming) => streaming,
-                Err(ServeError::Retired) => return Ok(None),
-                Err(ServeError::None(reason)) => return Err(errors::no_instance(&call.service, &reason)),
-                Err(ServeError::Call(error)) => return Err(explain(deployment, call.id, error)),
-            }
+            let key = sticky_key(revision, callable.schema(), &fields);
+            let opened = replicas.open(scope, callable, fields, key, deadline).await;
+            opened.map_err(|error| ServeError::of(error, deployment, call))?
         } else {
-            let opened = deadline.limit(open_fresh(program.clone(), scope, callable, fields)).await;
+            let opened = open_fresh(program.clone(), scope, callable, fields, deadline).await;
             opened.map_err(|error| explain(deployment, call.id, error))?
         };
-        Ok(Some((turn, streaming)))
+        Ok((_permit, streaming))
+    }
+}
+
+/// Who waits for the stream to open. One that is gone needs no answer.
+struct Opened(oneshot::Sender<Result<(), Error>>);
+
+impl Opened {
+    fn tell(self, outcome: Result<(), Error>) {
+        let _ = self.0.send(outcome);
     }
 }
 
@@ -141,9 +134,10 @@ async fn open_fresh(
     scope: Scope,
     callable: &Arc<Callable>,
     fields: Vec<Value>,
+    deadline: Deadline,
 ) -> Result<Streaming, CallError> {
-    let actor = Arc::new(Actor::for_stream(program, scope.clone()).await?);
-    match actor.open(scope, callable, fields).await {
+    let actor = Arc::new(Actor::for_stream(program, scope.clone(), deadline).await?);
+    match actor.open(scope, callable, fields, deadline).await {
         Ok(streaming) => Ok(streaming),
         Err(ActorError::Failed(error)) => Err(error),
         Err(ActorError::NotBegun(_)) => Err(CallError::Ended("it ended before the stream began".into())),
@@ -163,18 +157,13 @@ impl NativeCall<'_> {
         &self,
         program: &Program,
         server: ExchangeServer,
-        opened: oneshot::Sender<Result<(), Error>>,
+        opened: Opened,
     ) -> Result<(), Error> {
         let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
-        let begun = async {
-            let fields = message::read(call, endpoint, program.protos())?;
-            let turn = self.revision.gate.enter().await;
-            Ok((fields, turn.map_err(|reason| errors::turned_away(&call.service, reason))?))
-        };
-        let (fields, _turn) = match begun.await {
-            Ok(begun) => begun,
+        let turn = match Turn::take(self.revision, program, self.callable, call).await {
+            Ok(turn) => turn,
             Err(error) => {
-                let _ = opened.send(Err(Error::clone(&error)));
+                opened.tell(Err(error.clone()));
                 return Err(error);
             }
         };
@@ -201,7 +190,7 @@ impl NativeCall<'_> {
         let (tell, told) = oneshot::channel();
         let ends = Ends { requests: server.requests, decode, sink, opened: tell };
         let scope = scope(program, call, call.deadline);
-        let run = program.stream_natively(scope, self.callable, fields, ends);
+        let run = program.stream_natively(scope, self.callable, turn.fields, ends, turn.deadline);
         let telling = async {
             let outcome = match told.await {
                 Ok(Ok(())) => Ok(()),
@@ -209,8 +198,7 @@ impl NativeCall<'_> {
                 // It failed before it returned, which the other side of this tells.
                 Err(_) => return Ok(Some(opened)),
             };
-            // A caller that is gone needs no answer.
-            let _ = opened.send(outcome.clone());
+            opened.tell(outcome.clone());
             outcome.map(|()| None)
         };
         let (ran, told) = tokio::join!(run, telling);
@@ -218,7 +206,7 @@ impl NativeCall<'_> {
         let Err(error) = ran else { return Ok(()) };
         let error = explain(deployment, call.id, error);
         match unsaid {
-            Some(opened) => drop(opened.send(Err(error.clone()))),
+            Some(opened) => opened.tell(Err(error.clone())),
             None => drop(replies.send(Err(error.clone())).await),
         }
         Err(error)
@@ -236,7 +224,7 @@ struct Bridge<'c> {
 }
 
 impl Bridge<'_> {
-    async fn run(&mut self) -> Result<(), Error> {
+    async fn run(mut self) -> Result<(), Error> {
         let outcome = self.pass().await;
         if let Err(error) = &outcome {
             // A caller that is gone needs no reason.
@@ -246,18 +234,22 @@ impl Bridge<'_> {
     }
 
     async fn pass(&mut self) -> Result<(), Error> {
-        let sink = self.sink();
-        let schema = self.streaming.schema.clone();
-        if schema.gives.is_some() && !self.drain(&sink).await {
+        let Some(schema) = &self.endpoint.stream else { return Ok(()) };
+        let sink = self.sink(schema);
+        if schema.gives.is_some() && !self.drain(&sink).await? {
             return Ok(());
         }
-        let Some(step) = schema.sends else { return Ok(()) };
+        let Some(step) = &schema.sends else { return Ok(()) };
         while let Some(message) = self.next_request().await {
-            let value = self.decode(&step.item, message)?;
+            let value = self.decode(&step.item, message?)?;
             self.streaming.send(value).await.map_err(|error| self.explain(error))?;
-            if schema.gives.is_some() && !self.drain(&sink).await {
+            if schema.gives.is_some() && !self.drain(&sink).await? {
                 return Ok(());
             }
+        }
+        if self.server.replies.is_closed() {
+            // The caller did not say that there is no more: it broke off.
+            return Ok(());
         }
         let reply = self.streaming.finish().await.map_err(|error| self.explain(error))?;
         if let Some(finish) = &schema.finish
@@ -271,13 +263,13 @@ impl Bridge<'_> {
             let _ = self.server.replies.send(Ok(Payload::json(out))).await;
         }
         if schema.gives.is_some() {
-            self.drain(&sink).await;
+            self.drain(&sink).await?;
         }
         Ok(())
     }
 
     /// The caller's next message; none at its end, or when the caller is gone altogether.
-    async fn next_request(&mut self) -> Option<Payload> {
+    async fn next_request(&mut self) -> Option<Result<Payload, Error>> {
         tokio::select! {
             message = self.server.requests.recv() => message,
             () = self.server.replies.closed() => None,
@@ -285,22 +277,23 @@ impl Bridge<'_> {
     }
 
     /// Passes on what the guest has for now; false when the stream is over.
-    async fn drain(&self, sink: &Sink) -> bool {
+    async fn drain(&self, sink: &Sink) -> Result<bool, Error> {
         loop {
             match self.streaming.pump(sink).await {
-                Flow::Empty => return true,
-                Flow::Over => return false,
+                Flow::Empty => return Ok(true),
+                Flow::Over => return Ok(false),
+                Flow::Failed(error) => return Err(error),
                 Flow::Full => match sink.replies.reserve().await {
                     // There is room again.
                     Ok(permit) => drop(permit),
-                    Err(_) => return false,
+                    Err(_) => return Ok(false),
                 },
             }
         }
     }
 
-    fn sink(&self) -> Sink {
-        let item = self.streaming.schema.gives.as_ref().map_or(Type::Bytes, |step| step.item.clone());
+    fn sink(&self, schema: &Stream) -> Sink {
+        let item = schema.gives.as_ref().map_or(Type::Bytes, |step| step.item.clone());
         let service = self.call.service.clone();
         let (deployment, request) = (self.deployment.clone(), self.call.id);
         let (program, output) = (self.program.clone(), self.endpoint.raw.as_ref().map(|raw| raw.output.clone()));

@@ -1,7 +1,6 @@
 //! What the runtime does about instances that fail, and about revisions whose calls do.
 
 use super::Runtime;
-use super::deployment::Deployment;
 use super::events::{Notice, NoticeKind};
 use futures::StreamExt as _;
 use micro_mesh::call::RequestId;
@@ -75,61 +74,66 @@ impl Runtime {
         }
     }
 
-    async fn act(&self, Notice { deployment: name, revision, kind }: Notice) -> anyhow::Result<()> {
+    async fn act(&self, Notice { deployment: name, revision: number, kind }: Notice) -> anyhow::Result<()> {
         let _change = self.change(&name).await;
         let Some(deployment) = self.deployment(&name) else { return Ok(()) };
-        let is_canary = deployment.canary().is_some_and(|canary| canary.revision.number == revision);
-        let is_current = deployment.current().number == revision;
-        match kind {
+        let canary = deployment.canary().filter(|canary| canary.revision.number == number);
+        let is_canary = canary.is_some();
+        let revision = canary.map_or_else(|| deployment.current(), |canary| canary.revision.clone());
+        let is_on_trial = is_canary || revision.is_fresh();
+        if revision.number != number {
             // It is gone already.
-            _ if !is_canary && !is_current => {}
-            NoticeKind::Errors(detail) => self.roll_back_fresh(&deployment, is_canary, &detail).await?,
-            NoticeKind::GivenUp(reason) => {
-                let detail = format!("crash loop: {reason}");
-                self.events.tell("failed", &name, Some(revision), detail.clone());
-                if is_canary || deployment.current().is_fresh() {
-                    self.roll_back_fresh(&deployment, is_canary, &detail).await?;
-                } else if deployment.current().replicas().is_some_and(|replicas| replicas.is_ready()) {
-                    deployment.log.host_line(&format!("{detail}; the other instances go on"));
-                } else {
-                    deployment.set_failure(Some(detail));
-                    self.deregister(&name).await?;
-                }
-            }
-            NoticeKind::HealthChanged => {
-                let current = deployment.current();
-                let Some(replicas) = current.replicas() else { return Ok(()) };
-                match replicas.is_ready() {
-                    true => {
-                        let inspection = self.inspection(&deployment, &current).await?;
-                        self.register(&deployment, &inspection).await?;
-                        self.events.tell("healthy", &name, Some(revision), "");
-                    }
-                    false if is_canary || current.is_fresh() && current.number > 1 && is_current => {
-                        let problem = replicas.status().problems.pop().unwrap_or_default();
-                        self.events.tell("unhealthy", &name, Some(revision), problem.clone());
-                        self.roll_back_fresh(&deployment, is_canary, &problem).await?;
-                    }
-                    false => {
-                        let problem = replicas.status().problems.pop().unwrap_or_default();
-                        self.events.tell("unhealthy", &name, Some(revision), problem);
-                        self.deregister(&name).await?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes back to what ran before a revision that does not do; without anything before, it stays as it is.
-    async fn roll_back_fresh(&self, deployment: &Arc<Deployment>, is_canary: bool, reason: &str) -> anyhow::Result<()> {
-        if !is_canary && !deployment.current().is_fresh() {
             return Ok(());
         }
-        if let Err(error) = self.roll_back_because(&deployment.name, None, reason).await {
-            deployment.log.host_line(&format!("not rolled back: {error}"));
-            deployment.set_failure(Some(reason.to_string()));
+        let problem = match kind {
+            NoticeKind::Errors(detail) if is_on_trial => detail,
+            NoticeKind::Errors(_) => return Ok(()),
+            NoticeKind::GivenUp(reason) => {
+                let detail = format!("crash loop: {reason}");
+                self.events.tell("failed", &name, Some(number), detail.clone());
+                if !is_on_trial && revision.replicas().is_some_and(|replicas| replicas.is_ready()) {
+                    deployment.log.host_line(&format!("{detail}; the other instances go on"));
+                    return Ok(());
+                }
+                detail
+            }
+            NoticeKind::HealthChanged => match revision.replicas().and_then(|replicas| replicas.readiness()) {
+                None => return Ok(()),
+                Some(true) => {
+                    deployment.recover(&revision);
+                    self.register(&deployment).await?;
+                    self.events.tell("healthy", &name, Some(number), "");
+                    return Ok(());
+                }
+                Some(false) => {
+                    let problem = revision.replicas().and_then(|replicas| replicas.problems().pop());
+                    let problem = problem.unwrap_or_default();
+                    self.events.tell("unhealthy", &name, Some(number), problem.clone());
+                    if !is_on_trial {
+                        return self.deregister(&name).await;
+                    }
+                    problem
+                }
+            },
+        };
+        if is_on_trial {
+            let rolled_back = match is_canary {
+                true => self.roll_back_because(&name, None, &problem).await,
+                false => self.roll_back_to_previous(&name, &problem).await,
+            };
+            match rolled_back {
+                Ok(_) => return Ok(()),
+                Err(error) => deployment.log.host_line(&format!("not rolled back: {error}")),
+            }
         }
-        Ok(())
+        deployment.fail(&revision, problem);
+        match revision.replicas() {
+            Some(replicas) if !replicas.is_ready() => {
+                // The next that is ready is news.
+                replicas.readiness();
+                self.deregister(&name).await
+            }
+            _ => Ok(()),
+        }
     }
 }

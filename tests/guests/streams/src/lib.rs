@@ -24,7 +24,14 @@ impl GuestAdder for Sum {
     }
 
     fn finish(&self) -> u64 {
+        println!("the sum was finished");
         self.0.get()
+    }
+}
+
+impl Drop for Sum {
+    fn drop(&mut self) {
+        println!("the sum was dropped");
     }
 }
 
@@ -32,7 +39,11 @@ struct Words(RefCell<Vec<String>>);
 
 impl GuestEcho for Words {
     fn send(&self, item: String) {
-        self.0.borrow_mut().push(item);
+        let mut words = self.0.borrow_mut();
+        if item == "twice" {
+            words.push(item.clone());
+        }
+        words.push(item);
     }
 
     fn next(&self) -> Option<String> {

@@ -16,7 +16,7 @@ pub(super) fn read(call: &Call, endpoint: &Endpoint, raw: &Raw, protos: &Protos)
     let Payload::Bytes { content_type, body } = &call.payload else {
         return Err(Error::bad_request(&*call.service, format!("{} takes bytes", endpoint.name)));
     };
-    let query = call.header.get(super::QUERY).and_then(|query| query.to_str().ok()).unwrap_or_default();
+    let query = call.query.as_deref().unwrap_or_default();
     let record = &endpoint.request.message;
     let from_fields = |fields| protos.from_fields(&raw.input, record, fields);
     let message = match Form::of(content_type, body, endpoint) {

@@ -36,7 +36,7 @@ fn call(content_type: &str, body: &[u8], query: &str) -> Call {
     let payload = Payload::Bytes { content_type: content_type.to_string().into(), body: Bytes::copy_from_slice(body) };
     let mut call = Call::new("photos", "Photos.Put", payload);
     if !query.is_empty() {
-        call.header.insert(QUERY, HeaderValue::from_str(query).unwrap());
+        call.query = Some(query.into());
     }
     call
 }

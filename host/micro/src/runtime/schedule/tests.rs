@@ -142,6 +142,7 @@ fn row(number: u64, schedule: Vec<Schedule>) -> RevisionRow {
         size: 0,
         manifest: Manifest { schedule, ..Manifest::default() },
         deployed_at: NOON,
+        previous: None,
     }
 }
 
@@ -237,7 +238,7 @@ async fn a_run_that_fails_is_told() {
     let last = &status[0]["last"];
     assert_eq!((&last["outcome"], &last["code"]), (&"failed".into(), &409.into()));
     assert_eq!(last["detail"], "no work today");
-    let (lines, _) = bench.deployment.log.tail(1);
+    let lines = bench.deployment.log.tail(1);
     assert_eq!(lines[0].message, "schedule * * * * *: 409 no work today");
     // What was told is still known after a restart.
     bench.down_for(0).await;

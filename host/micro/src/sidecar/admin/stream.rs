@@ -30,12 +30,12 @@ pub(super) async fn logs(
     Query(parameters): Query<LogParameters>,
 ) -> Result<Response, Refusal> {
     let deployment = sidecar.gateway.runtime.existing(&name)?;
-    let (last, next) = deployment.log.tail(parameters.lines.unwrap_or(DEFAULT_LINES));
-    let last = stream::iter(last).map(line);
+    let lines = parameters.lines.unwrap_or(DEFAULT_LINES);
     let body = if parameters.follow {
-        Body::from_stream(last.chain(received(next, &sidecar).map(line)))
+        let (last, next) = deployment.log.follow(lines);
+        Body::from_stream(stream::iter(last).map(line).chain(received(next, &sidecar).map(line)))
     } else {
-        Body::from_stream(last)
+        Body::from_stream(stream::iter(deployment.log.tail(lines)).map(line))
     };
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
