@@ -245,7 +245,8 @@ impl<'r> Reader<'r> {
                 proto::SECTION
             )));
         };
-        self.endpoints.extend(Protos::read(descriptors).map_err(refused)?.endpoints());
+        let endpoints = Protos::read(descriptors).and_then(|protos| protos.endpoints());
+        self.endpoints.extend(endpoints.map_err(refused)?);
         Ok(Some(descriptors))
     }
 

@@ -3,16 +3,15 @@
 //! A component that exports `micro:function/handler` carries the descriptor set in the custom section
 //! `micro.descriptors`. Method `Hello` of service `demo.Say` is endpoint `Say.Hello`.
 
+mod describe;
+
 use crate::json;
 use crate::name::Name;
-use crate::schema::{Endpoint, Enum, Field, Raw, Record, Reply, Request, Step, Stream, Type};
+use crate::schema::{Endpoint, Field, Record, Type};
 use crate::value::Value;
 use bytes::Bytes;
 use prost_reflect::prost::Message as _;
-use prost_reflect::{
-    Cardinality, DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, FileDescriptor, Kind,
-    MessageDescriptor, MethodDescriptor, SerializeOptions,
-};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use std::sync::Arc;
 
 /// The custom section with the descriptor set.
@@ -23,9 +22,6 @@ pub const INTERFACE: &str = "micro:function/handler@0.1.0";
 
 /// The media type of messages between host and guest.
 pub const PROTOBUF: &str = "application/protobuf";
-
-/// Messages inside messages are described so deep.
-const MAX_DEPTH: usize = 16;
 
 /// The messages and services of one component.
 #[derive(Debug, Clone)]
@@ -42,9 +38,9 @@ impl Protos {
         }
     }
 
-    /// The methods of all services.
-    pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.0.services().flat_map(|service| service.methods().collect::<Vec<_>>()).map(|it| endpoint(&it)).collect()
+    /// The methods of all services, or why their messages cannot be described.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
+        describe::endpoints(&self.0)
     }
 
     /// A message from its JSON.
@@ -77,31 +73,6 @@ impl Protos {
 
     fn message(&self, name: &str) -> Result<MessageDescriptor, String> {
         self.0.get_message_by_name(name).ok_or_else(|| format!("there is no message {name} in the descriptor set"))
-    }
-}
-
-fn endpoint(method: &MethodDescriptor) -> Endpoint {
-    let name = format!("{}.{}", method.parent_service().name(), method.name());
-    let (input, output) = (method.input(), method.output());
-    let streams = method.is_client_streaming() || method.is_server_streaming();
-    let step = || Step { item: Type::Bytes, err: Some(Some(error())) };
-    let stream = streams.then(|| Stream {
-        resource: "exchange".into(),
-        sends: method.is_client_streaming().then(step),
-        gives: Some(step()),
-        finish: method.is_client_streaming().then(|| Reply { ok: None, err: Some(Some(error())) }),
-        native: None,
-    });
-    Endpoint {
-        name: name.into(),
-        interface: Some(INTERFACE.into()),
-        function: if streams { "open".into() } else { "handle".into() },
-        docs: docs(&method.parent_file(), method.path()),
-        request: Request { message: Arc::new(record(&input, &mut Vec::new())), is_one_record: false },
-        reply: Reply { ok: Some(Type::Record(Arc::new(record(&output, &mut Vec::new())))), err: Some(Some(error())) },
-        is_async: false,
-        stream,
-        raw: Some(Raw { input: input.full_name().into(), output: output.full_name().into() }),
     }
 }
 
@@ -143,69 +114,6 @@ pub(crate) fn result() -> Type {
 fn fields<const N: usize>(name: &str, fields: [(&str, Type); N]) -> Type {
     let fields = fields.into_iter().map(|(name, ty)| Field { name: Name::new(name), docs: None, ty });
     Type::Record(Arc::new(Record { name: name.into(), docs: None, fields: fields.collect() }))
-}
-
-/// A message as our schema shows it. `inside` holds the messages around it: one that holds itself is cut there.
-fn record(message: &MessageDescriptor, inside: &mut Vec<String>) -> Record {
-    let name = message.full_name().to_string();
-    let is_cut = inside.contains(&name) || inside.len() >= MAX_DEPTH;
-    inside.push(name);
-    let fields = message.fields().filter(|_| !is_cut).map(|field| Field {
-        name: Name::exact(field.name()),
-        docs: docs(&message.parent_file(), field.path()),
-        ty: field_type(&field, inside),
-    });
-    let fields = fields.collect();
-    inside.pop();
-    Record { name: message.name().into(), docs: docs(&message.parent_file(), message.path()), fields }
-}
-
-/// The comment in front of what is at `path` in the `.proto` file, without the space that begins its lines.
-fn docs(file: &FileDescriptor, path: &[i32]) -> Option<Arc<str>> {
-    let locations = &file.file_descriptor_proto().source_code_info.as_ref()?.location;
-    let comment = locations.iter().find(|location| location.path == path)?.leading_comments.as_deref()?;
-    let lines: Vec<&str> = comment.trim_end().lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
-    (!lines.is_empty()).then(|| lines.join("\n").into())
-}
-
-fn field_type(field: &FieldDescriptor, inside: &mut Vec<String>) -> Type {
-    if field.is_map()
-        && let Kind::Message(entry) = field.kind()
-    {
-        let part =
-            |number| entry.get_field(number).map_or(Type::String, |field| plain_type(&field.kind(), &mut Vec::new()));
-        return Type::Option(Arc::new(Type::Map(Arc::new(part(1)), Arc::new(part(2)))));
-    }
-    let ty = plain_type(&field.kind(), inside);
-    // Every field of a protobuf message may be left out.
-    Type::Option(Arc::new(match (field.cardinality(), ty) {
-        (Cardinality::Repeated, ty) => Type::List(Arc::new(ty)),
-        (_, ty) => ty,
-    }))
-}
-
-fn plain_type(kind: &Kind, inside: &mut Vec<String>) -> Type {
-    match kind {
-        Kind::Double => Type::F64,
-        Kind::Float => Type::F32,
-        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Type::S32,
-        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Type::S64,
-        Kind::Uint32 | Kind::Fixed32 => Type::U32,
-        Kind::Uint64 | Kind::Fixed64 => Type::U64,
-        Kind::Bool => Type::Bool,
-        Kind::String => Type::String,
-        Kind::Bytes => Type::Bytes,
-        Kind::Enum(names) => {
-            let cases = names.values().map(|value| Name::exact(value.name())).collect();
-            let docs = docs(&names.parent_file(), names.path());
-            Type::Enum(Arc::new(Enum { name: names.name().into(), docs, cases }))
-        }
-        Kind::Message(message) => match message.full_name() {
-            // As proto3 JSON writes them.
-            "google.protobuf.Timestamp" | "google.protobuf.Duration" | "google.protobuf.FieldMask" => Type::String,
-            _ => Type::Record(Arc::new(record(message, inside))),
-        },
-    }
 }
 
 #[cfg(test)]
