@@ -7,6 +7,7 @@ use crate::bindings::{self, State};
 use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::inspect::EngineKind;
+use crate::limits::TABLE_ELEMENTS;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,9 +29,6 @@ const UNPOOLED_INSTANCES: usize = 64;
 
 /// Of one component: languages that bring an interpreter are linked from more than a hundred core instances.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 256;
-
-/// Of one core instance: interpreters keep their functions in one table.
-const TABLE_ELEMENTS: usize = 50_000;
 
 /// Memory of a freed slot that stays mapped, so that the next call finds it warm.
 const KEEP_MEMORY: usize = 1024 * 1024;

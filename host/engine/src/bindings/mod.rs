@@ -65,6 +65,7 @@ impl State {
         if let Some(wasi) = &self.wasi {
             wasi.request.set(scope.id);
         }
+        self.limiter.begin_call();
         self.scope = scope;
     }
 
