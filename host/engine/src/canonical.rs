@@ -37,11 +37,6 @@ pub(crate) struct StackResult(pub(crate) Option<Value>);
 /// A result that comes back in memory.
 pub(crate) struct HeapResult(pub(crate) Option<Value>);
 
-/// The reply did not fit the budget that one call has for data from guest to host.
-#[derive(Debug, thiserror::Error)]
-#[error("the reply is too large")]
-pub(crate) struct ReplyTooLarge;
-
 // SAFETY: `Lower` is an array of `ValRaw`. `ABI` is only consulted for values in memory, which arguments of this many
 // core values never are.
 unsafe impl ComponentType for Arguments {

@@ -41,8 +41,8 @@ pub enum CallError {
         /// The limit, as people write it.
         limit: bytesize::ByteSize,
     },
-    /// The reply is larger than the host lets one reply be.
-    #[error("the reply is larger than {limit}")]
+    /// The reply, or what the guest passed to a host function, is larger than the host takes at once.
+    #[error("the reply is larger than {limit}, or what the function passed to the host at once")]
     ReplyTooLarge {
         /// The limit, as people write it.
         limit: bytesize::ByteSize,

@@ -1,10 +1,47 @@
 //! What one instance may use, as wasmtime asks for it.
 
+use crate::value::Value;
 use bytesize::ByteSize;
 use wasmtime::ResourceLimiter;
+use wasmtime::component::Val;
 
-/// Data that one call may bring from guest to host: its reply, and whatever it passes to host functions.
+/// Data that a guest may bring to the host at once: a reply, or the arguments of one call of a host function. Text and
+/// bytes count by their length, anything else by the place that its [`Value`] takes. Each reply and each call of a host
+/// function is counted on its own.
 pub const REPLY_LIMIT: ByteSize = ByteSize::mib(64);
+
+/// What wasmtime counts down, at each crossing anew, while it reads straight from memory.
+pub(crate) const DIRECT_FUEL: usize = REPLY_LIMIT.as_u64() as usize;
+
+/// The same where it makes dynamic values, which count a place for each byte of a list: a reply of bytes alone may so be as
+/// large as on the other road, and takes this much memory while it is converted. What it came to is checked by
+/// [`check_size`]. What such an instance passes to the host's own functions is not: there its memory is the bound.
+pub(crate) const DYNAMIC_FUEL: usize = DIRECT_FUEL * size_of::<Val>();
+
+/// More than [`REPLY_LIMIT`] came from the guest at once.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {REPLY_LIMIT} at once")]
+pub(crate) struct ReplyTooLarge;
+
+/// Checks values that came by way of dynamic ones against [`REPLY_LIMIT`].
+pub(crate) fn check_size(values: &[Value]) -> wasmtime::Result<()> {
+    match values.iter().map(size).sum::<usize>() > DIRECT_FUEL {
+        true => Err(wasmtime::Error::new(ReplyTooLarge)),
+        false => Ok(()),
+    }
+}
+
+fn size(value: &Value) -> usize {
+    let place = size_of::<Value>();
+    match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) | Value::Record(items) => items.iter().map(|item| place + size(item)).sum(),
+        Value::Map(entries) => entries.iter().map(|(key, value)| 2 * place + size(key) + size(value)).sum(),
+        Value::Variant(_, Some(payload)) => place + size(payload),
+        _ => 0,
+    }
+}
 
 /// Elements of one table: interpreters keep their functions in one.
 pub(crate) const TABLE_ELEMENTS: usize = 50_000;
@@ -75,6 +112,19 @@ mod tests {
         assert!(!limiter.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
         assert_eq!((limiter.used, limiter.was_refused()), (600_000, false));
         assert!(limiter.memory_growing(600_000, 700_000, Some(700_000)).unwrap());
+    }
+
+    #[test]
+    fn values_count_as_they_do_when_they_are_read_straight_from_memory() {
+        let place = size_of::<Value>();
+        let text = || Value::String("four".into());
+        assert_eq!(size(&Value::Unsigned(1)), 0);
+        assert_eq!(size(&Value::Bytes(vec![0; 100].into())), 100);
+        assert_eq!(size(&Value::List(vec![text(), text()])), 2 * (place + 4));
+        assert_eq!(size(&Value::Map(vec![(text(), Value::some(text()))])), 3 * place + 8);
+        let most = Value::Bytes(vec![0; DIRECT_FUEL].into());
+        assert!(check_size(std::slice::from_ref(&most)).is_ok());
+        assert!(check_size(&[most, Value::Bytes(vec![0].into())]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::bindings::State;
 use crate::canonical::{Arguments, HeapResult, StackResult};
 use crate::dynamic;
 use crate::error::CallError;
-use crate::limits::REPLY_LIMIT;
+use crate::limits::{DIRECT_FUEL, check_size};
 use crate::program::{Callable, Program, Road};
 use crate::schema::Endpoint;
 use crate::trap;
@@ -18,7 +18,9 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, Instan
 pub(crate) struct Live {
     pub(crate) store: Store<State>,
     pub(crate) instance: Instance,
-    memory: ByteSize,
+    pub(crate) memory: ByteSize,
+    /// Whether the reply of a direct call is checked afterwards, because wasmtime lets more through.
+    checks_size: bool,
 }
 
 impl Live {
@@ -26,12 +28,12 @@ impl Live {
     pub(crate) async fn new(program: &Program, scope: Scope) -> Result<Live, CallError> {
         let mut store = Store::new(program.pre.engine(), State::new(&program.limits, &program.access, scope));
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(REPLY_LIMIT.as_u64() as usize);
+        store.set_hostcall_fuel(program.fuel);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        let memory = program.limits.memory;
+        let (memory, checks_size) = (program.limits.memory, program.fuel > DIRECT_FUEL);
         match program.pre.instantiate_async(&mut store).await {
-            Ok(instance) => Ok(Live { store, instance, memory }),
+            Ok(instance) => Ok(Live { store, instance, memory, checks_size }),
             Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), memory)),
         }
     }
@@ -51,7 +53,10 @@ impl Live {
         let store = &mut self.store;
         let result = match callable.road {
             Road::Stack => direct::<StackResult>(func, store, arguments).await.map(|result| result.0),
-            Road::Heap => direct::<HeapResult>(func, store, arguments).await.map(|result| result.0),
+            Road::Heap => {
+                let result = direct::<HeapResult>(func, store, arguments).await.map(|result| result.0);
+                result.and_then(|value| if self.checks_size { checked(value) } else { Ok(value) })
+            }
             Road::Dynamic => dynamic_call(func, store, &callable.endpoint, &arguments).await,
         };
         result.map_err(|error| self.failed(&error))
@@ -129,11 +134,18 @@ pub(crate) fn params(endpoint: &Endpoint, arguments: &[Value]) -> wasmtime::Resu
 /// What a function returned, as wasmtime gave it.
 pub(crate) fn result(endpoint: &Endpoint, mut results: Vec<Val>) -> wasmtime::Result<Option<Value>> {
     match (endpoint.result_type(), results.pop()) {
-        (Some(ty), Some(val)) => dynamic::from_val(&ty, val).map(Some).ok_or_else(unfit),
+        (Some(ty), Some(val)) => dynamic::from_val(&ty, val).ok_or_else(unfit).and_then(|value| checked(Some(value))),
         _ => Ok(None),
     }
+}
+
+fn checked(value: Option<Value>) -> wasmtime::Result<Option<Value>> {
+    check_size(value.as_slice()).map(|()| value)
 }
 
 fn unfit() -> wasmtime::Error {
     wasmtime::format_err!("a value of another type than the function takes")
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crate::engines::Engines;
 use crate::error::{CallError, LoadError};
 use crate::inspect::{EngineKind, Inspection};
 use crate::lifecycle::Lifecycle;
+use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
 use crate::live::Live;
 use crate::manifest::Limits;
 use crate::proto::Protos;
@@ -31,6 +32,8 @@ pub struct Program {
     pub(crate) access: Arc<Access>,
     pub(crate) room: Arc<Semaphore>,
     lasting: Arc<Semaphore>,
+    /// What an instance's store lets through at each crossing from guest to host.
+    pub(crate) fuel: usize,
     pub(crate) lifecycle: Lifecycle,
     endpoints: HashMap<Arc<str>, Arc<Callable>>,
     calls_others: bool,
@@ -98,6 +101,9 @@ impl Program {
             let callable = Callable::find(&component, inspection.engine, endpoint)?;
             endpoints.insert(endpoint.name.clone(), Arc::new(callable));
         }
+        let is_dynamic = inspection.engine == EngineKind::Concurrent
+            || !inspection.needs.is_empty()
+            || endpoints.values().any(|callable| callable.road == Road::Dynamic);
         Ok(Program {
             pre,
             engine: inspection.engine,
@@ -105,6 +111,7 @@ impl Program {
             access,
             room: side.room.clone(),
             lasting: side.lasting.clone(),
+            fuel: if is_dynamic { DYNAMIC_FUEL } else { DIRECT_FUEL },
             lifecycle: Lifecycle::find(&component),
             endpoints,
             calls_others: inspection.calls_others(),

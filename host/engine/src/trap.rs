@@ -1,17 +1,19 @@
 //! Why a call ended without a reply, from what wasmtime says of it. This is the one place that tells.
 
-use crate::canonical::ReplyTooLarge;
 use crate::error::CallError;
-use crate::limits::{Limiter, REPLY_LIMIT};
+use crate::limits::{Limiter, REPLY_LIMIT, ReplyTooLarge};
 use bytesize::ByteSize;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
+
+/// The end of what wasmtime says when a guest passes more than [`REPLY_LIMIT`]; the type of that error is private.
+const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// The error of a call that failed inside the engine. `limiter` is the failed instance's, if it came to be.
 pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, memory: ByteSize) -> CallError {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return CallError::PoolFull;
     }
-    if error.downcast_ref::<ReplyTooLarge>().is_some() {
+    if error.downcast_ref::<ReplyTooLarge>().is_some() || error.root_cause().to_string().ends_with(FUEL_EXHAUSTED) {
         return CallError::ReplyTooLarge { limit: REPLY_LIMIT };
     }
     // A guest that was refused memory mostly aborts, so the trap itself says nothing of the cause.

@@ -5,6 +5,7 @@ use super::State;
 use crate::dynamic;
 use crate::error::LoadError;
 use crate::inspect::Inspection;
+use crate::limits::check_size;
 use crate::outcome;
 use crate::schema::Endpoint;
 use crate::value::{Arguments, Returned, Value};
@@ -79,7 +80,11 @@ impl Import {
 
     fn arguments(&self, params: &[Val]) -> Result<Vec<Value>> {
         let params = self.parameters.iter().zip(params).map(|(ty, val)| dynamic::from_val(ty, val.clone()));
-        params.collect::<Option<_>>().ok_or_else(|| format_err!("an argument of another type than the import takes"))
+        let arguments: Vec<Value> = params
+            .collect::<Option<_>>()
+            .ok_or_else(|| format_err!("an argument of another type than the import takes"))?;
+        check_size(&arguments)?;
+        Ok(arguments)
     }
 
     fn request(

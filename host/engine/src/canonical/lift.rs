@@ -1,6 +1,7 @@
 //! Core values and memory back into values.
 
-use super::{ReplyTooLarge, cases, discriminant_size, flags_size, slice};
+use super::{cases, discriminant_size, flags_size, slice};
+use crate::limits::ReplyTooLarge;
 use crate::value::Value;
 use bytes::Bytes;
 use std::slice::Iter;
@@ -94,11 +95,8 @@ pub(super) fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) ->
             };
             Ok(Value::Variant(case, payload))
         }
-        InterfaceType::String => {
-            let length = from_le(slice(bytes, 4, 4)?) as usize;
-            spend(cx, length & !(1 << 31), 1)?;
-            String::linear_lift_from_memory(cx, ty, bytes).map(Value::String)
-        }
+        // wasmtime counts the text itself.
+        InterfaceType::String => String::linear_lift_from_memory(cx, ty, slice(bytes, 0, 8)?).map(Value::String),
         InterfaceType::List(index) => load_list(cx, index, bytes),
         InterfaceType::Map(index) => load_map(cx, index, bytes),
         InterfaceType::Flags(index) => {
