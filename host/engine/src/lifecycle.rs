@@ -53,7 +53,12 @@ impl Live {
     /// What the successor has to know; none if the component does not say.
     pub(crate) async fn save(&mut self, lifecycle: &Lifecycle) -> Said<Option<Vec<u8>>> {
         let Some(export) = lifecycle.save else { return Ok(Ok(None)) };
-        let (said,) = self.call_typed::<(), (Result<Vec<u8>, String>,)>(export, "save", ()).await?;
+        // A state is no reply: it may be as large as the memory that it comes from.
+        let fuel = self.store.hostcall_fuel();
+        self.store.set_hostcall_fuel(fuel.max(usize::try_from(self.memory.as_u64()).unwrap_or(usize::MAX)));
+        let saved = self.call_typed::<(), (Result<Vec<u8>, String>,)>(export, "save", ()).await;
+        self.store.set_hostcall_fuel(fuel);
+        let (said,) = saved?;
         Ok(said.map(Some))
     }
 

@@ -151,3 +151,12 @@ async fn bytes_may_be_as_large_on_the_dynamic_road() {
         assert!(matches!(error, CallError::ReplyTooLarge { .. }), "{endpoint}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_state_larger_than_a_reply_is_saved() {
+    let program = program(&[TEXT]);
+    let mut live = Live::new(&program, Scope::idle()).await.unwrap();
+    let state = live.save(&program.lifecycle).await.unwrap().unwrap().unwrap();
+    assert_eq!(state.len(), STATE as usize);
+    assert_eq!(live.store.hostcall_fuel(), program.fuel);
+}
