@@ -286,9 +286,13 @@ impl Default for Limits {
 /// What a manifest may ask for at most.
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MAX_CONCURRENCY: u32 = 4096;
 const MAX_QUEUE: u32 = 65_536;
 const MAX_REPLICAS: u32 = 256;
+/// A page of memory, the least that a guest can have.
+const MIN_MEMORY: ByteSize = ByteSize::kib(64);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// More often would be a load of its own.
 const MIN_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -329,65 +333,47 @@ impl Manifest {
         if self.version.as_ref().is_some_and(|version| version.is_empty() || version.len() > MAX_NAME) {
             return Err(ManifestError(format!("version: expected 1 to {MAX_NAME} characters")));
         }
-        let limits = &self.limits;
-        let out_of_range = [
-            (
-                limits.memory > MAX_MEMORY || limits.memory < ByteSize::kib(64),
-                "memory",
-                format!("64KiB to {MAX_MEMORY}"),
-            ),
-            (
-                limits.timeout > MAX_TIMEOUT || limits.timeout.is_zero(),
-                "timeout",
-                format!("1ms to {}", humantime::format_duration(MAX_TIMEOUT)),
-            ),
-            (
-                limits.concurrency > MAX_CONCURRENCY || limits.concurrency == 0,
-                "concurrency",
-                format!("1 to {MAX_CONCURRENCY}"),
-            ),
-            (limits.queue > MAX_QUEUE, "queue", format!("0 to {MAX_QUEUE}")),
-        ];
-        let out_of_range = out_of_range.map(|(is_wrong, key, range)| (is_wrong, format!("limits.{key}"), range));
-        let (service, rollout) = (&self.service, &self.rollout);
-        let more = [
-            (
-                service.replicas == 0 || service.replicas > MAX_REPLICAS,
-                "service.replicas".into(),
-                format!("1 to {MAX_REPLICAS}"),
-            ),
-            (
-                service.grace > MAX_TIMEOUT,
-                "service.grace".into(),
-                format!("0s to {}", humantime::format_duration(MAX_TIMEOUT)),
-            ),
-            (
-                service.health_interval < MIN_HEALTH_INTERVAL || service.health_interval > MAX_TIMEOUT,
-                "service.health-interval".into(),
-                format!(
-                    "{} to {}",
-                    humantime::format_duration(MIN_HEALTH_INTERVAL),
-                    humantime::format_duration(MAX_TIMEOUT)
-                ),
-            ),
-            (
-                !(0.0..=100.0).contains(&rollout.max_errors),
-                "rollout.max-errors".into(),
-                "a share in percent, 0 to 100".into(),
-            ),
-        ];
         if let Some(route) = self.route.iter().find(|route| !route.path.starts_with('/') || route.endpoint.is_empty()) {
             let path = &route.path;
             return Err(ManifestError(format!("route {path:?}: expected a path that begins with / and an endpoint")));
         }
-        match out_of_range.into_iter().chain(more).find(|(is_wrong, ..)| *is_wrong) {
-            Some((_, key, range)) => Err(ManifestError(format!("{key}: expected {range}"))),
-            None => Ok(()),
-        }
+        self.check_ranges()
+    }
+
+    fn check_ranges(&self) -> Result<(), ManifestError> {
+        let Manifest { limits, service, rollout, .. } = self;
+        let checks = [
+            range("limits.memory", limits.memory, MIN_MEMORY, MAX_MEMORY),
+            time("limits.timeout", limits.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
+            range("limits.concurrency", limits.concurrency, 1, MAX_CONCURRENCY),
+            range("limits.queue", limits.queue, 0, MAX_QUEUE),
+            range("service.replicas", service.replicas, 1, MAX_REPLICAS),
+            time("service.grace", service.grace, Duration::ZERO, MAX_TIMEOUT),
+            time("service.health-interval", service.health_interval, MIN_HEALTH_INTERVAL, MAX_TIMEOUT),
+            time("rollout.window", rollout.window, Duration::ZERO, MAX_WINDOW),
+            range("rollout.max-errors", rollout.max_errors, 0.0, 100.0),
+        ];
+        checks.into_iter().collect()
     }
 }
 
-/// Says why `name` cannot name a deployment, if so. Names are lower-case words, with dots between them.
+fn range<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T, most: T) -> Result<(), ManifestError> {
+    match (&least..=&most).contains(&&value) {
+        true => Ok(()),
+        false => Err(ManifestError(format!("{key}: expected {least} to {most}"))),
+    }
+}
+
+fn time(key: &str, value: Duration, least: Duration, most: Duration) -> Result<(), ManifestError> {
+    let text = humantime::format_duration;
+    match (least..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(ManifestError(format!("{key}: expected {} to {}", text(least), text(most)))),
+    }
+}
+
+/// Says why `name` cannot name a deployment, if so. Names are words of letters, digits, `-` and `_`, with dots
+/// between them.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_word = |word: &str| {
         let mut chars = word.chars();

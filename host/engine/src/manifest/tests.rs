@@ -39,8 +39,25 @@ fn limits_have_bounds() {
 }
 
 #[test]
+fn times_and_shares_have_bounds() {
+    for (text, expected) in [
+        ("[limits]\ntimeout = \"1us\"", "limits.timeout: expected 1ms to 1h"),
+        ("[limits]\nmemory = \"1B\"", "limits.memory: expected 64.0 KiB to 4.0 GiB"),
+        ("[service]\ngrace = \"2h\"", "service.grace: expected 0s to 1h"),
+        ("[service]\nhealth-interval = \"1ms\"", "service.health-interval: expected 100ms to 1h"),
+        ("[rollout]\nwindow = \"500000000000years\"", "rollout.window: expected 0s to 7days"),
+        ("[rollout]\nmax-errors = nan", "rollout.max-errors: expected 0 to 100"),
+        ("[rollout]\nmax-errors = 101", "rollout.max-errors: expected 0 to 100"),
+    ] {
+        let error = Manifest::parse(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(Manifest::parse("[rollout]\nwindow = \"7days\"").is_ok());
+}
+
+#[test]
 fn names_are_words_joined_by_dots() {
-    for name in ["greeter", "go.micro.srv.greeter", "a-b_c", "v1"] {
+    for name in ["greeter", "go.micro.srv.greeter", "a-b_c", "v1", "Greeter"] {
         assert_eq!(check_name(name), Ok(()), "{name}");
     }
     for name in ["", ".", "a..b", "../etc", "a/b", "-a", "a b", "ü", &"x".repeat(200)] {
