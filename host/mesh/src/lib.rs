@@ -12,6 +12,8 @@ pub mod record;
 
 pub mod call;
 
+mod sqlite;
+
 pub mod registry;
 
 pub mod exchange;

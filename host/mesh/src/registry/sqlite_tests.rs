@@ -209,6 +209,9 @@ async fn a_file_that_is_something_else_is_refused_and_left_alone() {
     let other = rusqlite::Connection::open(&database).unwrap();
     other.execute_batch("CREATE TABLE thing (x)").unwrap();
     assert!(refusal(&database).await.contains("something else"));
+    // The mode would stay with the file.
+    let mode: String = other.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete");
     refusal(&folder.path().join("missing").join("registry")).await;
 }
 

@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::WallMillis;
 use crate::record::{Node, Service};
 use crate::registry::{Action, Event};
+use crate::sqlite::{self, Layout, begin};
 
 /// What went wrong with the file, as text for a person; no caller can do anything about one kind only.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The layout below. A file with a higher number comes from a newer program.
-const SCHEMA: i64 = 1;
+/// With a write-ahead log this loses nothing when the process dies; after a power cut the file is whole and may lack the
+/// last moments, which services that renew themselves repair.
+const LAYOUT: Layout = Layout { number: 1, create: CREATE, synchronous: "NORMAL" };
 
 /// `record` holds whole records, `lease` the nodes that go away by themselves, and `change` the latest events,
 /// numbered without gaps, for watchers in other processes.
@@ -40,16 +42,12 @@ const CREATE: &str = "
     );
 ";
 
-/// How long to wait for another process that is writing. A write takes well under a millisecond.
-const BUSY: Duration = Duration::from_secs(5);
 /// How many events are kept for processes that were slow to look; who is further behind lists again.
 const CHANGES_KEPT: i64 = 16_384;
 /// How many changes come between two removals of old ones.
 const TRIM_EVERY: i64 = 1_024;
 /// The pause before due nodes are tried to be removed again after that failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// Enough for every statement here, so that each is compiled once.
-const STATEMENTS: usize = 32;
 
 pub(super) struct Tables {
     connection: Connection,
@@ -67,16 +65,8 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        // The default flags would read a path that begins with `file:` as a URI.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // With a write-ahead log this loses nothing when the process dies; after a power cut the file is whole
-        // and may lack the last moments, which services that renew themselves repair.
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        create(&mut connection)?;
+        let mut connection = sqlite::connect(path, sqlite::WRITE)?;
+        sqlite::prepare(&mut connection, &LAYOUT)?;
 
         let mut tables = Self { connection, foreign: 0, told: 0, untold: Vec::new(), unread: false, earliest: None };
         tables.foreign = tables.foreign_changes()?;
@@ -249,35 +239,6 @@ impl Tables {
 struct Logged {
     number: i64,
     event: Event,
-}
-
-/// Makes the tables in an empty file. Two processes may do so at the same time, so all is one transaction.
-fn create(connection: &mut Connection) -> Result<(), Failure> {
-    let change = begin(connection)?;
-    let schema: i64 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match schema {
-        SCHEMA => return Ok(()),
-        0 => {}
-        other => {
-            return Err(format!(
-                "the file has layout {other}, this program knows {SCHEMA}: use the newer program that wrote it"
-            )
-            .into());
-        }
-    }
-    let tables: i64 = change.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 {
-        return Err("the file is a database of something else, choose another path".into());
-    }
-    change.execute_batch(CREATE)?;
-    change.pragma_update(None, "user_version", SCHEMA)?;
-    change.commit()?;
-    Ok(())
-}
-
-/// Takes the write lock at once: a transaction that reads first and writes later could fail in between.
-fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusqlite::Error> {
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 fn record(change: &Transaction, name: &str, version: &str) -> Result<Option<Service>, Failure> {

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::{StoreError, closed};
 use super::tables;
+use crate::sqlite;
 
 /// Reads that may happen at once. A read takes microseconds unless the disk is asked; each connection has a cache.
 const READERS: u32 = 4;
@@ -35,7 +36,7 @@ impl Drop for Loan {
 impl Readers {
     pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
         let idle: Vec<_> =
-            (0..READERS).map(|_| tables::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)).collect::<Result<_, _>>()?;
+            (0..READERS).map(|_| sqlite::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)).collect::<Result<_, _>>()?;
         Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS as usize)) })
     }
 

@@ -1,15 +1,15 @@
 //! The file's layout, its connections, and what is read from it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::super::{Entry, KeyQuery, StoreError, StoreUsage};
+use crate::sqlite::{self, Layout};
 
-/// The layout below. A file with a higher number comes from a newer program.
-pub(super) const SCHEMA: i64 = 1;
+/// What is acknowledged survives the loss of power, not only of the process.
+const LAYOUT: Layout = Layout { number: 1, create: CREATE, synchronous: "FULL" };
 
 /// `store` has what a store holds, kept in the transactions that change it, so that no limit has to count. A store
 /// without a name was removed, and its entries are taken away bit by bit. `floor` is one number: no removed store
@@ -37,14 +37,10 @@ const CREATE: &str = "
     CREATE INDEX entry_by_expiry ON entry (expires) WHERE expires IS NOT NULL;
 ";
 
-/// How long to wait for another process that is writing, as a backup may be.
-const BUSY: Duration = Duration::from_secs(5);
 /// The pages in the write-ahead log after which they are written into the file: 16 MiB, some 16 of the largest values.
 const CHECKPOINT_PAGES: i64 = 4_096;
 /// What the log keeps of the disk after it was written into the file, in bytes.
 const LOG_KEPT: i64 = 64 * 1_024 * 1_024;
-/// Enough for every statement of this backend, so that each is compiled once per connection.
-const STATEMENTS: usize = 32;
 
 /// The connection that writes.
 pub(super) struct Tables {
@@ -55,65 +51,16 @@ impl Tables {
     /// Opens the file, or creates it. The error is a text for a person, without the path.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let text = |error: rusqlite::Error| error.to_string();
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut connection = connect(path, flags).map_err(text)?;
-        create(&mut connection)?;
+        let mut connection = sqlite::connect(path, sqlite::WRITE).map_err(text)?;
+        sqlite::prepare(&mut connection, &LAYOUT)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(text)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT).map_err(text)?;
         Ok(Self { connection })
     }
 
-    /// Takes the write lock at once: a transaction that reads first and writes later could fail in between.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, rusqlite::Error> {
-        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
+        sqlite::begin(&mut self.connection)
     }
-}
-
-/// Opens a connection. The flags leave out that a path that begins with `file:` is read as a URI.
-pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    // As an absolute path no name means something else to SQLite, as `:memory:` does.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
-}
-
-/// Sets the file up and makes the tables in an empty one.
-fn create(connection: &mut Connection) -> Result<(), String> {
-    let text = |error: rusqlite::Error| error.to_string();
-    // A newer program's file is refused before anything of it is changed.
-    refuse_others(connection)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(text)?;
-    // What is acknowledged survives the loss of power, not only of the process.
-    connection.pragma_update(None, "synchronous", "FULL").map_err(text)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(text)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_KEPT).map_err(text)?;
-
-    let change = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
-    // Another process may have made the tables meanwhile.
-    if refuse_others(&change)? {
-        change.execute_batch(CREATE).map_err(text)?;
-        change.pragma_update(None, "user_version", SCHEMA).map_err(text)?;
-    }
-    change.commit().map_err(text)
-}
-
-/// Whether the file has no tables yet; fails if it has some that are not ours.
-fn refuse_others(connection: &Connection) -> Result<bool, String> {
-    let text = |error: rusqlite::Error| error.to_string();
-    let schema: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
-    if schema == SCHEMA {
-        return Ok(false);
-    }
-    if schema != 0 {
-        return Err(format!(
-            "the file has layout {schema}, this program knows {SCHEMA}: use the newer program that wrote it"
-        ));
-    }
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(text)?;
-    if tables > 0 {
-        return Err("the file is a database of something else, choose another path".to_owned());
-    }
-    Ok(true)
 }
 
 pub(super) fn get(file: &Connection, store: &str, key: String, now: u64) -> Result<Option<Entry>, rusqlite::Error> {
