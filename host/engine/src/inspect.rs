@@ -140,7 +140,9 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
     let world_item = &resolve.worlds[world];
     let imports = world_item.imports.iter().filter(|(_, item)| !matches!(item, WorldItem::Type { .. }));
     let imports: Vec<String> = imports.map(|(key, _)| resolve.name_world_key(key)).collect();
-    let is_async = features::uses_async(bytes)? || features::mentions_async(&resolve, world);
+    let is_async = features::imports_wasi_0_3(&imports)
+        || features::uses_async(bytes)?
+        || features::mentions_async(&resolve, world);
     Ok(Inspection {
         digest: digest(bytes),
         size: bytes.len(),
@@ -358,14 +360,13 @@ impl<'r> Reader<'r> {
             let prefix = title_case(interface.name.as_deref().unwrap_or(&id));
             let mut functions = Vec::with_capacity(interface.functions.len());
             for function in interface.functions.values() {
+                if !is_free(function) {
+                    return Err(not_imported(&id, &function.name));
+                }
                 let endpoint = self.read_endpoint(&prefix, Some(&id), function);
                 let endpoint = endpoint.map_err(|error| refused(format!("import {id}: {error}")))?;
-                if !is_free(function) || endpoint.stream.is_some() {
-                    return Err(refused(format!(
-                        "import {id}: {} streams, and streams of other deployments are opened with \
-                         micro:function/client, not imported",
-                        endpoint.name
-                    )));
+                if endpoint.stream.is_some() {
+                    return Err(not_imported(&id, &endpoint.name));
                 }
                 functions.push(endpoint);
             }
@@ -401,6 +402,13 @@ impl<'r> Reader<'r> {
         }
         Ok(())
     }
+}
+
+fn not_imported(interface: &str, function: &str) -> LoadError {
+    refused(format!(
+        "import {interface}: {function} is part of a resource or stream, and those of other deployments are not imported: \
+         streams are opened with micro:function/client"
+    ))
 }
 
 fn is_free(function: &Function) -> bool {

@@ -29,6 +29,13 @@ pub(super) fn uses_async(bytes: &[u8]) -> Result<bool, LoadError> {
     Ok(false)
 }
 
+/// Whether the component imports something of WASI 0.3, which only the concurrent engine gives: not all of it is async.
+pub(super) fn imports_wasi_0_3(imports: &[String]) -> bool {
+    let is_0_3 = |version: &str| version == "0.3" || version.starts_with("0.3.");
+    let mut versions = imports.iter().filter(|name| name.starts_with("wasi:")).filter_map(|name| name.split_once('@'));
+    versions.any(|(_, version)| is_0_3(version))
+}
+
 /// Whether the world's own types speak of async functions, streams or futures.
 pub(super) fn mentions_async(resolve: &Resolve, world: WorldId) -> bool {
     let world = &resolve.worlds[world];

@@ -189,6 +189,31 @@ fn what_has_no_place_in_a_message_is_refused_with_its_place() {
 }
 
 #[test]
+fn streams_of_other_deployments_are_refused_as_imports_with_the_way_out() {
+    for items in [
+        "resource r { next: func() -> option<u8>; } f: func() -> r;",
+        "f: func() -> r; resource r { next: func() -> option<u8>; }",
+        "resource r { get: func() -> u8; }",
+    ] {
+        let mut resolve = Resolve::default();
+        let wit = format!("package a:b; interface other {{ {items} }} world w {{ import other; }}");
+        let package = resolve.push_str(Path::new("test.wit"), &wit).unwrap();
+        let world = resolve.select_world(&[package], None).unwrap();
+        let types = Types::new(&resolve);
+        let mut reader = Reader { types, resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
+        let reason = reader.read_needs(world).unwrap_err().to_string();
+        assert!(reason.starts_with("import a:b/other: ") && reason.contains("micro:function/client"), "{reason}");
+    }
+}
+
+#[test]
+fn wasi_0_3_is_for_the_concurrent_engine_even_where_it_is_not_async() {
+    let is_concurrent = |import: &str| features::imports_wasi_0_3(&["wasi:io/streams@0.2.6".into(), import.into()]);
+    assert!(is_concurrent("wasi:random/random@0.3.0") && is_concurrent("wasi:clocks/types@0.3.0-rc-2026-01-06"));
+    assert!(!is_concurrent("wasi:random/random@0.2.6") && !is_concurrent("demo:random/random@0.3.0"));
+}
+
+#[test]
 fn an_interface_of_the_world_itself_gives_its_name() {
     let inspection =
         inspected("package a:b; interface i { f: func(); } world w { export i; export x: interface { f: func(); } }");
