@@ -55,25 +55,67 @@ impl LineWriter {
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(piece);
-            if piece == b"\n" && self.rest.len() == 1 {
-                self.log.line(self.request, self.stream, "");
-                self.rest.clear();
-            } else if piece.ends_with(b"\n") || self.rest.len() >= MAX_LINE {
+            if piece.ends_with(b"\n") || self.rest.len() >= MAX_LINE {
                 self.finish_line();
             }
         }
     }
 
     fn finish_line(&mut self) {
-        for piece in self.rest.trim_ascii_end().chunks(MAX_LINE) {
-            self.log.line(self.request, self.stream, &String::from_utf8_lossy(piece));
-        }
+        let line = self.rest.strip_suffix(b"\n").unwrap_or(&self.rest);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // Cut into pieces an empty line would be none.
+        let pieces = line.chunks(MAX_LINE).chain(line.is_empty().then_some(line));
+        pieces.for_each(|piece| self.log.line(self.request, self.stream, &String::from_utf8_lossy(piece)));
         self.rest.clear();
     }
 }
 
 impl Drop for LineWriter {
     fn drop(&mut self) {
-        self.finish_line();
+        if !self.rest.is_empty() {
+            self.finish_line();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    /// Keeps what it takes.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl Log for Kept {
+        fn line(&self, _: RequestId, _: Stream, line: &str) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_string());
+        }
+    }
+
+    /// The lines of what is written in these steps.
+    fn lines(steps: &[&str]) -> Vec<String> {
+        let kept = Arc::new(Kept::default());
+        let mut writer = LineWriter::new(kept.clone(), RequestId::next(), Stream::Stdout);
+        steps.iter().for_each(|step| writer.write(step.as_bytes()));
+        drop(writer);
+        let lines = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.clone()
+    }
+
+    #[test]
+    fn empty_lines_are_lines_whatever_their_line_break() {
+        assert_eq!(lines(&["a\n\nb\r\n\r\nc"]), ["a", "", "b", "", "c"]);
+        assert_eq!(lines(&["a", "\r", "\n", "\n"]), ["a", ""]);
+        assert_eq!(lines(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut() {
+        let long = "x".repeat(MAX_LINE + 1);
+        let cut = lines(&[&long, "\n"]);
+        assert_eq!(cut.concat(), long);
+        assert_eq!(cut[0].len(), MAX_LINE);
     }
 }
