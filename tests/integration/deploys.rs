@@ -41,7 +41,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
             guest("resource"),
             "endpoint Cabinet.Open: it returns the resource drawer, which is no stream",
         ),
-        ("an unknown key in its manifest", bad_manifest, "unknown key `limits.memry`: did you mean `memory`?"),
+        ("an unknown key in its manifest", bad_manifest, "unknown key `limits.memry`: did you mean memory?"),
     ] {
         let detail = host.deploy_as("versioned", component).await.refused(422);
         assert!(detail.contains(reason), "{what}: {detail:?} should hold {reason:?}");

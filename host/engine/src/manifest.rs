@@ -3,7 +3,7 @@
 //! The manifest lies beside the source and is embedded in the component as the custom section `micro.manifest`, so that
 //! one `.wasm` file is the whole deployable thing.
 
-use crate::name::nearest;
+use crate::name::hint;
 use crate::section;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -441,10 +441,7 @@ fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
                 continue;
             }
             let place = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            let hint = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", known.join(", ")),
-            };
+            let hint = hint(key, known.iter().copied());
             return Err(ManifestError(format!("unknown key `{place}`: {hint}")));
         }
     }

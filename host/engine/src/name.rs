@@ -93,6 +93,15 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// What to say of an unknown word: `did you mean memory?`, or `expected` and all there are.
+pub fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = nearest(word, known.clone()) {
+        return format!("did you mean {near}?");
+    }
+    let known = known.collect::<Vec<_>>().join(", ");
+    format!("expected {}", if known.is_empty() { "none" } else { &known })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +135,13 @@ mod tests {
     fn the_nearest_word_must_be_near() {
         assert_eq!(nearest("memry", ["memory", "timeout"]), Some("memory"));
         assert_eq!(nearest("zzz", ["memory", "timeout"]), None);
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_the_nearest_one_or_with_all() {
+        let known = ["memory", "timeout"];
+        assert_eq!(hint("memry", known.into_iter()), "did you mean memory?");
+        assert_eq!(hint("zzz", known.into_iter()), "expected memory, timeout");
+        assert_eq!(hint("zzz", [].into_iter()), "expected none");
     }
 }

@@ -5,7 +5,7 @@
 //! taken as such where the schema wants more than a scalar.
 
 use crate::json;
-use crate::name::nearest;
+use crate::name::hint;
 use crate::schema::{Field, Record, Type};
 use crate::value::Value;
 use std::collections::HashMap;
@@ -84,11 +84,7 @@ fn read_record(record: &Record, mut tree: Tree, place: &str, given: Vec<Option<V
     match tree.children.into_iter().next() {
         None => Ok(values),
         Some((unknown, _)) => {
-            let known = record.fields.iter().map(|field| &*field.name.json);
-            let hint = match nearest(&unknown, known.clone()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("expected {}", known.collect::<Vec<_>>().join(", ")),
-            };
+            let hint = hint(&unknown, record.fields.iter().map(|field| &*field.name.json));
             Err(format!("unknown query parameter {:?}: {hint}", join(place, &unknown)))
         }
     }
@@ -192,16 +188,19 @@ fn read_case(ty: &Type, mut tree: Tree, place: &str) -> Result<Value, String> {
     let (Some((name, child)), true) = (tree.children.pop(), tree.children.is_empty()) else {
         return Err(format!("query parameter {place}: expected one case"));
     };
-    let cases: Vec<(&crate::name::Name, Option<&Type>)> = match ty {
-        Type::Variant(variant) => variant.cases.iter().map(|case| (&case.name, case.ty.as_ref())).collect(),
-        _ => return read_json(ty, &format!("{{{name:?}:{}}}", child.last(place, ty)?), place),
+    let found = match ty {
+        Type::Variant(variant) => {
+            let index = variant.cases.iter().position(|case| case.name.matches(&name));
+            index.map(|index| (index as u32, variant.cases[index].ty.as_ref()))
+        }
+        Type::Result(ok, _) if name == "ok" => Some((0, ok.as_deref())),
+        Type::Result(_, err) if name == "err" => Some((1, err.as_deref())),
+        _ => None,
     };
     let place = join(place, &name);
-    match cases.iter().position(|(case, _)| case.matches(&name)) {
-        Some(index) => match cases[index].1 {
-            Some(ty) => Ok(Value::Variant(index as u32, Some(Box::new(read(ty, child, &place)?)))),
-            None => Ok(Value::Variant(index as u32, None)),
-        },
+    match found {
+        Some((index, Some(ty))) => Ok(Value::Variant(index, Some(Box::new(read(ty, child, &place)?)))),
+        Some((index, None)) => Ok(Value::Variant(index, None)),
         None => Err(format!("query parameter {place}: expected {}", json::expected(ty))),
     }
 }

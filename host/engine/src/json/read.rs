@@ -88,7 +88,7 @@ impl<'s, 'p> Seed<'s, 'p> {
 
     fn unsigned<E: Error>(&self, number: u64) -> Result<Value, E> {
         let Some((low, high)) = bounds(self.ty) else {
-            return self.other_number(number as f64, number.to_string());
+            return self.other_number(number as f64, number);
         };
         if i128::from(number) > high {
             return Err(out_of_range(self.ty, number));
@@ -98,7 +98,7 @@ impl<'s, 'p> Seed<'s, 'p> {
 
     fn signed<E: Error>(&self, number: i64) -> Result<Value, E> {
         let Some((low, high)) = bounds(self.ty) else {
-            return self.other_number(number as f64, number.to_string());
+            return self.other_number(number as f64, number);
         };
         if i128::from(number) < low || i128::from(number) > high {
             return Err(out_of_range(self.ty, number));
@@ -106,10 +106,10 @@ impl<'s, 'p> Seed<'s, 'p> {
         Ok(if low == 0 { Value::Unsigned(number as u64) } else { Value::Signed(number) })
     }
 
-    fn other_number<E: Error>(&self, number: f64, text: String) -> Result<Value, E> {
+    fn other_number<E: Error>(&self, number: f64, given: impl fmt::Display) -> Result<Value, E> {
         match self.ty {
             Type::F64 => Ok(Value::F64(number)),
-            Type::F32 if (number as f32).is_infinite() => Err(out_of_range(self.ty, text)),
+            Type::F32 if (number as f32).is_infinite() => Err(out_of_range(self.ty, given)),
             Type::F32 => Ok(Value::F32(number as f32)),
             _ => Err(self.mismatch("number")),
         }
@@ -202,7 +202,7 @@ impl<'de, 's, 'p> Visitor<'de> for Seed<'s, 'p> {
             }
             return self.signed(number as i64);
         }
-        self.other_number(number, number.to_string())
+        self.other_number(number, number)
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {

@@ -85,6 +85,16 @@ fn nested_names_have_dots_or_brackets() {
 }
 
 #[test]
+fn a_result_is_given_by_its_case() {
+    let result = Type::Result(Some(Arc::new(Type::String)), Some(Arc::new(option(Type::U8))));
+    assert_eq!(one(result.clone(), "v.ok=John"), Ok(Value::Variant(0, Some(Box::new(text("John"))))));
+    let err = Value::some(Value::Unsigned(7));
+    assert_eq!(one(result.clone(), "v[err]=7"), Ok(Value::Variant(1, Some(Box::new(err)))));
+    assert!(one(result, "v.okay=John").unwrap_err().starts_with("query parameter v.okay: expected "));
+    assert_eq!(one(Type::Result(None, None), "v.ok="), Ok(Value::Variant(0, None)));
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     for (ty, query, expected) in [
         (Type::U8, "", "missing query parameter v: expected integer (u8)"),

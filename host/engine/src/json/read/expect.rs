@@ -1,19 +1,13 @@
 //! What was expected, in the caller's words.
 
-use crate::name::nearest;
+use crate::name::hint;
 use crate::schema::Type;
 use serde::de::Error;
 use std::fmt;
 
 /// `unknown field "nam": did you mean name?`, or the list of what there is.
 pub(super) fn unknown<'a>(what: &str, text: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    match nearest(text, known.clone()) {
-        Some(near) => format!("unknown {what} {text:?}: did you mean {near}?"),
-        None => {
-            let known = known.collect::<Vec<_>>().join(", ");
-            format!("unknown {what} {text:?}: expected {}", if known.is_empty() { "none" } else { &known })
-        }
-    }
+    format!("unknown {what} {text:?}: {}", hint(text, known))
 }
 
 pub(super) fn out_of_range<E: Error>(ty: &Type, number: impl fmt::Display) -> E {
