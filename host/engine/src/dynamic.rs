@@ -1,13 +1,46 @@
 //! [`Value`]s as wasmtime's dynamic values, for the calls that [`crate::canonical`] does not cover: functions with more
 //! core values than fit in registers, and the concurrent engine, whose results may come back as a task's arguments.
 
+use crate::limits::check_size;
 use crate::schema::Type;
 use crate::value::Value;
+use std::borrow::Borrow;
+use wasmtime::Result;
 use wasmtime::component::Val;
 
 /// Places for the results of a call.
 pub(crate) fn places(has_result: bool) -> Vec<Val> {
     vec![Val::Bool(false); usize::from(has_result)]
+}
+
+/// Arguments as wasmtime takes them.
+pub(crate) fn to_vals(types: &[Type], arguments: &[Value]) -> Result<Vec<Val>> {
+    let vals = types.iter().zip(arguments).map(|(ty, value)| to_val(ty, value));
+    vals.collect::<Option<_>>().ok_or_else(unfit)
+}
+
+/// Arguments as wasmtime gave them, if they are within the limit.
+pub(crate) fn from_vals(types: &[Type], vals: &[Val]) -> Result<Vec<Value>> {
+    let values = types.iter().zip(vals).map(|(ty, val)| from_val(ty, val));
+    let values: Vec<Value> = values.collect::<Option<_>>().ok_or_else(unfit)?;
+    check_size(&values)?;
+    Ok(values)
+}
+
+/// What a function returned, as wasmtime gave it, if it is within the limit.
+pub(crate) fn returned(ty: Option<&Type>, results: &[Val]) -> Result<Option<Value>> {
+    match (ty, results) {
+        (Some(ty), [val]) => {
+            let value = from_val(ty, val).ok_or_else(unfit)?;
+            check_size(std::slice::from_ref(&value))?;
+            Ok(Some(value))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn unfit() -> wasmtime::Error {
+    wasmtime::format_err!("a value of another type than the function takes")
 }
 
 /// A value as wasmtime takes it.
@@ -27,8 +60,8 @@ pub(crate) fn to_val(ty: &Type, value: &Value) -> Option<Val> {
         (Type::Char, Value::Char(char)) => Val::Char(*char),
         (Type::String, Value::String(text)) => Val::String(text.clone()),
         (Type::Bytes, Value::Bytes(bytes)) => Val::List(bytes.iter().copied().map(Val::U8).collect()),
-        (Type::List(ty), Value::List(items)) => Val::List(to_vals(ty, items)?),
-        (Type::FixedList(ty, _), Value::List(items)) => Val::FixedLengthList(to_vals(ty, items)?),
+        (Type::List(ty), Value::List(items)) => Val::List(items_to_vals(ty, items)?),
+        (Type::FixedList(ty, _), Value::List(items)) => Val::FixedLengthList(items_to_vals(ty, items)?),
         (Type::Map(key_ty, value_ty), Value::Map(entries)) => {
             let entries = entries.iter().map(|(key, value)| Some((to_val(key_ty, key)?, to_val(value_ty, value)?)));
             Val::Map(entries.collect::<Option<_>>()?)
@@ -65,33 +98,33 @@ pub(crate) fn to_val(ty: &Type, value: &Value) -> Option<Val> {
 }
 
 /// A value as wasmtime gave it.
-pub(crate) fn from_val(ty: &Type, val: Val) -> Option<Value> {
-    Some(match (ty, val) {
-        (_, Val::Bool(flag)) => Value::Bool(flag),
-        (_, Val::U8(number)) => Value::Unsigned(number.into()),
-        (_, Val::U16(number)) => Value::Unsigned(number.into()),
-        (_, Val::U32(number)) => Value::Unsigned(number.into()),
-        (_, Val::U64(number)) => Value::Unsigned(number),
-        (_, Val::S8(number)) => Value::Signed(number.into()),
-        (_, Val::S16(number)) => Value::Signed(number.into()),
-        (_, Val::S32(number)) => Value::Signed(number.into()),
-        (_, Val::S64(number)) => Value::Signed(number),
-        (_, Val::Float32(number)) => Value::F32(number),
-        (_, Val::Float64(number)) => Value::F64(number),
-        (_, Val::Char(char)) => Value::Char(char),
-        (_, Val::String(text)) => Value::String(text),
+pub(crate) fn from_val(ty: &Type, val: impl Borrow<Val>) -> Option<Value> {
+    Some(match (ty, val.borrow()) {
+        (_, Val::Bool(flag)) => Value::Bool(*flag),
+        (_, Val::U8(number)) => Value::Unsigned((*number).into()),
+        (_, Val::U16(number)) => Value::Unsigned((*number).into()),
+        (_, Val::U32(number)) => Value::Unsigned((*number).into()),
+        (_, Val::U64(number)) => Value::Unsigned(*number),
+        (_, Val::S8(number)) => Value::Signed((*number).into()),
+        (_, Val::S16(number)) => Value::Signed((*number).into()),
+        (_, Val::S32(number)) => Value::Signed((*number).into()),
+        (_, Val::S64(number)) => Value::Signed(*number),
+        (_, Val::Float32(number)) => Value::F32(*number),
+        (_, Val::Float64(number)) => Value::F64(*number),
+        (_, Val::Char(char)) => Value::Char(*char),
+        (_, Val::String(text)) => Value::String(text.clone()),
         (Type::Bytes, Val::List(items)) => {
-            let bytes = items.into_iter().map(|item| match item {
-                Val::U8(byte) => Some(byte),
+            let bytes = items.iter().map(|item| match item {
+                Val::U8(byte) => Some(*byte),
                 _ => None,
             });
             Value::Bytes(bytes.collect::<Option<Vec<u8>>>()?.into())
         }
         (Type::List(ty) | Type::FixedList(ty, _), Val::List(items) | Val::FixedLengthList(items)) => {
-            Value::List(items.into_iter().map(|item| from_val(ty, item)).collect::<Option<_>>()?)
+            Value::List(items.iter().map(|item| from_val(ty, item)).collect::<Option<_>>()?)
         }
         (Type::Map(key_ty, value_ty), Val::Map(entries)) => {
-            let entries = entries.into_iter();
+            let entries = entries.iter();
             let entries = entries.map(|(key, value)| Some((from_val(key_ty, key)?, from_val(value_ty, value)?)));
             Value::Map(entries.collect::<Option<_>>()?)
         }
@@ -108,15 +141,15 @@ pub(crate) fn from_val(ty: &Type, val: Val) -> Option<Value> {
         }
         (Type::Variant(variant), Val::Variant(name, payload)) => {
             let index = variant.cases.iter().position(|case| *case.name.wit == *name)?;
-            Value::Variant(index as u32, payload_from_val(variant.cases[index].ty.as_ref(), payload)?)
+            Value::Variant(index as u32, payload_from_val(variant.cases[index].ty.as_ref(), payload.as_deref())?)
         }
         (Type::Option(some), Val::Option(payload)) => match payload {
             None => Value::none(),
-            Some(val) => Value::some(from_val(some, *val)?),
+            Some(val) => Value::some(from_val(some, &**val)?),
         },
         (Type::Result(ok, err), Val::Result(result)) => match result {
-            Ok(payload) => Value::Variant(0, payload_from_val(ok.as_deref(), payload)?),
-            Err(payload) => Value::Variant(1, payload_from_val(err.as_deref(), payload)?),
+            Ok(payload) => Value::Variant(0, payload_from_val(ok.as_deref(), payload.as_deref())?),
+            Err(payload) => Value::Variant(1, payload_from_val(err.as_deref(), payload.as_deref())?),
         },
         (Type::Flags(names), Val::Flags(set)) => {
             let mut bits = 0;
@@ -129,7 +162,7 @@ pub(crate) fn from_val(ty: &Type, val: Val) -> Option<Value> {
     })
 }
 
-fn to_vals(ty: &Type, items: &[Value]) -> Option<Vec<Val>> {
+fn items_to_vals(ty: &Type, items: &[Value]) -> Option<Vec<Val>> {
     items.iter().map(|item| to_val(ty, item)).collect()
 }
 
@@ -144,9 +177,9 @@ fn payload_to_val(ty: Option<&Type>, payload: Option<&Value>) -> Option<Option<B
 }
 
 #[expect(clippy::option_option, reason = "two different questions, as for payload_to_val")]
-fn payload_from_val(ty: Option<&Type>, payload: Option<Box<Val>>) -> Option<Option<Box<Value>>> {
+fn payload_from_val(ty: Option<&Type>, payload: Option<&Val>) -> Option<Option<Box<Value>>> {
     match (ty, payload) {
-        (Some(ty), Some(val)) => from_val(ty, *val).map(|value| Some(Box::new(value))),
+        (Some(ty), Some(val)) => from_val(ty, val).map(|value| Some(Box::new(value))),
         (None, None) => Some(None),
         _ => None,
     }

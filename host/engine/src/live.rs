@@ -55,9 +55,12 @@ impl Live {
             Road::Stack => direct::<StackResult>(func, store, arguments).await.map(|result| result.0),
             Road::Heap => {
                 let result = direct::<HeapResult>(func, store, arguments).await.map(|result| result.0);
-                result.and_then(|value| if self.checks_size { checked(value) } else { Ok(value) })
+                result.and_then(|value| match self.checks_size {
+                    true => check_size(value.as_slice()).map(|()| value),
+                    false => Ok(value),
+                })
             }
-            Road::Dynamic => dynamic_call(func, store, &callable.endpoint, &arguments).await,
+            Road::Dynamic => dynamic_call(func, store, callable, &arguments).await,
         };
         result.map_err(|error| self.failed(&error))
     }
@@ -115,36 +118,23 @@ where
 async fn dynamic_call(
     func: Func,
     store: &mut Store<State>,
-    endpoint: &Endpoint,
+    callable: &Callable,
     arguments: &[Value],
 ) -> wasmtime::Result<Option<Value>> {
-    let params = params(endpoint, arguments)?;
-    let mut results = dynamic::places(endpoint.result_type().is_some());
+    let params = callable.to_vals(arguments)?;
+    let mut results = callable.places();
     func.call_async(store, &params, &mut results).await?;
-    result(endpoint, results)
+    callable.from_vals(&results)
 }
 
-/// Arguments as wasmtime takes them.
+/// Arguments as wasmtime takes them, by an endpoint's types made for this once.
 pub(crate) fn params(endpoint: &Endpoint, arguments: &[Value]) -> wasmtime::Result<Vec<Val>> {
-    let types = endpoint.parameter_types();
-    let params = types.iter().zip(arguments).map(|(ty, value)| dynamic::to_val(ty, value));
-    params.collect::<Option<_>>().ok_or_else(unfit)
+    dynamic::to_vals(&endpoint.parameter_types(), arguments)
 }
 
-/// What a function returned, as wasmtime gave it.
-pub(crate) fn result(endpoint: &Endpoint, mut results: Vec<Val>) -> wasmtime::Result<Option<Value>> {
-    match (endpoint.result_type(), results.pop()) {
-        (Some(ty), Some(val)) => dynamic::from_val(&ty, val).ok_or_else(unfit).and_then(|value| checked(Some(value))),
-        _ => Ok(None),
-    }
-}
-
-fn checked(value: Option<Value>) -> wasmtime::Result<Option<Value>> {
-    check_size(value.as_slice()).map(|()| value)
-}
-
-fn unfit() -> wasmtime::Error {
-    wasmtime::format_err!("a value of another type than the function takes")
+/// What a function returned, by an endpoint's type made for this once.
+pub(crate) fn result(endpoint: &Endpoint, results: Vec<Val>) -> wasmtime::Result<Option<Value>> {
+    dynamic::returned(endpoint.result_type().as_ref(), &results)
 }
 
 #[cfg(test)]

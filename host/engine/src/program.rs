@@ -3,6 +3,7 @@
 use crate::access::{Access, Scope};
 use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
+use crate::dynamic;
 use crate::engines::Engines;
 use crate::error::{CallError, LoadError};
 use crate::inspect::{EngineKind, Inspection};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
 
 /// A component that is compiled, linked and ready to be instantiated: once per call as a function, or for long as a
 /// service.
@@ -45,6 +46,9 @@ pub struct Program {
 /// An endpoint of a loaded component, found once per call.
 pub struct Callable {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The types of the function's parameters and of its result, which the endpoint shows as messages.
+    pub(crate) params: Vec<Type>,
+    pub(crate) result: Option<Type>,
     pub(crate) export: ComponentExportIndex,
     pub(crate) road: Road,
     pub(crate) stream: Option<StreamExports>,
@@ -85,7 +89,7 @@ impl Program {
             true => side.linker.instantiate_pre(&component),
             false => {
                 let mut linker = side.linker.clone();
-                bindings::link_needs(&mut linker, inspection)?;
+                bindings::link_needs(&mut linker, inspection, &access)?;
                 linker.instantiate_pre(&component)
             }
         };
@@ -261,7 +265,12 @@ impl Callable {
             Some(stream) => Some(StreamExports::find(component, interface.as_ref(), stream)?),
             None => None,
         };
-        Ok(Callable { endpoint: Arc::new(endpoint.clone()), export, road: road(engine, endpoint), stream })
+        let (params, result) = (endpoint.parameter_types(), endpoint.result_type());
+        let road = match endpoint.stream {
+            Some(_) => Road::Dynamic,
+            None => road(engine, &params, result.as_ref()),
+        };
+        Ok(Callable { endpoint: Arc::new(endpoint.clone()), params, result, export, road, stream })
     }
 
     /// What it takes and gives.
@@ -273,15 +282,29 @@ impl Callable {
     pub(crate) fn arguments(&self, fields: Vec<Value>) -> Vec<Value> {
         if self.endpoint.request.is_one_record { vec![Value::Record(fields)] } else { fields }
     }
+
+    /// Arguments as wasmtime takes them.
+    pub(crate) fn to_vals(&self, arguments: &[Value]) -> wasmtime::Result<Vec<Val>> {
+        dynamic::to_vals(&self.params, arguments)
+    }
+
+    /// Places for what the function returns.
+    pub(crate) fn places(&self) -> Vec<Val> {
+        dynamic::places(self.result.is_some())
+    }
+
+    /// What the function returned, as wasmtime gave it.
+    pub(crate) fn from_vals(&self, results: &[Val]) -> wasmtime::Result<Option<Value>> {
+        dynamic::returned(self.result.as_ref(), results)
+    }
 }
 
-fn road(engine: EngineKind, endpoint: &Endpoint) -> Road {
-    let params: usize = endpoint.parameter_types().iter().map(flat_count).sum();
-    let results = endpoint.result_type().map_or(0, |ty| flat_count(&ty));
-    match (engine, params, results) {
+fn road(engine: EngineKind, params: &[Type], result: Option<&Type>) -> Road {
+    let params: usize = params.iter().map(flat_count).sum();
+    match (engine, params, result.map_or(0, flat_count)) {
         // An async function's result comes back as the arguments of a task's end, which only dynamic values cover.
         (EngineKind::Concurrent, ..) => Road::Dynamic,
-        _ if endpoint.stream.is_some() || params > MAX_FLAT_PARAMS => Road::Dynamic,
+        _ if params > MAX_FLAT_PARAMS => Road::Dynamic,
         (_, _, 0 | 1) => Road::Stack,
         _ => Road::Heap,
     }

@@ -97,7 +97,7 @@ impl State {
             false => Cow::Owned(options.content_type),
         };
         let payload = Payload::Bytes { content_type, body: Bytes::from(body) };
-        let mut call = self.outgoing(service, endpoint.into(), payload)?;
+        let mut call = self.outgoing(service.into(), endpoint.into(), payload)?;
         if let Some(milliseconds) = options.timeout {
             call = call.within(Duration::from_millis(milliseconds.into()));
         }

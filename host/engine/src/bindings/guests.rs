@@ -2,10 +2,10 @@
 //! the road of every call.
 
 use super::State;
+use crate::access::Access;
 use crate::dynamic;
 use crate::error::LoadError;
 use crate::inspect::Inspection;
-use crate::limits::check_size;
 use crate::outcome;
 use crate::schema::Endpoint;
 use crate::value::{Arguments, Returned, Value};
@@ -15,12 +15,16 @@ use wasmtime::component::{Accessor, Linker, Val};
 use wasmtime::{Result, StoreContextMut, bail, format_err};
 
 /// Defines every interface that the component needs of others.
-pub(crate) fn link(linker: &mut Linker<State>, inspection: &Inspection) -> std::result::Result<(), LoadError> {
+pub(crate) fn link(
+    linker: &mut Linker<State>,
+    inspection: &Inspection,
+    access: &Access,
+) -> std::result::Result<(), LoadError> {
     for need in &inspection.needs {
         let linked = linker.instance(&need.interface).and_then(|mut instance| {
             for endpoint in &need.functions {
                 let name = endpoint.function.to_string();
-                let import = Arc::new(Import::new(endpoint));
+                let import = Arc::new(Import::new(endpoint, access));
                 if endpoint.is_async {
                     instance.func_new_concurrent(&name, move |accessor, _, params, results| {
                         let import = import.clone();
@@ -44,22 +48,26 @@ pub(crate) fn link(linker: &mut Linker<State>, inspection: &Inspection) -> std::
 struct Import {
     endpoint: Endpoint,
     interface: Arc<str>,
+    /// The deployment that gives it, if there is one.
+    target: Option<Arc<str>>,
     result: Option<crate::schema::Type>,
     parameters: Vec<crate::schema::Type>,
 }
 
 impl Import {
-    fn new(endpoint: &Endpoint) -> Import {
+    fn new(endpoint: &Endpoint, access: &Access) -> Import {
+        let interface = endpoint.interface.clone().unwrap_or_default();
         Import {
             endpoint: endpoint.clone(),
-            interface: endpoint.interface.clone().unwrap_or_default(),
+            target: access.imports.get(&interface).map(|target| target.as_str().into()),
+            interface,
             result: endpoint.result_type(),
             parameters: endpoint.parameter_types(),
         }
     }
 
     async fn call(&self, store: StoreContextMut<'_, State>, params: &[Val], results: &mut [Val]) -> Result<()> {
-        let arguments = self.arguments(params)?;
+        let arguments = dynamic::from_vals(&self.parameters, params)?;
         let request = self.request(store.data(), arguments);
         let outcome = match request {
             Ok((client, call)) => client.call(call).await,
@@ -69,7 +77,7 @@ impl Import {
     }
 
     async fn call_concurrent(&self, accessor: &Accessor<State>, params: &[Val], results: &mut [Val]) -> Result<()> {
-        let arguments = self.arguments(params)?;
+        let arguments = dynamic::from_vals(&self.parameters, params)?;
         let request = accessor.with(|mut access| self.request(access.get(), arguments));
         let outcome = match request {
             Ok((client, call)) => client.call(call).await,
@@ -78,27 +86,16 @@ impl Import {
         self.finish(outcome, results)
     }
 
-    fn arguments(&self, params: &[Val]) -> Result<Vec<Value>> {
-        let params = self.parameters.iter().zip(params).map(|(ty, val)| dynamic::from_val(ty, val.clone()));
-        let arguments: Vec<Value> = params
-            .collect::<Option<_>>()
-            .ok_or_else(|| format_err!("an argument of another type than the import takes"))?;
-        check_size(&arguments)?;
-        Ok(arguments)
-    }
-
     fn request(
         &self,
         state: &State,
         arguments: Vec<Value>,
     ) -> std::result::Result<(micro_mesh::Client, micro_mesh::Call), Error> {
-        let access = &state.access;
-        let target = access.imports.get(&self.interface);
-        let (Some(client), Some(target)) = (&access.client, target) else {
+        let (Some(client), Some(target)) = (&state.access.client, &self.target) else {
             return Err(Error::unavailable(super::ID, format!("nothing gives {}", self.interface)));
         };
         let payload = Payload::Value(Box::new(Arguments(arguments)));
-        Ok((client.clone(), state.outgoing(target, self.endpoint.name.clone(), payload)?))
+        Ok((client.clone(), state.outgoing(target.clone(), self.endpoint.name.clone(), payload)?))
     }
 
     fn finish(&self, outcome: std::result::Result<micro_mesh::Reply, Error>, results: &mut [Val]) -> Result<()> {

@@ -74,20 +74,22 @@ impl State {
     }
 
     /// A call in the name of this instance, with what it has of its caller: deadline, id, headers.
-    fn outgoing(&self, service: &str, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
+    fn outgoing(&self, service: Arc<str>, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
         if self.scope.depth >= MAX_DEPTH {
             let detail = format!("{MAX_DEPTH} calls are inside of each other: {service} is not called, this is a loop");
             return Err(Error::new(ID, 508, detail));
         }
-        let mut call = Call::new(service, endpoint, payload);
-        call.id = self.scope.id;
-        call.depth = self.scope.depth + 1;
-        call.deadline = self.scope.deadline;
-        call.caller = Some(self.access.service.clone());
-        if let Some(header) = &self.scope.header {
-            call.header = (**header).clone();
-        }
-        Ok(call)
+        Ok(Call {
+            service,
+            endpoint,
+            header: self.scope.header.as_ref().map(|header| (**header).clone()).unwrap_or_default(),
+            payload,
+            deadline: self.scope.deadline,
+            caller: Some(self.access.service.clone()),
+            version: None,
+            depth: self.scope.depth + 1,
+            id: self.scope.id,
+        })
     }
 }
 
