@@ -62,7 +62,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The same with an id of its own.
+    /// Work of the host itself, such as a question for health.
     pub(crate) fn idle() -> Scope {
         Scope::new(RequestId::next())
     }
