@@ -14,15 +14,8 @@ use wasmtime::{Result, ValRaw, bail, format_err};
 pub(super) fn lift_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &mut Iter<'_, ValRaw>) -> Result<Value> {
     let types = cx.types;
     match ty {
-        InterfaceType::Record(index) => types[index]
-            .fields
-            .iter()
-            .map(|field| lift_flat(cx, field.ty, src))
-            .collect::<Result<_>>()
-            .map(Value::Record),
-        InterfaceType::Tuple(index) => {
-            types[index].types.iter().map(|ty| lift_flat(cx, *ty, src)).collect::<Result<_>>().map(Value::Record)
-        }
+        InterfaceType::Record(index) => lift_parts(cx, types[index].fields.iter().map(|field| field.ty), src),
+        InterfaceType::Tuple(index) => lift_parts(cx, types[index].types.iter().copied(), src),
         InterfaceType::FixedLengthList(index) => {
             let list = &types[index];
             (0..list.size).map(|_| lift_flat(cx, list.element, src)).collect::<Result<_>>().map(Value::List)
@@ -52,32 +45,21 @@ pub(super) fn lift_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &mut I
     }
 }
 
+/// Reads a record or a tuple, whose parts are of these types, from core values.
+fn lift_parts(
+    cx: &mut LiftContext<'_>,
+    parts: impl Iterator<Item = InterfaceType>,
+    src: &mut Iter<'_, ValRaw>,
+) -> Result<Value> {
+    parts.map(|ty| lift_flat(cx, ty, src)).collect::<Result<_>>().map(Value::Record)
+}
+
 /// Reads a value from its bytes in memory.
 pub(super) fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Value> {
     let types = cx.types;
     match ty {
-        InterfaceType::Record(index) => {
-            let fields = &types[index].fields;
-            spend(cx, fields.len(), size_of::<Value>())?;
-            let mut next = 0;
-            let values = fields.iter().map(|field| {
-                let abi = types.canonical_abi(&field.ty);
-                let at = abi.next_field32_size(&mut next);
-                load(cx, field.ty, slice(bytes, at, abi.size32 as usize)?)
-            });
-            values.collect::<Result<_>>().map(Value::Record)
-        }
-        InterfaceType::Tuple(index) => {
-            let items = &types[index].types;
-            spend(cx, items.len(), size_of::<Value>())?;
-            let mut next = 0;
-            let values = items.iter().map(|ty| {
-                let abi = types.canonical_abi(ty);
-                let at = abi.next_field32_size(&mut next);
-                load(cx, *ty, slice(bytes, at, abi.size32 as usize)?)
-            });
-            values.collect::<Result<_>>().map(Value::Record)
-        }
+        InterfaceType::Record(index) => load_parts(cx, types[index].fields.iter().map(|field| field.ty), bytes),
+        InterfaceType::Tuple(index) => load_parts(cx, types[index].types.iter().copied(), bytes),
         InterfaceType::FixedLengthList(index) => {
             let list = &types[index];
             load_items(cx, list.element, bytes, list.size as usize).map(Value::List)
@@ -105,6 +87,22 @@ pub(super) fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) ->
         }
         _ => from_bits(ty, from_le(bytes)),
     }
+}
+
+/// Reads a record or a tuple, whose parts are of these types, from its bytes in memory.
+fn load_parts(
+    cx: &mut LiftContext<'_>,
+    parts: impl ExactSizeIterator<Item = InterfaceType>,
+    bytes: &[u8],
+) -> Result<Value> {
+    spend(cx, parts.len(), size_of::<Value>())?;
+    let mut next = 0;
+    let values = parts.map(|ty| {
+        let abi = cx.types.canonical_abi(&ty);
+        let at = abi.next_field32_size(&mut next);
+        load(cx, ty, slice(bytes, at, abi.size32 as usize)?)
+    });
+    values.collect::<Result<_>>().map(Value::Record)
 }
 
 fn load_list(cx: &mut LiftContext<'_>, index: TypeListIndex, pair: &[u8]) -> Result<Value> {

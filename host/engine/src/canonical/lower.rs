@@ -18,14 +18,10 @@ pub(super) fn lower_flat<T>(
     let types = cx.types;
     match (ty, value) {
         (InterfaceType::Record(index), Value::Record(values)) => {
-            let fields = &types[index].fields;
-            check_count(fields.len(), values.len())?;
-            fields.iter().zip(values).try_for_each(|(field, value)| lower_flat(cx, field.ty, value, dst))
+            lower_parts(cx, types[index].fields.iter().map(|field| field.ty), values, dst)
         }
         (InterfaceType::Tuple(index), Value::Record(values)) => {
-            let items = &types[index].types;
-            check_count(items.len(), values.len())?;
-            items.iter().zip(values).try_for_each(|(ty, value)| lower_flat(cx, *ty, value, dst))
+            lower_parts(cx, types[index].types.iter().copied(), values, dst)
         }
         (InterfaceType::FixedLengthList(index), Value::List(values)) => {
             let list = &types[index];
@@ -60,6 +56,18 @@ pub(super) fn lower_flat<T>(
         }
         _ => put(dst, scalar(ty, value)?.0),
     }
+}
+
+/// Writes a record or a tuple, whose parts are of these types, as core values.
+fn lower_parts<T>(
+    cx: &mut LowerContext<'_, T>,
+    parts: impl ExactSizeIterator<Item = InterfaceType>,
+    values: &[Value],
+    dst: &mut IterMut<'_, ValRaw>,
+) -> Result<()> {
+    check_count(parts.len(), values.len())?;
+    let mut parts = parts.zip(values);
+    parts.try_for_each(|(ty, value)| lower_flat(cx, ty, value, dst))
 }
 
 /// A scalar as its core value and as its bytes in memory (the first so many of them).
@@ -107,24 +115,10 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, offs
     let types = cx.types;
     match (ty, value) {
         (InterfaceType::Record(index), Value::Record(values)) => {
-            let fields = &types[index].fields;
-            check_count(fields.len(), values.len())?;
-            let mut next = offset;
-            for (field, value) in fields.iter().zip(values) {
-                let at = types.canonical_abi(&field.ty).next_field32_size(&mut next);
-                store(cx, field.ty, value, at)?;
-            }
-            Ok(())
+            store_parts(cx, types[index].fields.iter().map(|field| field.ty), values, offset)
         }
         (InterfaceType::Tuple(index), Value::Record(values)) => {
-            let items = &types[index].types;
-            check_count(items.len(), values.len())?;
-            let mut next = offset;
-            for (ty, value) in items.iter().zip(values) {
-                let at = types.canonical_abi(ty).next_field32_size(&mut next);
-                store(cx, *ty, value, at)?;
-            }
-            Ok(())
+            store_parts(cx, types[index].types.iter().copied(), values, offset)
         }
         (InterfaceType::FixedLengthList(index), Value::List(values)) => {
             let list = &types[index];
@@ -160,6 +154,22 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, offs
             write(cx, offset, &bits.to_le_bytes()[..size])
         }
     }
+}
+
+/// Writes a record or a tuple, whose parts are of these types, into memory.
+fn store_parts<T>(
+    cx: &mut LowerContext<'_, T>,
+    parts: impl ExactSizeIterator<Item = InterfaceType>,
+    values: &[Value],
+    offset: usize,
+) -> Result<()> {
+    check_count(parts.len(), values.len())?;
+    let mut next = offset;
+    for (ty, value) in parts.zip(values) {
+        let at = cx.types.canonical_abi(&ty).next_field32_size(&mut next);
+        store(cx, ty, value, at)?;
+    }
+    Ok(())
 }
 
 /// Puts a list or a map into memory that the guest allocates, and says where it is and how many items it has.
