@@ -1,6 +1,6 @@
 //! The command line, run as a program against a host in another one.
 
-use micro_tests::{HostProcess, Outcome, Program, Value, function, json, until, versioned};
+use micro_tests::{HostProcess, Outcome, Program, Signal, Value, function, json, signal, until, versioned};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -281,9 +281,7 @@ async fn run_follows_a_file_and_takes_back_what_it_deployed() {
     std::fs::write(&path, versioned("four")).unwrap();
     answers("four").await;
 
-    let id = run.id().expect("it runs").to_string();
-    let asked = tokio::process::Command::new("kill").args(["-INT", &id]).status().await.unwrap();
-    assert!(asked.success());
+    signal(run.id().expect("it runs"), Signal::INT);
     let ended = tokio::time::timeout(micro_tests::DEADLINE, run.wait()).await.expect("it ends").unwrap();
     assert_eq!(ended.code(), Some(0));
     host.call("versioned", "Version.Get", json!({})).await.refused(404);

@@ -112,7 +112,7 @@ async fn a_host_that_is_asked_to_end_does_so_with_its_calls() {
     let slow = tokio::spawn(async move { client.call("versioned", "Version.GetAfter", json!({"ms": 1500})).await });
     until("the call runs", async || (host.deployment("versioned").await["stats"]["in_flight"] == 1).then_some(()))
         .await;
-    let code = host.ask_to_end().await;
+    let (code, _) = host.ask_to_end().await;
     assert_eq!(slow.await.expect("the call ended").result(), json!("one"));
     assert_eq!(code, Some(0));
 }

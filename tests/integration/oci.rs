@@ -1,6 +1,8 @@
 //! Components in an OCI registry, a real one: Debian's `docker-registry`.
 
-use micro_tests::{DEADLINE, HostProcess, Program, Value, function, guest, json, until, versioned, workspace};
+use micro_tests::{
+    DEADLINE, HostProcess, Program, Signal, Value, function, guest, json, signal, until, versioned, workspace,
+};
 use reqwest::{Client, StatusCode};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -171,8 +173,7 @@ async fn a_reference_is_deployed_and_followed() {
     answers("one").await;
     push("two").await;
     answers("two").await;
-    let asked = Command::new("kill").args(["-INT", &run.id().unwrap().to_string()]).status().await.unwrap();
-    assert!(asked.success());
+    signal(run.id().expect("it runs"), Signal::INT);
     assert!(run.wait().await.unwrap().success());
     // Pinned, it is what it was.
     micro.succeed(&["deploy", &first]).await;

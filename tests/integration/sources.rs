@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use micro_tests::{DEADLINE, HostProcess, Outcome, Program, guest, json, until, versioned};
+use micro_tests::{DEADLINE, HostProcess, Outcome, Program, Signal, guest, json, signal, until, versioned};
 use std::process::Command;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -55,14 +55,9 @@ async fn answers(host: &HostProcess, wanted: &str) {
     .await;
 }
 
-async fn signal(name: &str, id: u32) {
-    let asked = tokio::process::Command::new("kill").args([name, &id.to_string()]).status().await.unwrap();
-    assert!(asked.success());
-}
-
 /// Interrupts a command as ctrl-C does; it must end well.
 async fn interrupt(mut child: Child) {
-    signal("-INT", child.id().expect("it runs")).await;
+    signal(child.id().expect("it runs"), Signal::INT);
     let ended = tokio::time::timeout(DEADLINE, child.wait()).await.expect("it ends").unwrap();
     assert_eq!(ended.code(), Some(0));
 }
@@ -309,7 +304,7 @@ async fn a_host_that_dies_is_started_again() {
         }
     };
     let first = process().await;
-    signal("-KILL", first).await;
+    signal(first, Signal::KILL);
     assert_ne!(process().await, first);
     // At the same address, with what was deployed.
     assert_eq!(micro.succeed(&["call", "versioned", "Version.Get"]).await, "{\n\t\"result\": \"one\"\n}\n");

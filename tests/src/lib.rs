@@ -20,6 +20,7 @@ mod lines;
 mod process;
 mod program;
 mod reply;
+mod signal;
 mod wait;
 
 pub use client::Client;
@@ -29,5 +30,7 @@ pub use lines::Lines;
 pub use process::HostProcess;
 pub use program::{Outcome, Program, workspace};
 pub use reply::Reply;
+pub use rustix::process::Signal;
 pub use serde_json::{Value, json};
+pub use signal::signal;
 pub use wait::{DEADLINE, until};

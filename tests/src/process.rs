@@ -2,17 +2,21 @@
 
 use crate::client::Client;
 use crate::program::Program;
+use crate::signal::signal;
 use crate::wait::DEADLINE;
+use rustix::process::Signal;
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 /// A `micro server`. It is its [`Client`].
 pub struct HostProcess {
     client: Client,
     child: Child,
+    said: JoinHandle<String>,
     folder: TempDir,
 }
 
@@ -60,15 +64,14 @@ impl HostProcess {
         }
         let [api, sidecar] = addresses.try_into().expect("two addresses");
         let client = Client::new(api, sidecar, folder.path());
-        HostProcess { client, child, folder }
+        HostProcess { client, child, said, folder }
     }
 
-    /// Sends the signal that asks a process to end, and waits for its exit status.
-    pub async fn ask_to_end(mut self) -> Option<i32> {
-        let asked = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
-        assert!(asked.expect("kill runs").success());
+    /// Sends the signal that asks a process to end; gives its exit status and what it wrote on standard error.
+    pub async fn ask_to_end(mut self) -> (Option<i32>, String) {
+        signal(self.id(), Signal::TERM);
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("the host ends in time");
-        ended.expect("its exit status").code()
+        (ended.expect("its exit status").code(), self.said.await.expect("its standard error"))
     }
 
     /// The command line, talking to this host.
