@@ -301,3 +301,35 @@ async fn run_starts_a_host_when_there_is_none() {
     assert_eq!(reply, "{\n\t\"result\": \"one\"\n}\n");
     run.kill().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_says_on_standard_error_what_happens() {
+    let host = HostProcess::start().await;
+    host.deploy_as("versioned", versioned("one")).await.ok();
+    let (code, said) = host.ask_to_end().await;
+    assert_eq!(code, Some(0));
+    let lines = said.lines().filter(|line| line.contains(" INFO micro"));
+    let told = |text: &str| lines.clone().any(|line| line.contains(text));
+    assert!(told("deployment changed") && told("versioned") && told("stopping"), "{said}");
+    assert!(!said.contains('\u{1b}'), "no colours where no terminal is: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_says_as_much_as_it_is_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let micro = Program::new(folder.path());
+    let wrong = micro.clone().with_variable("MICRO_LOG", "micro=loud").run(&["server"]).await;
+    assert!(wrong.code == 2 && wrong.stderr.starts_with("MICRO_LOG=micro=loud: "), "{wrong:?}");
+    let silent = micro.with_variable("MICRO_LOG", "off");
+    let ports = ["--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"];
+    let mut host = silent.spawn(&[&["server", "--output", "json"], &ports[..]].concat());
+    let mut printed = BufReader::new(host.stdout.take().unwrap()).lines();
+    let line = printed.next_line().await.unwrap().expect("its addresses");
+    let addresses: Value = serde_json::from_str(&line).unwrap();
+    let file = std::fs::read_to_string(folder.path().join("sidecar.address")).unwrap();
+    assert_eq!(addresses["sidecar_address"], json!(file.trim()));
+    assert!(addresses["api_address"].is_string(), "{addresses}");
+    signal(host.id().expect("it runs"), Signal::TERM);
+    let ended = host.wait_with_output().await.unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}

@@ -11,6 +11,7 @@ mod inspect;
 mod kill;
 mod layout;
 mod list;
+mod log;
 mod logs;
 mod new;
 mod openapi;
@@ -57,7 +58,9 @@ Exit status:
   2  the command line is wrong
   3  no host answers at the address
 
-Every option has a variable: --data-dir is MICRO_DATA_DIR. Words of an option may be joined by '_' instead of '-'.
+Variables stand in for options that are not given: MICRO_DATA_DIR, MICRO_PROXY_ADDRESS, MICRO_OUTPUT, and for a host \
+MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE. MICRO_LOG says how much a host tells on standard error: a \
+level, like debug, or levels by part, like warn,micro=debug. Words of an option may be joined by '_' instead of '-'.
 
 With --output json, replies of the host are printed as it sent them, on one line; `micro COMMAND --help` shows their \
 form.";

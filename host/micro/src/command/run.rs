@@ -10,12 +10,12 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
-use super::server::Listen;
+use super::log::Level;
+use super::server::{self, Listen};
 use super::settings::Settings;
 use super::{Options, kill, print, ps, status};
 use crate::admin::{Host, HostError};
 use crate::build::source::Source as Local;
-use crate::server;
 use crate::source::{self, Changes, Names};
 use host::{Started, connect};
 use session::Session;
@@ -138,10 +138,10 @@ async fn manage(listen: Listen, restart: bool, options: &Options) -> Result<()> 
         Err(error) => return Err(error.into()),
     }
     if !restart {
-        return server::run(listen.server_options(options)).await;
+        return server::serve(listen, options).await;
     }
     let mut stop = Stop::listen().context("wait for signals")?;
-    let started = Started::child(listen, options).await?;
+    let started = Started::child(listen, Level::Host, options).await?;
     stop.wait().await;
     started.stop().await;
     Ok(())

@@ -2,11 +2,17 @@
 
 use clap::Args;
 
-use super::Options;
+use super::log::{self, Level};
+use super::{Options, Output, print};
 use crate::server;
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Standard error has the log: what happens to deployments, and what goes wrong. MICRO_LOG says how much of it: a level, \
+like debug, or levels by part [default: warn,micro=info].
+
+With --output json: {\"api_address\", \"sidecar_address\"}, on one line, once it listens.")]
 pub struct Arguments {
     #[command(flatten)]
     pub listen: Listen,
@@ -45,5 +51,21 @@ impl Listen {
 
 /// Runs a host.
 pub async fn run(arguments: Arguments, options: &Options) -> anyhow::Result<()> {
-    server::run(arguments.listen.server_options(options)).await
+    serve(arguments.listen, options).await
+}
+
+/// Runs a host in this process until it is told to stop.
+pub async fn serve(listen: Listen, options: &Options) -> anyhow::Result<()> {
+    log::start(Level::Host)?;
+    let host = server::start(listen.server_options(options)).await?;
+    let (api, sidecar) = (host.api_address, host.sidecar_address);
+    // That nobody reads where it listens is no reason to stop.
+    let _ = match options.output {
+        Output::Json => print::line(serde_json::json!({ "api_address": api, "sidecar_address": sidecar })),
+        Output::Text => print::line(format!("api      http://{api}\nsidecar  http://{sidecar}")),
+    };
+    server::stop_signal().await?;
+    tracing::info!("stopping");
+    host.stop().await;
+    Ok(())
 }

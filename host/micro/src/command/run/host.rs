@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Address, Host, HostError};
+use crate::command::log::{self, Level};
 use crate::command::server::Listen;
 use crate::command::{Options, print};
 use crate::server::{self, RunningHost};
@@ -37,7 +38,10 @@ pub(super) async fn connect(options: &Options, listen: Listen, restart: bool) ->
         Err(HostError::NotReachable { .. }) if !host.address().is_given() => {}
         Err(error) => return Err(error.into()),
     }
-    let started = if restart { Started::child(listen, options).await? } else { Started::here(listen, options).await? };
+    let started = match restart {
+        true => Started::child(listen, Level::Beside, options).await?,
+        false => Started::here(listen, options).await?,
+    };
     let address = Address::parse(started.sidecar())?;
     Ok((Host::new(address, &options.data_dir())?, Some(started)))
 }
@@ -52,6 +56,7 @@ pub(super) enum Started {
 
 impl Started {
     async fn here(listen: Listen, options: &Options) -> Result<Started> {
+        log::start(Level::Beside)?;
         let host = server::start(listen.server_options(options)).await.context("start of a host")?;
         let sidecar = format!("http://{}", host.sidecar_address);
         print::remark(format!("api      http://{}\nsidecar  {sidecar}", host.api_address));
@@ -59,9 +64,9 @@ impl Started {
     }
 
     /// Starts a host in a process of its own, and again whenever that ends.
-    pub(super) async fn child(listen: Listen, options: &Options) -> Result<Started> {
+    pub(super) async fn child(listen: Listen, level: Level, options: &Options) -> Result<Started> {
         let program = std::env::current_exe().context("find this program")?;
-        let plan = Plan { program, data_dir: options.data_dir(), listen };
+        let plan = Plan { program, data_dir: options.data_dir(), listen, level };
         let running = plan.start().await.context("start of a host")?;
         let sidecar = running.sidecar.clone();
         print::remark(format!("api      {}\nsidecar  {sidecar}", running.api));
@@ -96,6 +101,8 @@ struct Plan {
     program: PathBuf,
     data_dir: PathBuf,
     listen: Listen,
+    /// How much it tells, if nobody has said so.
+    level: Level,
 }
 
 /// A host in another process.
@@ -114,6 +121,8 @@ impl Plan {
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--api-address", &self.listen.api_address, "--sidecar-address", &self.listen.sidecar_address]);
         command.args(["--namespace", &self.listen.namespace]);
+        // Its addresses are read below, in the form for people.
+        command.args(["--output", "text"]).envs([self.level.variable()]);
         // In a group of its own: a ctrl-C is for this command, which has something to take back first.
         command.process_group(0).kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("run {}", self.program.display()))?;
