@@ -28,8 +28,6 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// Files and folders that are watched, and what they hold.
 pub struct Watch {
     watcher: RecommendedWatcher,
-    /// Folders that the watcher knows.
-    folders: Vec<PathBuf>,
     roots: Vec<PathBuf>,
     /// The package's own component, which every build writes.
     output: Option<PathBuf>,
@@ -86,7 +84,7 @@ impl Watch {
         })
         .map_err(|error| failed(&roots[0], &error))?;
         let contents = HashMap::new();
-        let mut watch = Watch { watcher, folders: Vec::new(), roots, output, contents, wake, quiet };
+        let mut watch = Watch { watcher, roots, output, contents, wake, quiet };
         watch.rescan()?;
         Ok(watch)
     }
@@ -109,6 +107,10 @@ impl Watch {
 
     /// Takes what `file` holds now for known: it was written by the build and not by a person.
     pub fn accept(&mut self, file: &Path) {
+        // What no look finds would be gone at the next one, which is a change.
+        if !self.roots.iter().any(|root| file.starts_with(root)) {
+            return;
+        }
         if let Some(content) = self.read(file) {
             self.contents.insert(file.to_owned(), content);
         }
@@ -163,14 +165,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Watches a folder; while it is not there, the nearest one above it that is.
+    ///
+    /// At every look anew: the system forgets a folder that is removed, and one that comes in its place is another one
+    /// to it. Watching what is watched changes nothing.
     fn watch_folder(&mut self, folder: &Path) -> Result<(), BuildError> {
-        if self.folders.iter().any(|known| known == folder) {
-            return Ok(());
-        }
-        match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => self.folders.push(folder.to_owned()),
-            Err(_) if !folder.exists() => {}
-            Err(error) => return Err(failed(folder, &error)),
+        let mut missing = None;
+        for place in folder.ancestors() {
+            match self.watcher.watch(place, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    // It came before the one above it was watched: nobody will tell.
+                    if missing.is_some_and(Path::exists) {
+                        self.wake.notify_one();
+                    }
+                    break;
+                }
+                Err(_) if !place.exists() => missing = Some(place),
+                Err(error) => return Err(failed(place, &error)),
+            }
         }
         Ok(())
     }
@@ -302,6 +314,51 @@ mod tests {
         assert!(!watch.rescan().unwrap());
         folder.write("Cargo.lock", "y");
         assert!(watch.rescan().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_lock_file_outside_of_what_is_watched_is_no_change() {
+        let folder = Folder::new();
+        folder.write("micro.toml", "name = \"x\"\n[build]\nwatch = [\"src\"]");
+        let mut watch = folder.watch();
+        folder.write("Cargo.lock", "x");
+        watch.accept(&folder.path.join("Cargo.lock"));
+        assert!(!watch.rescan().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_removed_and_made_again_is_watched_again() {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.path.join("src/deep")).unwrap();
+        folder.write("src/deep/mod.rs", "a");
+        folder.write("micro.toml", "name = \"x\"\n[build]\nwatch = [\"src\"]");
+        let mut watch = folder.watch();
+        for gone in ["src/deep", "src"] {
+            std::fs::remove_dir_all(folder.path.join(gone)).unwrap();
+            must_change(&mut watch).await;
+            std::fs::create_dir_all(folder.path.join("src/deep")).unwrap();
+            for text in ["b", "c"] {
+                folder.write("src/deep/mod.rs", text);
+                must_change(&mut watch).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watched_file_may_be_away_with_its_folder() {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.path.join("dist/out")).unwrap();
+        folder.write("dist/out/x.wasm", "zero");
+        let mut watch = Watch::file(&folder.path.join("dist/out/x.wasm")).unwrap();
+        for round in ["one", "two"] {
+            std::fs::remove_dir_all(folder.path.join("dist")).unwrap();
+            assert!(!watch.rescan().unwrap());
+            std::fs::create_dir_all(folder.path.join("dist/out")).unwrap();
+            for text in ["a", "b"] {
+                folder.write("dist/out/x.wasm", &format!("{round} {text}"));
+                must_change(&mut watch).await;
+            }
+        }
     }
 
     #[tokio::test]
