@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use micro_tests::{DEADLINE, HostProcess, Outcome, Program, Signal, guest, json, signal, until, versioned};
+use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -138,6 +139,27 @@ async fn a_deploy_takes_the_folder_and_the_revision_that_are_named() {
     assert!(missing.code == 1 && missing.stderr.contains("fetch file:///no/such.git: "), "{missing:?}");
     let without_git = host.program().with_variable("PATH", "/nowhere").run(&["deploy", &url]).await;
     assert!(without_git.code == 1 && without_git.stderr.contains("no program `git` on PATH"), "{without_git:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_git_leaves_behind_does_not_stop_the_next_use() {
+    let host = HostProcess::start().await;
+    let repository = Repository::new();
+    let leave: [(&str, &dyn Fn(&Path)); 4] = [
+        ("one", &|_| ()),
+        ("two", &|git| std::fs::write(git.join("index.lock"), "").unwrap()),
+        ("three", &|git| std::fs::write(git.join("shallow.lock"), "").unwrap()),
+        ("four", &|git| std::fs::remove_file(git.join("HEAD")).unwrap()),
+    ];
+    for (version, leave) in leave {
+        let checkouts = std::fs::read_dir(host.folder().join("sources/git")).into_iter().flatten();
+        for git in checkouts.map(|entry| entry.unwrap().path().join(".git")).filter(|git| git.is_dir()) {
+            leave(&git);
+        }
+        repository.commit("", version);
+        host.program().succeed(&["deploy", &repository.url()]).await;
+        answers(&host, version).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

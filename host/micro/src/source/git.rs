@@ -59,6 +59,21 @@ impl Repository {
     /// Fetches and checks out what the reference means now.
     pub async fn check_out(&self, progress: &dyn Fn(&str)) -> Result<Checkout, SourceError> {
         let lock = self.lock(progress).await?;
+        let is_old = self.dir.join(".git").is_dir();
+        let commit = match self.update(progress).await {
+            // Nobody else works here, so what is in the way was left behind by a git that did not come to its end.
+            Err(error) if is_old && is_left_behind(&error) => {
+                progress("beginning anew");
+                std::fs::remove_dir_all(&self.dir).map_err(|error| self.failed("remove the checkout of", error))?;
+                self.update(progress).await?
+            }
+            updated => updated?,
+        };
+        Ok(Checkout { dir: self.package()?, commit, _lock: lock })
+    }
+
+    /// Makes the checkout if there is none, and brings it up to date; gives the commit.
+    async fn update(&self, progress: &dyn Fn(&str)) -> Result<String, SourceError> {
         if !self.dir.join(".git").is_dir() {
             self.make_room();
             std::fs::create_dir_all(&self.dir).map_err(|error| self.failed("make the checkout of", error))?;
@@ -69,7 +84,7 @@ impl Repository {
         self.git(&["checkout", "-q", "--force", "--detach", &commit]).await?;
         // What builds left behind stays, or every build would be the first.
         self.git(&["clean", "-q", "-ffd", "-e", "target"]).await?;
-        Ok(Checkout { dir: self.package()?, commit, _lock: lock })
+        Ok(commit)
     }
 
     /// The commit that the reference means at the repository now; none when that cannot be told without fetching.
@@ -173,6 +188,9 @@ impl Repository {
         }
         if let Some(folder) = folder {
             command.current_dir(folder);
+            // A broken checkout must not make git work on a repository that the cache lies in.
+            let ceiling = folder.parent().and_then(|cache| std::path::absolute(cache).ok());
+            command.envs(ceiling.map(|ceiling| ("GIT_CEILING_DIRECTORIES", ceiling)));
         }
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = match tokio::time::timeout(GIT_LIMIT, command.output()).await {
@@ -212,12 +230,19 @@ fn said(output: &Output, reference: &GitReference) -> String {
     if text.is_empty() { format!("git ended with {}", output.status) } else { text }
 }
 
-/// The commit that `rev` means in the lines of `git ls-remote`: branches come before tags, as `git fetch` has it.
+/// Whether git complains of what another git left behind: a lock, or a repository that is not whole.
+fn is_left_behind(error: &SourceError) -> bool {
+    const COMPLAINTS: [&str; 5] = ["File exists", "not a git repository", "is corrupt", "is empty", "bad object"];
+    matches!(error, SourceError::Failed { reason, .. } if COMPLAINTS.iter().any(|text| reason.contains(text)))
+}
+
+/// The commit that `rev` means in the lines of `git ls-remote`: full names come before short ones and tags before
+/// branches, as `git fetch` has it; a tag with a message stands for its commit.
 fn pick(listed: &str, rev: &str) -> Option<String> {
     let lines = || listed.lines().filter_map(|line| line.split_once('\t'));
-    let names =
-        [rev.to_owned(), format!("refs/tags/{rev}^{{}}"), format!("refs/tags/{rev}"), format!("refs/heads/{rev}")];
-    names.iter().find_map(|name| lines().find(|(_, found)| found == name)).map(|(commit, _)| commit.to_owned())
+    let names = ["", "refs/", "refs/tags/", "refs/heads/"].map(|prefix| format!("{prefix}{rev}"));
+    let mut names = names.iter().flat_map(|name| [format!("{name}^{{}}"), name.clone()]);
+    names.find_map(|name| lines().find(|(_, found)| *found == name)).map(|(commit, _)| commit.to_owned())
 }
 
 /// Whether a revision may be the beginning of a commit id, or a whole one.
@@ -238,7 +263,16 @@ mod tests {
     #[test]
     fn the_listed_commit_of_a_revision_is_found() {
         let listed = "1\tHEAD\n2\trefs/heads/main\n3\trefs/tags/v1\n4\trefs/tags/v1^{}\n5\trefs/remotes/x/HEAD\n";
-        for (rev, commit) in [("HEAD", Some("1")), ("main", Some("2")), ("v1", Some("4")), ("gone", None)] {
+        for (rev, commit) in [
+            ("HEAD", Some("1")),
+            ("main", Some("2")),
+            ("heads/main", Some("2")),
+            ("refs/heads/main", Some("2")),
+            ("v1", Some("4")),
+            ("tags/v1", Some("4")),
+            ("refs/tags/v1", Some("4")),
+            ("gone", None),
+        ] {
             assert_eq!(pick(listed, rev).as_deref(), commit, "{rev}");
         }
     }
