@@ -288,6 +288,23 @@ async fn run_follows_a_file_and_takes_back_what_it_deployed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_run_leaves_what_somebody_else_deployed_meanwhile() {
+    let host = HostProcess::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "versioned.wasm", &versioned("ours"));
+    let mut run = host.program().spawn(&["run", text(&path)]);
+    let mut printed = BufReader::new(run.stdout.take().unwrap()).lines();
+    let ready = printed.next_line().await.unwrap().expect("it says when it is ready");
+    assert!(ready.starts_with("versioned revision 1 ready in "), "{ready}");
+    host.deploy_as("versioned", versioned("theirs")).await.ok();
+    signal(run.id().expect("it runs"), Signal::INT);
+    let ended = run.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.contains("versioned stays at revision 2, which is not ours"), "{said}");
+    assert_eq!(host.call("versioned", "Version.Get", json!({})).await.result(), json!("theirs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn run_starts_a_host_when_there_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "versioned.wasm", &versioned("one"));

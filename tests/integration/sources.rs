@@ -6,6 +6,7 @@ use axum::routing::get;
 use micro_tests::{DEADLINE, HostProcess, Outcome, Program, Signal, guest, json, signal, until, versioned};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -332,4 +333,55 @@ async fn a_host_that_dies_is_started_again() {
     assert_eq!(micro.succeed(&["call", "versioned", "Version.Get"]).await, "{\n\t\"result\": \"one\"\n}\n");
     interrupt(run).await;
     assert_eq!(micro.run(&["ps"]).await.code, 3, "the host is gone with the command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_closes_leaves_no_host_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("versioned.wasm");
+    std::fs::write(&file, versioned("one")).unwrap();
+    let micro = Program::new(&folder.path().join("data"));
+    let ports = ["--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"];
+    let mut run = micro.spawn(&[&["run", "-r", file.to_str().unwrap()], &ports[..]].concat());
+    let mut printed = BufReader::new(run.stdout.take().unwrap()).lines();
+    printed.next_line().await.unwrap().expect("it says when it is ready");
+    signal(run.id().expect("it runs"), Signal::HUP);
+    let ended = tokio::time::timeout(DEADLINE, run.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(micro.run(&["ps"]).await.code, 3, "the host is gone with the command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_interrupt_ends_a_run_whose_host_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "token").unwrap();
+    let file = folder.path().join("versioned.wasm");
+    std::fs::write(&file, versioned("one")).unwrap();
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let told = asked.clone();
+    let missing = r#"{"id":"micro","code":404,"detail":"versioned: not found","status":"Not Found"}"#;
+    let hang = move || async move {
+        told.notify_one();
+        std::future::pending::<()>().await;
+    };
+    let router = Router::new()
+        .route("/health", get(|| async { "{}" }))
+        .route("/v1/deployments/versioned", get(move || async move { (StatusCode::NOT_FOUND, missing) }).put(hang));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let micro = Program::new(folder.path());
+    let mut run = micro.spawn(&["--proxy-address", &address, "run", file.to_str().unwrap()]);
+    asked.notified().await;
+    signal(run.id().expect("it runs"), Signal::INT);
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines();
+    let waiting = said.next_line().await.unwrap().expect("it says that it waits");
+    assert!(waiting.contains("waiting for the host"), "{waiting}");
+    signal(run.id().expect("it runs"), Signal::INT);
+    let ended = tokio::time::timeout(DEADLINE, run.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(1));
+    let reason = said.next_line().await.unwrap().expect("its reason");
+    assert!(reason.contains("'micro ps'"), "{reason}");
+    server.abort();
 }

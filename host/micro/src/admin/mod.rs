@@ -31,9 +31,12 @@ use stream::{EventStream, LineStream};
 
 /// How long a host may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long a host may take to answer a question about itself. Calls, deploys and streams are not bound by it: they
-/// take as long as the function, the compiler or the person watching wants.
+/// How long a host may take to answer a question about itself. Calls and streams are not bound by it: they take as long
+/// as the function or the person watching wants.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a host may take to bring a revision to the calls. It compiles it, starts its instances, and lets those
+/// before it come to their end; that is minutes at most.
+const CHANGE_LIMIT: Duration = Duration::from_secs(600);
 
 /// A running host, as the command line reaches it.
 #[derive(Debug)]
@@ -125,7 +128,8 @@ impl Host {
             path = format!("{path}?{}", query(&pairs));
         }
         let request = self.admin(Method::PUT, &path).await?;
-        self.answer(request.header("content-type", "application/wasm").body(component)).await
+        let request = request.timeout(CHANGE_LIMIT).header("content-type", "application/wasm");
+        self.answer(request.body(component)).await
     }
 
     /// Everything that is deployed.
@@ -152,12 +156,13 @@ impl Host {
         if let Some(revision) = revision {
             request = request.json(&serde_json::json!({ "revision": revision }));
         }
-        self.answer(request).await
+        self.answer(request.timeout(CHANGE_LIMIT)).await
     }
 
     /// Gives all calls to the canary.
     pub async fn promote(&self, name: &str) -> Result<Answer<Deployment>, HostError> {
-        self.answer(self.admin(Method::POST, &deployment_path(name, "/promote")).await?).await
+        let request = self.admin(Method::POST, &deployment_path(name, "/promote")).await?;
+        self.answer(request.timeout(CHANGE_LIMIT)).await
     }
 
     /// The WIT by which other guests import what a deployment exports.

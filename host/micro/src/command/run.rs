@@ -119,7 +119,11 @@ async fn follow(text: String, arguments: Arguments, options: &Options) -> Result
     let (host, started) = connect(options, listen, restart).await?;
     let mut session = Session::new(host, source, text, name, deploy, options);
     let result = session.follow(changes, &mut stop).await;
-    let taken_back = session.take_back().await;
+    let taken_back = tokio::select! {
+        biased;
+        () = stop.insist() => Err(Failure::plain("not everything is taken back: 'micro ps' shows what runs").into()),
+        taken_back = session.take_back() => taken_back,
+    };
     if let Some(started) = started {
         started.stop().await;
     }
@@ -184,22 +188,50 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// The two signals that end a command in good order.
+/// The signals that end a command in good order, a terminal that closes among them: a host of its own would stay.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
+    /// How many have come.
+    asked: u32,
 }
 
 impl Stop {
     fn listen() -> std::io::Result<Stop> {
-        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Stop {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            asked: 0,
+        })
     }
 
+    /// Returns once the command was asked to end.
     async fn wait(&mut self) {
+        if self.asked == 0 {
+            self.next().await;
+        }
+    }
+
+    /// Returns once it was asked for the second time: what must not be interrupted takes too long.
+    async fn insist(&mut self) {
+        if self.asked == 0 {
+            self.next().await;
+            print::remark("waiting for the host; ctrl-C again leaves at once");
+        }
+        if self.asked == 1 {
+            self.next().await;
+        }
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => (),
             _ = self.terminate.recv() => (),
+            _ = self.hang_up.recv() => (),
         }
+        self.asked += 1;
     }
 }
 

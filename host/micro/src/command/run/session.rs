@@ -8,6 +8,7 @@ use super::Stop;
 use crate::admin::{DeployOptions, Deployment, Host, HostError};
 use crate::build::Built;
 use crate::build::source::Source as Local;
+use crate::command::failure::Failure;
 use crate::command::layout::{first_call, took};
 use crate::command::{Options, Output, deploy, print};
 use crate::source::{Changes, Names, Source};
@@ -75,9 +76,15 @@ impl Session {
             if let Some(Local::Package(package)) = self.source.local() {
                 changes.accept(&package.dir.join("Cargo.lock"));
             }
-            // Not to be interrupted, or nobody would know whether there is something to take back.
+            // Not to be interrupted at once, or nobody would know whether there is something to take back.
             let result = match built {
-                Ok(built) => self.swap(built, began.elapsed(), Some(&following)).await,
+                Ok(built) => tokio::select! {
+                    result = self.swap(built, began.elapsed(), Some(&following)) => result,
+                    () = stop.insist() => {
+                        let text = "nobody waits for the deploy any more: 'micro ps' shows what came of it";
+                        return Err(Failure::plain(text).into());
+                    }
+                },
                 Err(error) => Err(error),
             };
             match result {
@@ -159,10 +166,17 @@ impl Session {
         Ok(())
     }
 
-    /// Brings the host back to where it was: what was there before is current again, what was not is removed.
+    /// Brings the host back to where it was: what was there before is current again, what was not is removed. What
+    /// somebody else has deployed meanwhile stays.
     pub(super) async fn take_back(&self) -> Result<()> {
         for Deployed { name, before, now } in &self.deployed {
             if *before == Some(*now) {
+                continue;
+            }
+            if let Ok(answer) = self.host.deployment(name).await
+                && answer.value.revision != *now
+            {
+                print::remark(format!("{name} stays at revision {}, which is not ours", answer.value.revision));
                 continue;
             }
             let result = match before {
