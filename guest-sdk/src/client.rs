@@ -31,8 +31,8 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::types::Error;
 
@@ -157,18 +157,21 @@ fn encode(message: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, Error> {
 }
 
 /// Reads a reply. That of an endpoint which returns no record lies in `{"result": …}`, that of one which returns nothing
-/// is `{}`.
+/// is `{}`. What takes any object would take the one around the result, too, so that is taken off first.
 fn decode<R: DeserializeOwned>(body: &[u8]) -> Result<R, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, bound(deserialize = "R: Deserialize<'de>"))]
     struct Wrapped<R> {
+        // By name, or an option would do without the field.
+        #[serde(deserialize_with = "R::deserialize")]
         result: R,
     }
-    serde_json::from_slice(body).or_else(|error| {
-        if matches!(body.trim_ascii(), b"" | b"{}") {
-            return serde_json::from_str("null").map_err(|_| error);
-        }
-        serde_json::from_slice::<Wrapped<R>>(body).map(|wrapped| wrapped.result).map_err(|_| error)
+    if let Ok(wrapped) = serde_json::from_slice::<Wrapped<R>>(body) {
+        return Ok(wrapped.result);
+    }
+    serde_json::from_slice(body).or_else(|error| match body.trim_ascii() {
+        b"" | b"{}" => serde_json::from_str("null").map_err(|_| error),
+        _ => Err(error),
     })
 }
 

@@ -21,6 +21,29 @@ fn a_reply_is_read_whether_or_not_it_is_a_record() {
 }
 
 #[test]
+fn a_result_is_unwrapped_for_types_that_take_any_object() {
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Settings {
+        depth: u8,
+    }
+    let _calls = mock_call(|_, endpoint, _| match endpoint {
+        "A.Number" => Ok(json!({ "result": 7 })),
+        "A.Settings" => Ok(json!({ "result": { "depth": 3 } })),
+        "A.Record" => Ok(json!({ "result": 7, "depth": 3 })),
+        other => Err(Error::not_found(format!("no {other}"))),
+    });
+    let request = json!({});
+    assert_eq!(call("a", "A.Number", &request), Ok(json!(7)));
+    assert_eq!(call("a", "A.Settings", &request), Ok(Settings { depth: 3 }));
+    let map: std::collections::HashMap<String, serde_json::Value> = call("a", "A.Settings", &request).unwrap();
+    assert_eq!(map["depth"], json!(3));
+    // More than a result is a record.
+    assert_eq!(call("a", "A.Record", &request), Ok(json!({ "result": 7, "depth": 3 })));
+    assert_eq!(call("a", "A.Record", &request), Ok(Settings { depth: 3 }));
+}
+
+#[test]
 fn options_go_with_the_call() {
     let _calls = mock_bytes(|service, _, body, options| {
         assert_eq!((service, body), ("users", &b"\x01"[..]));
