@@ -133,10 +133,14 @@ impl Generator {
             writeln!(out, "                let request = ::prost::Message::decode(content);")?;
             writeln!(out, "                let request = request.map_err({sdk}::proto::unreadable)?;")?;
             writeln!(out, "                let reply = T::{name}(context, request)?;")?;
-            writeln!(out, "                Ok(Some(::prost::Message::encode_to_vec(&reply)))")?;
+            writeln!(out, "                let reply = ::prost::Message::encode_to_vec(&reply);")?;
+            writeln!(out, "                ::core::result::Result::Ok(::core::option::Option::Some(reply))")?;
             writeln!(out, "            }}")?;
         }
-        writeln!(out, "            _ => Ok(None),\n        }}\n    }}\n}}")
+        writeln!(
+            out,
+            "            _ => ::core::result::Result::Ok(::core::option::Option::None),\n        }}\n    }}\n}}"
+        )
     }
 }
 
@@ -171,6 +175,18 @@ mod tests {
             assert!(rust.contains(wanted), "{wanted}:\n{rust}");
         }
         assert!(descriptors > 50);
+    }
+
+    #[test]
+    fn messages_may_be_called_as_what_the_trait_returns() {
+        let (rust, _) = made_of(
+            "syntax = \"proto3\"; package greeter; service S { rpc Call(Ok) returns (None); }
+             message Ok {} message None {} message Some {} message Option {}",
+        )
+        .unwrap();
+        for name in [" Ok(", "(Some(", "(None)", " Result<"] {
+            assert!(!rust.contains(name), "{name} is the message of that name:\n{rust}");
+        }
     }
 
     #[test]
