@@ -56,7 +56,6 @@
 //!
 //!     /// Adds to the total.
 //!     #[micro::route(POST, "/v1/counter/{by}")]
-//!     #[micro::subscribe("clicks", queue = "counter")]
 //!     pub fn add(by: u64) -> u64 {
 //!         TOTAL.fetch_add(by, Relaxed) + by
 //!     }

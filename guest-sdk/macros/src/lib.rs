@@ -84,7 +84,8 @@ inner! {
     route
     /// Calls this endpoint by the clock: `#[micro::schedule("*/5 * * * *", timezone = "Europe/Berlin")]`.
     schedule
-    /// Calls this endpoint for messages: `#[micro::subscribe("orders", queue = "billing")]`.
+    /// Says that messages are for this endpoint: `#[micro::subscribe("orders", queue = "billing")]`. The host has no
+    /// broker yet: it only notes it, warns at a deploy, and calls nothing.
     subscribe
     /// Called before the first call: `fn start()` or `fn start() -> Result<(), E>`.
     start
