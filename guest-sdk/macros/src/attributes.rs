@@ -132,8 +132,14 @@ impl Parse for Route {
         let method: Ident = input
             .parse()
             .map_err(|error| Error::new(error.span(), "expected a method and a path: #[route(GET, \"/s/{code}\")]"))?;
-        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
         let name = method.to_string();
+        if ["HEAD", "OPTIONS"].contains(&name.as_str()) {
+            return Err(Error::new(
+                method.span(),
+                format!("the gateway calls nothing for {name}: write one of {}", METHODS.join(", ")),
+            ));
+        }
         if !METHODS.contains(&name.as_str()) {
             return Err(Error::new(method.span(), format!("no method `{name}`: known are {}", METHODS.join(", "))));
         }
@@ -182,6 +188,34 @@ fn literal(expression: &Expr) -> Result<Value> {
         Expr::Lit(ExprLit { lit: Lit::Bool(value), .. }) => Ok(Value::Bool(value.value)),
         _ => Err(Error::new(expression.span(), "expected a text, a whole number, true or false")),
     }
+}
+
+/// Refuses what may be there or not: an attribute is given all that stands below it, whatever is configured.
+pub(crate) fn unconditional(attributes: &[Attribute]) -> Result<()> {
+    for attribute in attributes {
+        let is_condition = match attribute.path().get_ident().map(ToString::to_string).as_deref() {
+            Some("cfg") => true,
+            Some("cfg_attr") => {
+                let metas = attribute.parse_args_with(Punctuated::<syn::Meta, Token![,]>::parse_terminated)?;
+                metas.iter().skip(1).any(|meta| is_read(meta.path()))
+            }
+            _ => false,
+        };
+        if is_condition {
+            let reason = "the attribute of the module cannot tell whether this holds: put `cfg` above the whole module, \
+                          or into the body of a function";
+            return Err(Error::new(attribute.span(), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an attribute changes what is read here; lints and derives do not.
+fn is_read(path: &syn::Path) -> bool {
+    const MARKS: [&str; 6] = ["cfg", "cfg_attr", "doc", "route", "schedule", "subscribe"];
+    let Some(last) = path.segments.last() else { return false };
+    let name = last.ident.to_string();
+    MARKS.contains(&name.as_str()) || Lifecycle::ALL.into_iter().any(|what| what.as_str() == name)
 }
 
 /// Takes the text of doc comments.

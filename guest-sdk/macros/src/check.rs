@@ -3,7 +3,7 @@
 use proc_macro2::Ident;
 use syn::{Error, Result};
 
-use crate::api::{Api, Defined, Payload, Shape};
+use crate::api::{Api, Field, Payload, Shape};
 use crate::names::Name;
 use crate::types::Type;
 
@@ -47,8 +47,8 @@ pub(crate) fn routes(api: &Api) -> Result<()> {
     for function in &api.functions {
         let endpoint = Api::endpoint(&api.interface, &function.name);
         let mut known: Vec<&str> = function.parameters.iter().map(|(name, _)| name.plain()).collect();
-        if let [(_, Type::User(ident))] = function.parameters.as_slice()
-            && let Some(Defined { shape: Shape::Record(fields), .. }) = api.defined(ident)
+        if let [(_, ty)] = function.parameters.as_slice()
+            && let Some(fields) = fields(api, ty)
         {
             known = fields.iter().map(|field| field.name.plain()).collect();
         }
@@ -64,6 +64,23 @@ pub(crate) fn routes(api: &Api) -> Result<()> {
         }
     }
     errors.end()
+}
+
+/// The fields of the record that a type is, behind boxes and other names for it.
+fn fields<'a>(api: &'a Api, ty: &Type) -> Option<&'a [Field]> {
+    match ty {
+        Type::Boxed(inner) => fields(api, inner),
+        Type::User(ident) => match &api.defined(ident)?.shape {
+            Shape::Record(all) => Some(all),
+            Shape::Alias(ty) => fields(api, ty),
+            Shape::Newtype(types) => match types.as_slice() {
+                [ty] => fields(api, ty),
+                _ => None,
+            },
+            Shape::Enum(_) | Shape::Variant(_) => None,
+        },
+        _ => None,
+    }
 }
 
 /// The words in braces, without the marks that make one match more than a segment.

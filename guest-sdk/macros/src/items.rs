@@ -5,7 +5,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Fields, Generics, Item, Result};
 
 use crate::api::{Case, Defined, Field, Payload, Shape};
-use crate::attributes::docs;
+use crate::attributes::{docs, unconditional};
 use crate::names::Name;
 use crate::types::{Scope, Type};
 
@@ -28,6 +28,7 @@ pub(crate) fn read(item: &Item, scope: &Scope) -> Result<Option<Defined>> {
         _ => return Ok(None),
     };
     no_generics(generics)?;
+    unconditional(attributes)?;
     let name = Name::of(ident)?;
     let shape = match item {
         Item::Struct(item) => structure(&item.fields, ident, scope)?,
@@ -54,11 +55,14 @@ fn structure(fields: &Fields, ident: &Ident, scope: &Scope) -> Result<Shape> {
         || Error::new(ident.span(), "WIT has no record without fields: leave the parameter out, or give it a field");
     match fields {
         Fields::Named(named) if !named.named.is_empty() => Ok(Shape::Record(record(&named.named, scope)?)),
-        Fields::Unnamed(unnamed) if !unnamed.unnamed.is_empty() => {
-            Ok(Shape::Newtype(unnamed.unnamed.iter().map(|field| scope.read(&field.ty)).collect::<Result<_>>()?))
-        }
+        Fields::Unnamed(unnamed) if !unnamed.unnamed.is_empty() => Ok(Shape::Newtype(tuple(&unnamed.unnamed, scope)?)),
         _ => Err(empty()),
     }
+}
+
+fn tuple<'f>(fields: impl IntoIterator<Item = &'f syn::Field>, scope: &Scope) -> Result<Vec<Type>> {
+    let read = |field: &syn::Field| unconditional(&field.attrs).and_then(|()| scope.read(&field.ty));
+    fields.into_iter().map(read).collect()
 }
 
 fn record<'f>(fields: impl IntoIterator<Item = &'f syn::Field>, scope: &Scope) -> Result<Vec<Field>> {
@@ -66,6 +70,7 @@ fn record<'f>(fields: impl IntoIterator<Item = &'f syn::Field>, scope: &Scope) -
     for field in fields {
         // Named fields have names.
         let Some(ident) = &field.ident else { continue };
+        unconditional(&field.attrs)?;
         let name = Name::of(ident)?;
         if all.iter().any(|other| other.name == name) {
             return Err(Error::new(ident.span(), format!("another field is called `{}` in WIT, too", name.plain())));
@@ -78,6 +83,7 @@ fn record<'f>(fields: impl IntoIterator<Item = &'f syn::Field>, scope: &Scope) -
 fn enumeration(item: &syn::ItemEnum, name: &Name, scope: &Scope) -> Result<Shape> {
     let mut cases: Vec<Case> = Vec::new();
     for variant in &item.variants {
+        unconditional(&variant.attrs)?;
         let case = Name::of(&variant.ident)?;
         if cases.iter().any(|other| other.name == case) {
             return Err(Error::new(variant.span(), format!("another case is called `{}` in WIT, too", case.plain())));
@@ -85,7 +91,7 @@ fn enumeration(item: &syn::ItemEnum, name: &Name, scope: &Scope) -> Result<Shape
         let payload = match &variant.fields {
             Fields::Unit => Payload::Nothing,
             Fields::Unnamed(unnamed) if !unnamed.unnamed.is_empty() => {
-                Payload::Unnamed(unnamed.unnamed.iter().map(|field| scope.read(&field.ty)).collect::<Result<_>>()?)
+                Payload::Unnamed(tuple(&unnamed.unnamed, scope)?)
             }
             Fields::Named(named) if !named.named.is_empty() => {
                 Payload::Named(name.with(case.plain()), record(&named.named, scope)?)

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Error, FnArg, Item, ItemFn, ItemMod, Pat, Result, ReturnType, Visibility};
 
 use crate::api::{Api, Defined, Docs, Function, Lifecycle, Moment, Reply, StreamType};
-use crate::attributes::{Arguments, Kind, Marks, docs};
+use crate::attributes::{Arguments, Kind, Marks, docs, unconditional};
 use crate::check::{self, Errors};
 use crate::fragment::Fragment;
 use crate::names::Name;
@@ -159,6 +159,7 @@ fn used<'t>(types: impl IntoIterator<Item = &'t Type>) -> Vec<Ident> {
 
 fn read_endpoint(function: &ItemFn, marks: Marks, api: &mut Api, scope: &Scope) -> Result<()> {
     let signature = &function.sig;
+    unconditional(&function.attrs)?;
     items::no_generics(&signature.generics)?;
     if let Some(token) = &signature.unsafety {
         return Err(Error::new(token.span(), "callers cannot promise what an unsafe function asks for"));
@@ -234,6 +235,7 @@ fn read_stream(ty: &syn::Type, scope: &Scope) -> Result<Option<StreamType>> {
 
 fn read_moment(function: &ItemFn, what: Lifecycle, span: Span, marks: &Marks, api: &mut Api) -> Result<()> {
     let signature = &function.sig;
+    unconditional(&function.attrs)?;
     if let Some(span) = marks.endpoint {
         return Err(Error::new(span, "this function is called by the host alone: it is no endpoint"));
     }

@@ -192,6 +192,8 @@ fn marks_are_refused_where_they_mean_nothing() {
         ("pub struct R { c: u8 } #[route(GET, \"/a/{b}\")] pub fn f(b: R) {}", "no such parameter or field"),
         ("#[route(GET, \"a\")] pub fn f() {}", "begins with `/`"),
         ("#[route(FETCH, \"/a\")] pub fn f() {}", "no method `FETCH`"),
+        ("#[route(HEAD, \"/a\")] pub fn f() {}", "the gateway calls nothing for HEAD: write one of GET, POST"),
+        ("#[route(OPTIONS, \"/a\")] pub fn f() {}", "the gateway calls nothing for OPTIONS"),
         ("#[route(\"/a\")] pub fn f() {}", "expected a method and a path"),
         ("#[schedule(\"* * * * *\", timezone = now())] pub fn f() {}", "expected a text"),
         ("#[save] fn f(state: Vec<u8>) -> Vec<u8> {}", "`fn save() -> Vec<u8>`"),
@@ -205,6 +207,37 @@ fn marks_are_refused_where_they_mean_nothing() {
     }
     let error = read_text(Kind::Function, "replicas = 2", "mod m { pub fn f() {} }").unwrap_err().to_string();
     assert!(error.contains("a function has no `replicas`"), "{error}");
+}
+
+#[test]
+fn what_may_be_there_or_not_is_refused() {
+    for inside in [
+        "#[cfg(unix)] pub fn f() {}",
+        "#[cfg_attr(unix, route(GET, \"/a\"))] pub fn f() {}",
+        "#[cfg(unix)] #[start] fn f() {}",
+        "#[cfg(unix)] pub struct A { a: u8 } pub fn f(a: A) {}",
+        "pub struct A { a: u8, #[cfg(unix)] b: u8 } pub fn f(a: A) {}",
+        "pub struct A { a: u8, #[cfg_attr(unix, cfg(test))] b: u8 } pub fn f(a: A) {}",
+        "pub struct A(u8, #[cfg(unix)] u8); pub fn f(a: A) {}",
+        "pub enum A { B, #[cfg(unix)] C } pub fn f(a: A) {}",
+    ] {
+        let said = refusal(inside);
+        assert!(said.contains("put `cfg` above the whole module"), "{inside}\n  said: {said}");
+    }
+    let inside = "#[cfg_attr(test, derive(Debug))] pub struct A { a: u8 } pub fn f(a: A) {} #[cfg(test)] fn g() {}";
+    assert!(read_text(Kind::Function, "", &format!("mod m {{ {inside} }}")).is_ok());
+}
+
+#[test]
+fn a_route_may_name_fields_of_a_record_that_goes_by_another_name() {
+    for of in ["R", "Box<R>", "Alias", "Box<Alias>", "Newtype"] {
+        let item = format!(
+            "mod m {{ pub struct R {{ code: u8 }} type Alias = Box<R>; pub struct Newtype(R);
+             #[route(GET, \"/s/{{code}}\")] pub fn f(x: {of}) {{}} }}"
+        );
+        let read = read_text(Kind::Function, "", &item);
+        assert!(read.is_ok(), "{of}: {read:?}");
+    }
 }
 
 #[test]
