@@ -17,6 +17,8 @@ GUESTS := target/guests
 WASM := toolchain=$$(scripts/wasm-target); PATH="$$toolchain:$$PATH" cargo build --release --locked \
 	--target wasm32-wasip2 --target-dir $(GUESTS)
 PHASE := @scripts/phase
+# Each a workspace of its own, wherever its folder lies.
+EXAMPLES := $(wildcard examples/*/*/Cargo.toml)
 
 # Sources in workspaces of their own, whose formatting cargo fmt would follow into this one.
 WASM_SOURCES = $$(find examples functions tests/guests bench/wasi-http -name target -prune -o -name '*.rs' -print)
@@ -66,11 +68,13 @@ fmt-check:
 lint: ## Run clippy over the host; any warning fails
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Functions natively, because that covers their unit tests; guests for the target that they are written for, which not
-# every toolchain that builds them has clippy for.
+# Functions and examples natively, because that covers their unit tests; guests for the target that they are written for,
+# which not every toolchain that builds them has clippy for.
 .PHONY: lint-wasm
-lint-wasm: ## Run clippy over functions and guests; any warning fails
-	cargo clippy --locked --all-targets --target-dir $(GUESTS) --manifest-path functions/Cargo.toml -- -D warnings
+lint-wasm: ## Run clippy over functions, examples and guests; any warning fails
+	@for manifest in functions/Cargo.toml $(EXAMPLES); do \
+		cargo clippy --locked --all-targets --target-dir $(GUESTS) --manifest-path $$manifest -- -D warnings; \
+	done
 	@toolchain=$$(scripts/wasm-target); export PATH="$$toolchain:$$PATH"; \
 	if ! cargo clippy --version >/dev/null 2>&1; then echo "skipped: no clippy beside $$toolchain/cargo"; exit 0; fi; \
 	for manifest in tests/guests bench/wasi-http; do \
@@ -91,8 +95,10 @@ functions: setup ## Build the functions that are shipped
 	$(WASM) --manifest-path functions/Cargo.toml
 
 .PHONY: test-functions
-test-functions:
-	cargo test --locked --target-dir $(GUESTS) --manifest-path functions/Cargo.toml
+test-functions: ## Run the unit tests of functions and examples, natively
+	@for manifest in functions/Cargo.toml $(EXAMPLES); do \
+		cargo test --locked --target-dir $(GUESTS) --manifest-path $$manifest; \
+	done
 
 .PHONY: examples
 examples: functions build ## Walk through the examples
