@@ -97,9 +97,14 @@ async fn a_run_that_is_deferred_stays_and_is_found_by_its_source() {
     assert_eq!(micro.succeed(&["run", "-k", &url]).await, "versioned is removed; it was at revision 2\n");
     let gone = micro.run(&["run", "-k", "versioned"]).await;
     assert!(gone.code == 1 && gone.stderr.contains("versioned: not found"), "{gone:?}");
-    for wrong in
-        [&["run", "-k"][..], &["run", "-x"], &["run", "-s", "-k", "a"], &["run", "--update-interval", "2s", "a"]]
-    {
+    for wrong in [
+        &["run", "-k"][..],
+        &["run", "-x"],
+        &["run", "-s", "-k", "a"],
+        &["run", "--update-interval", "2s", "a"],
+        &["run", "-x", "-u", "a"],
+        &["run", "-x", "-r", "a"],
+    ] {
         assert_eq!(micro.run(wrong).await.code, 2, "{wrong:?}");
     }
     let too_often = micro.run(&["run", "-u", "--update-interval", "10ms", &url]).await;
@@ -289,7 +294,7 @@ async fn arguments_and_variables_reach_the_function() {
     let deployed: micro_tests::Value = serde_json::from_str(&micro.succeed(&canary).await).unwrap();
     assert_eq!(deployed["canary"]["percent"], json!(10.0), "{deployed}");
     let wrong = micro.run(&["deploy", file, "--canary", "much"]).await;
-    assert!(wrong.code == 1 && wrong.stderr.contains("expected a share like 10%"), "{wrong:?}");
+    assert!(wrong.code == 2 && wrong.stderr.contains("expected a share like 10%"), "{wrong:?}");
     micro.succeed(&["deploy", file, "--force"]).await;
 }
 

@@ -36,7 +36,7 @@ pub struct Arguments {
     version: Option<String>,
 
     /// Give it this share of the calls, 10%, beside the revision that runs; 'micro promote' gives it all
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     canary: Option<String>,
 
     /// Deploy although deployments that import from this one break
@@ -97,6 +97,14 @@ pub async fn upload(
     answer.with_context(|| format!("deploy {name}"))
 }
 
+/// A share of the calls, as the host reads it.
+fn share(text: &str) -> Result<String, String> {
+    match text.trim().trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(text.to_owned()),
+        _ => Err("expected a share like 10%, above 0 and below 100".to_owned()),
+    }
+}
+
 fn summary(deployment: &Deployment, first: Option<String>) -> String {
     let Deployment { name, revision, .. } = deployment;
     let state = match deployment.changed {
@@ -123,6 +131,16 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_of_some_calls_and_not_of_all() {
+        for text in ["10%", "0.5 %", "99"] {
+            assert_eq!(share(text).as_deref(), Ok(text));
+        }
+        for text in ["much", "0%", "100%", "-1%", "", "NaN"] {
+            assert!(share(text).is_err_and(|reason| reason.contains("like 10%")), "{text}");
+        }
+    }
 
     #[test]
     fn a_deploy_tells_what_is_there_now() {

@@ -65,7 +65,7 @@ pub struct Arguments {
     update_interval: Duration,
 
     /// Defer to the running host: deploy and leave
-    #[arg(short = 'x', long)]
+    #[arg(short = 'x', long, conflicts_with_all = ["restart", "update"])]
     defer: bool,
 
     /// The deployment's name [default: by the manifest, else by the file, the repository or the URL]

@@ -87,7 +87,7 @@ struct Put {
     value: String,
 
     /// After this time the value is gone: 90s, 1h [default: never]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     ttl: Option<String>,
 
     /// Put it only if the value is at this version; 0 if there must be none yet
@@ -175,6 +175,14 @@ async fn delete(Delete { store, key }: Delete, options: &Options) -> Result<()> 
         false => format!("{store} has no {key}"),
     })?;
     Ok(())
+}
+
+/// A time, as the host reads it.
+fn time(text: &str) -> Result<String, String> {
+    match humantime::parse_duration(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("expected a time like 90s or 1h: {error}")),
+    }
 }
 
 /// The value that a word of the command line is, or points to.
