@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Files in the data folder.
 const LOCK: &str = "lock";
-const TOKEN: &str = "token";
+pub(crate) const TOKEN: &str = "token";
 const REGISTRY: &str = "registry.db";
 /// Where the sidecar listens, for commands that use the same data folder.
 pub const SIDECAR_ADDRESS: &str = "sidecar.address";

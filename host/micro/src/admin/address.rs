@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::HostError;
+use crate::server::SIDECAR_ADDRESS;
 
 /// The port of the sidecar.
 const DEFAULT_PORT: u16 = 8081;
 /// Where a host listens unless told otherwise.
 const DEFAULT_AUTHORITY: &str = "127.0.0.1:8081";
-/// The file in the data directory where a host writes the address it really listens at.
-pub const ADDRESS_FILE: &str = "sidecar.address";
 
 /// `host:port` of a sidecar, and how it became known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl Address {
         if let Some(given) = given {
             return Address::parse(given);
         }
-        let file = data_dir.join(ADDRESS_FILE);
+        let file = data_dir.join(SIDECAR_ADDRESS);
         if let Ok(text) = std::fs::read_to_string(&file)
             && let Ok(address) = Address::parse(&text)
         {
@@ -149,10 +148,10 @@ mod tests {
         let default = Address::find(None, data_dir).unwrap();
         assert_eq!((default.to_string().as_str(), default.origin()), (DEFAULT_AUTHORITY, String::new()));
 
-        std::fs::write(data_dir.join(ADDRESS_FILE), "127.0.0.1:41234\n").unwrap();
+        std::fs::write(data_dir.join(SIDECAR_ADDRESS), "127.0.0.1:41234\n").unwrap();
         let found = Address::find(None, data_dir).unwrap();
         assert_eq!(found.to_string(), "127.0.0.1:41234");
-        assert!(found.origin().contains(ADDRESS_FILE));
+        assert!(found.origin().contains(SIDECAR_ADDRESS));
         assert!(!found.is_given());
 
         let given = Address::find(Some(":1"), data_dir).unwrap();

@@ -29,6 +29,8 @@ pub use options::DeployOptions;
 pub use store::{Keys, Stores, Value};
 use stream::{EventStream, LineStream};
 
+use crate::server;
+
 /// How long a host may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a host may take to answer a question about itself. Calls and streams are not bound by it: they take as long
@@ -67,7 +69,7 @@ impl Host {
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| HostError::Client(error.to_string()))?;
-        Ok(Host { address, token_file: data_dir.join("token"), http })
+        Ok(Host { address, token_file: data_dir.join(server::TOKEN), http })
     }
 
     /// Where this host is looked for.
@@ -100,17 +102,7 @@ impl Host {
         request: &RawValue,
         metadata: &[(String, String)],
     ) -> Result<String, HostError> {
-        #[derive(serde::Serialize)]
-        struct Call<'a> {
-            service: &'a str,
-            endpoint: &'a str,
-            request: &'a RawValue,
-        }
-        let mut call = self.open(Method::POST, "/rpc").json(&Call { service, endpoint, request });
-        for (key, value) in metadata {
-            call = call.header(key, value);
-        }
-        let response = self.send(call).await?;
+        let response = self.send(self.rpc(service, endpoint, request, metadata)).await?;
         response.text().await.map_err(|error| self.broken(&error))
     }
 
@@ -210,6 +202,17 @@ impl Host {
         response.text().await.map_err(broken)
     }
 
+    /// A call of an endpoint by its name, with `metadata` as headers.
+    fn rpc(&self, service: &str, endpoint: &str, request: &RawValue, metadata: &[(String, String)]) -> RequestBuilder {
+        #[derive(serde::Serialize)]
+        struct Call<'a> {
+            service: &'a str,
+            endpoint: &'a str,
+            request: &'a RawValue,
+        }
+        with_metadata(self.open(Method::POST, "/rpc").json(&Call { service, endpoint, request }), metadata)
+    }
+
     fn open(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.address.url()))
     }
@@ -272,6 +275,10 @@ impl Host {
     fn strange(&self, what: String) -> HostError {
         HostError::Strange { address: self.address.to_string(), what }
     }
+}
+
+fn with_metadata(call: RequestBuilder, metadata: &[(String, String)]) -> RequestBuilder {
+    metadata.iter().fold(call, |call, (key, value)| call.header(key, value))
 }
 
 /// `/v1/deployments/NAME` with `rest` behind it.

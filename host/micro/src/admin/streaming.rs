@@ -1,10 +1,10 @@
 //! Streaming calls through the sidecar: a line of JSON per message.
 
 use super::stream::LineStream;
-use super::{Host, HostError};
+use super::{Host, HostError, with_metadata};
 use crate::gateway::path;
 use bytes::Bytes;
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, RequestBuilder};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::io;
@@ -23,14 +23,7 @@ impl Host {
         request: &RawValue,
         metadata: &[(String, String)],
     ) -> Result<LineStream, HostError> {
-        #[derive(serde::Serialize)]
-        struct Call<'a> {
-            service: &'a str,
-            endpoint: &'a str,
-            request: &'a RawValue,
-        }
-        let call = self.open(Method::POST, "/rpc").json(&Call { service, endpoint, request });
-        self.messages(call, metadata).await
+        self.messages(self.rpc(service, endpoint, request, metadata)).await
     }
 
     /// Opens a call that sends messages, as the lines of what comes from `lines`, and gets messages.
@@ -47,17 +40,10 @@ impl Host {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let body = Body::wrap_stream(ReceiverStream::new(lines));
         let call = self.open(Method::POST, &format!("{path}?{query}")).header("content-type", NDJSON).body(body);
-        self.messages(call.header("accept", NDJSON), metadata).await
+        self.messages(with_metadata(call.header("accept", NDJSON), metadata)).await
     }
 
-    async fn messages(
-        &self,
-        mut call: reqwest::RequestBuilder,
-        metadata: &[(String, String)],
-    ) -> Result<LineStream, HostError> {
-        for (key, value) in metadata {
-            call = call.header(key, value);
-        }
+    async fn messages(&self, call: RequestBuilder) -> Result<LineStream, HostError> {
         Ok(LineStream::of_messages(self.send(call).await?, self.address.clone()))
     }
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::layout::{size, table};
-use super::progress::Progress;
-use super::{Options, Output, print};
-use crate::build::{Built, Package};
+use super::{Options, Output, deploy, print};
+use crate::build::Package;
+use crate::build::source::Source as Local;
 
 /// Build the function in a folder into one .wasm file, with its manifest inside
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Builds.
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
     let package = Package::read(&arguments.dir)?;
-    let built = build(&package).await?;
+    let built = deploy::component(&Local::Package(Box::new(package.clone())).into()).await?;
     let file = match arguments.out {
         Some(file) => file,
         // Below the folder as it was named, which is the shorter way to say it.
@@ -55,15 +55,4 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
         ]))?,
     }
     Ok(())
-}
-
-/// Builds with a sign of life, and passes on what the compiler remarked.
-async fn build(package: &Package) -> Result<Built> {
-    let progress = Progress::start(format!("building {}", package.name()));
-    let built = package.build(&|step| progress.now(step)).await?;
-    drop(progress);
-    if !built.remarks.is_empty() {
-        print::remark(&built.remarks);
-    }
-    Ok(built)
 }
