@@ -9,3 +9,4 @@ pub mod server;
 mod sidecar;
 pub mod source;
 pub mod tls;
+mod whole_file;

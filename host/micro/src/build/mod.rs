@@ -10,12 +10,12 @@ pub mod template;
 pub mod toolchain;
 pub mod watch;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use micro_engine::docs::Docs;
 use micro_engine::manifest::Manifest;
 
+use crate::whole_file::{self, Readers};
 use environment::Output;
 use fragment::Said;
 
@@ -161,7 +161,7 @@ impl Package {
     fn embed_docs(&self, component: Vec<u8>, said: &[String]) -> Result<Vec<u8>, BuildError> {
         let folder = self.dir.join("wit");
         let docs = if !said.is_empty() {
-            docs_of(said)?
+            docs_of(said)
         } else if folder.is_dir() {
             Docs::of_folder(&folder)
         } else {
@@ -189,31 +189,23 @@ impl Package {
 impl Built {
     /// Puts the component at `place` in one step: who watches that file never reads half of it.
     pub fn write(&self, place: &Path) -> Result<(), BuildError> {
-        let folder = match place.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        std::fs::create_dir_all(folder).map_err(|error| BuildError::io("create", folder, error))?;
-        let part = folder.join(format!(".{}.part", uuid::Uuid::new_v4()));
-        let written = std::fs::File::create(&part)
-            .and_then(|mut file| file.write_all(&self.component))
-            .and_then(|()| std::fs::rename(&part, place));
-        written.map_err(|error| {
-            // The error about the file itself is the one worth telling.
-            let _ = std::fs::remove_file(&part);
-            BuildError::io("write", place, error)
-        })
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|error| BuildError::io("create", folder, error))?;
+        }
+        whole_file::write(place, &self.component, Readers::Others)
+            .map_err(|error| BuildError::io("write", place, error))
     }
 }
 
 /// The doc comments in WIT texts, which are files of one package.
-fn docs_of(texts: &[String]) -> Result<Result<Docs, String>, BuildError> {
-    let failed = |error| BuildError::io("write", &std::env::temp_dir(), error);
+fn docs_of(texts: &[String]) -> Result<Docs, String> {
+    let failed = |error: std::io::Error| format!("write into {}: {error}", std::env::temp_dir().display());
     let folder = tempfile::tempdir().map_err(failed)?;
     for (index, text) in texts.iter().enumerate() {
         std::fs::write(folder.path().join(format!("{index}.wit")), text).map_err(failed)?;
     }
-    Ok(Docs::of_folder(folder.path()))
+    Docs::of_folder(folder.path())
 }
 
 /// Says what to write into the manifest of a package whose language has no default.

@@ -2,6 +2,7 @@
 
 use super::cache;
 use super::reference::redacted;
+use crate::whole_file::{self, Readers};
 use std::path::{Path, PathBuf};
 
 /// So many texts are remembered; the oldest are forgotten.
@@ -44,12 +45,8 @@ impl Names {
     }
 
     fn write(&self) -> std::io::Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut part = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(&mut part, &self.pairs)?;
-        part.persist(&self.file).map_err(|error| error.error)?;
-        Ok(())
+        std::fs::create_dir_all(self.file.parent().unwrap_or(Path::new(".")))?;
+        whole_file::write(&self.file, &serde_json::to_vec(&self.pairs)?, Readers::Owner)
     }
 }
 
