@@ -2,8 +2,8 @@
 
 use super::sdk;
 
-/// One file of the template: where it goes, and its text with `{{name}}`, `{{module}}` (the name as Rust writes
-/// it) and `{{package}}` (as WIT does) in it.
+/// One file of the template: where it goes, and its text with `{{name}}` and `{{module}}` (the name as Rust writes
+/// it) in it.
 struct File {
     path: &'static str,
     text: &'static str,
@@ -46,10 +46,8 @@ const MAX_NAME: usize = 64;
 
 /// The files of a function called `name`, as paths and texts.
 pub fn function(name: &str, style: Style) -> Vec<(&'static str, String)> {
-    let package = if is_wit_keyword(name) { format!("%{name}") } else { name.to_owned() };
     let module = name.replace('-', "_");
-    let fill =
-        |text: &str| text.replace("{{package}}", &package).replace("{{module}}", &module).replace("{{name}}", name);
+    let fill = |text: &str| text.replace("{{module}}", &module).replace("{{name}}", name);
     let filled = |files: &[File]| files.iter().map(|file| (file.path, fill(file.text))).collect();
     let mut files: Vec<(&'static str, String)> = match style {
         Style::Sdk => filled(&SDK),
@@ -111,122 +109,18 @@ fn suggestion(name: &str) -> Option<String> {
 
 /// Names that cargo refuses for a crate, or that hide a crate every program uses.
 fn is_taken(name: &str) -> bool {
-    const TAKEN: [&str; 46] = [
-        "abstract",
-        "alloc",
-        "as",
-        "async",
-        "await",
-        "become",
-        "box",
-        "break",
-        "const",
-        "continue",
-        "core",
-        "crate",
-        "do",
-        "dyn",
-        "else",
-        "enum",
-        "extern",
-        "false",
-        "final",
-        "fn",
-        "for",
-        "if",
-        "impl",
-        "in",
-        "let",
-        "loop",
-        "macro",
-        "match",
-        "mod",
-        "move",
-        "mut",
-        "override",
-        "priv",
-        "proc-macro",
-        "pub",
-        "ref",
-        "return",
-        "self",
-        "static",
-        "std",
-        "struct",
-        "super",
-        "test",
-        "trait",
-        "true",
-        "type",
+    /// Rust's own words.
+    const KEYWORDS: [&str; 51] = [
+        "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
+        "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
+        "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super",
+        "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
     ];
-    const MORE: [&str; 12] = [
-        "build",
-        "deps",
-        "examples",
-        "gen",
-        "incremental",
-        "try",
-        "typeof",
-        "unsafe",
-        "use",
-        "where",
-        "while",
-        "yield",
-    ];
-    const GENERATED: [&str; 2] = ["wit-bindgen", "virtual"];
-    TAKEN.contains(&name) || MORE.contains(&name) || GENERATED.contains(&name)
-}
-
-/// Words that WIT takes for its own unless they are marked.
-fn is_wit_keyword(name: &str) -> bool {
-    const WORDS: [&str; 45] = [
-        "as",
-        "async",
-        "bool",
-        "borrow",
-        "char",
-        "constructor",
-        "enum",
-        "error-context",
-        "export",
-        "f32",
-        "f64",
-        "flags",
-        "from",
-        "func",
-        "future",
-        "import",
-        "include",
-        "interface",
-        "list",
-        "map",
-        "option",
-        "own",
-        "package",
-        "record",
-        "resource",
-        "result",
-        "s16",
-        "s32",
-        "s64",
-        "s8",
-        "static",
-        "stream",
-        "string",
-        "tuple",
-        "type",
-        "u16",
-        "u32",
-        "u64",
-        "u8",
-        "use",
-        "variant",
-        "with",
-        "world",
-        "true",
-        "false",
-    ];
-    WORDS.contains(&name)
+    /// Crates that come with Rust, and the one that a function's bindings are made by.
+    const CRATES: [&str; 6] = ["alloc", "core", "proc-macro", "std", "test", "wit-bindgen"];
+    /// Folders that cargo keeps beside what it builds.
+    const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
+    KEYWORDS.contains(&name) || CRATES.contains(&name) || FOLDERS.contains(&name)
 }
 
 #[cfg(test)]
