@@ -32,8 +32,9 @@ with what runs, and a source that names a commit or a digest stays what it is. W
 the deployment, too.
 
 Without a running host, one is started here and ends with this command. What does not build, or what the host \
-refuses, is shown and changes nothing: the revision before goes on. The end takes back what was deployed; with -x it \
-stays, and the host keeps it running. Services that die are started again by every host; -r is about the host.
+refuses, is shown and changes nothing: the revision before goes on. The end takes back what was deployed, but not \
+what somebody else deployed meanwhile; a second ctrl-C does not wait for the host. With -x it stays, and the host keeps \
+it running. Services that die are started again by every host; -r is about the host.
 
 With --output json: one object on each line, {\"name\", \"revision\", \"changed\", \"ready_ms\", \"built_ms\"}; with -s \
 and -k what 'micro status', 'micro ps' and 'micro kill' print.")]
