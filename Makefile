@@ -25,7 +25,7 @@ WASM_SOURCES = $$(find examples functions tests/guests bench/wasi-http -name tar
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: functions build ## Start a host with the sample functions on 127.0.0.1:8080, make a first call, stay until ctrl-C
