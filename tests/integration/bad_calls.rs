@@ -90,7 +90,7 @@ async fn what_is_not_there_is_404_with_what_is() {
     let detail = host.call("echo", "Echo.Summ", json!({})).await.refused(404);
     assert_eq!(detail, "endpoint Echo.Summ: not found; did you mean Echo.Sum?");
     let detail = host.call("echo", "Zzz.Qqq", json!({})).await.refused(404);
-    assert!(detail.contains("there are Echo.Bool, Echo.Bytes, "), "{detail}");
+    assert!(detail.contains("expected Echo.Bool, Echo.Bytes, "), "{detail}");
     host.get("/%ff").await.refused(404);
     host.send("OPTIONS".parse().unwrap(), "/echo/echo/sum", &[], Bytes::new()).await.refused(405);
     host.get(&format!("/echo/echo/string?value={}", "x".repeat(9000))).await.refused(414);

@@ -32,7 +32,7 @@ async fn a_service_is_listed_and_shown_as_the_toolkit_does() {
     let address = host.api.trim_start_matches("http://");
     let expected = format!(
         "service  greeter\n\nversion 0.1.0\n\nID\tAddress\tMetadata\n\
-         greeter-{id}\t{address}\thost={id},server=micro,transport=local\n\n\
+         greeter-{id}\t{address}\thost={id},revision=1,server=micro,transport=local\n\n\
          Endpoint: Say.Hello\n\nMetadata: description=Greets somebody by name.\n\n\
          Request: {{\n\tname string\n}}\n\nResponse: {{\n\tmsg string\n}}\n\n"
     );

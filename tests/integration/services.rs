@@ -226,10 +226,8 @@ async fn calls_that_wait_for_an_instance_are_answered_by_the_revision_that_mends
         let host = host.clone();
         async move { host.call("unsteady", "Unsteady.Me", json!({"userId": "a"})).await.status }
     });
-    until("the call waits", async || {
-        (host.deployment("unsteady").await["stats"]["in_flight"] == 1).then_some(())
-    })
-    .await;
+    until("the call waits", async || (host.deployment("unsteady").await["stats"]["in_flight"] == 1).then_some(()))
+        .await;
     host.deploy_as("unsteady", unsteady("version = \"2\"")).await.ok();
     assert_eq!(waiting.await.unwrap(), 200);
 }
@@ -250,7 +248,7 @@ async fn a_service_can_be_rolled_back_to_itself_while_it_is_called() {
         }
     });
     for _ in 0..5 {
-        host.admin(Method::POST, "/deployments/unsteady/rollback?revision=1", "").await.ok();
+        host.admin(Method::POST, "/deployments/unsteady/rollback", r#"{"revision": 1}"#).await.ok();
     }
     is_over.store(true, Ordering::Relaxed);
     calling.await.unwrap();
@@ -272,10 +270,8 @@ async fn an_instance_that_is_well_again_is_not_blamed_for_the_one_before() {
     let host = Host::start().await;
     // Health is asked at once and then not again for long.
     host.deploy_as("unsteady", unsteady("[service]\nhealth-interval = \"1s\"\n[env]\nHEALTH = \"crash\"\n")).await.ok();
-    until("the instance was replaced", async || {
-        (replicas(&host).await["restarts"].as_u64() > Some(0)).then_some(())
-    })
-    .await;
+    until("the instance was replaced", async || (replicas(&host).await["restarts"].as_u64() > Some(0)).then_some(()))
+        .await;
     assert_eq!(replicas(&host).await["ready"], 1);
 }
 

@@ -151,11 +151,12 @@ async fn a_deploy_takes_the_folder_and_the_revision_that_are_named() {
 async fn what_a_killed_git_leaves_behind_does_not_stop_the_next_use() {
     let host = HostProcess::start().await;
     let repository = Repository::new();
-    let leave: [(&str, &dyn Fn(&Path)); 4] = [
-        ("one", &|_| ()),
-        ("two", &|git| std::fs::write(git.join("index.lock"), "").unwrap()),
-        ("three", &|git| std::fs::write(git.join("shallow.lock"), "").unwrap()),
-        ("four", &|git| std::fs::remove_file(git.join("HEAD")).unwrap()),
+    type Leave = fn(&Path);
+    let leave: [(&str, Leave); 4] = [
+        ("one", |_| ()),
+        ("two", |git| std::fs::write(git.join("index.lock"), "").unwrap()),
+        ("three", |git| std::fs::write(git.join("shallow.lock"), "").unwrap()),
+        ("four", |git| std::fs::remove_file(git.join("HEAD")).unwrap()),
     ];
     for (version, leave) in leave {
         let checkouts = std::fs::read_dir(host.folder().join("sources/git")).into_iter().flatten();

@@ -199,10 +199,8 @@ async fn messages_that_break_off_are_not_taken_for_complete() {
     let head = "POST /streams/ways/add?start=1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n\
                 transfer-encoding: chunked\r\n\r\n2\r\n3\n\r\n";
     connection.write_all(head.as_bytes()).await.unwrap();
-    until("the call has begun", async || {
-        (host.deployment("streams").await["stats"]["in_flight"] == 1).then_some(())
-    })
-    .await;
+    until("the call has begun", async || (host.deployment("streams").await["stats"]["in_flight"] == 1).then_some(()))
+        .await;
     drop(connection);
     log.find(|line| line.contains("the sum was dropped")).await;
 

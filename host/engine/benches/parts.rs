@@ -96,7 +96,10 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Program, cas
     let endpoint = callable.schema().clone();
     let fields = read_fields(&endpoint.request.message, request.as_bytes()).expect("the request fits");
     let call = async |fields| {
-        function.call(Scope::new(RequestId::next()), &callable, fields, function.deadline(None)).await.expect("the guest replies")
+        function
+            .call(Scope::new(RequestId::next()), &callable, fields, function.deadline(None))
+            .await
+            .expect("the guest replies")
     };
     let reply = runtime.block_on(call(fields.clone()));
 

@@ -3,11 +3,9 @@
 use crate::access::Scope;
 use crate::bindings::State;
 use crate::canonical::{Arguments, HeapResult, StackResult};
-use crate::dynamic;
 use crate::error::CallError;
 use crate::limits::{DIRECT_FUEL, check_size};
 use crate::program::{Callable, Program, Road};
-use crate::schema::Endpoint;
 use crate::trap;
 use crate::value::Value;
 use bytesize::ByteSize;
@@ -124,17 +122,7 @@ async fn dynamic_call(
     let params = callable.to_vals(arguments)?;
     let mut results = callable.places();
     func.call_async(store, &params, &mut results).await?;
-    callable.from_vals(&results)
-}
-
-/// Arguments as wasmtime takes them, by an endpoint's types made for this once.
-pub(crate) fn params(endpoint: &Endpoint, arguments: &[Value]) -> wasmtime::Result<Vec<Val>> {
-    dynamic::to_vals(&endpoint.parameter_types(), arguments)
-}
-
-/// What a function returned, by an endpoint's type made for this once.
-pub(crate) fn result(endpoint: &Endpoint, results: Vec<Val>) -> wasmtime::Result<Option<Value>> {
-    dynamic::returned(endpoint.result_type().as_ref(), &results)
+    callable.returned(&results)
 }
 
 #[cfg(test)]

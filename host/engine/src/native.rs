@@ -6,8 +6,9 @@
 use crate::access::Scope;
 use crate::actor::Sink;
 use crate::bindings::State;
+use crate::dynamic;
 use crate::error::CallError;
-use crate::live::{self, Live};
+use crate::live::Live;
 use crate::outcome;
 use crate::program::{Callable, Deadline, Program};
 use crate::schema::{Item, Native, Step, Type};
@@ -93,14 +94,14 @@ async fn run(
     let endpoint = &callable.endpoint;
     let stream = endpoint.stream.as_ref().ok_or_else(|| format_err!("{} does not stream", endpoint.name))?;
     let native = stream.native.as_ref().ok_or_else(|| format_err!("{} streams by a resource", endpoint.name))?;
-    let mut params = live::params(endpoint, &callable.arguments(fields))?;
+    let mut params = callable.to_vals(&callable.arguments(fields))?;
     if let Some((at, item)) = native.sends_at {
         let incoming = Incoming { requests, decode, sink: sink.clone() };
         let any = accessor.with(|access| incoming.into_stream(access, item))?;
         params.insert(at.min(params.len()), Val::Stream(any));
     }
     let has_result = native.gives.is_some() || native.replies;
-    let mut results = vec![Val::Bool(false); usize::from(has_result)];
+    let mut results = dynamic::places(has_result);
     let call = func.call_concurrent(accessor, &params, &mut results);
     let mut opened = Some(opened);
     if native.gives.is_some() {
@@ -130,7 +131,7 @@ async fn run(
             Ok(())
         }
         (_, val) => {
-            let value = live::result(endpoint, val.into_iter().collect())?;
+            let value = callable.returned(val.as_slice())?;
             let reply = match outcome::reply(endpoint, value) {
                 Ok(Some(value)) => (sink.encode)(&value),
                 Ok(None) => Ok(Payload::json("{}")),
@@ -165,7 +166,7 @@ fn given(endpoint: &crate::schema::Endpoint, val: Val) -> std::result::Result<St
         Val::Result(Err(val)) => {
             let err = endpoint.reply.err.as_ref();
             let value = match (err.and_then(Option::as_ref), val) {
-                (Some(ty), Some(val)) => crate::dynamic::from_val(ty, *val).map(Box::new),
+                (Some(ty), Some(val)) => dynamic::from_val(ty, *val).map(Box::new),
                 _ => None,
             };
             Err(outcome::part(err, Some(Value::Variant(1, value))).err().unwrap_or_else(unfit))

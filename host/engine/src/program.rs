@@ -294,7 +294,7 @@ impl Callable {
     }
 
     /// What the function returned, as wasmtime gave it.
-    pub(crate) fn from_vals(&self, results: &[Val]) -> wasmtime::Result<Option<Value>> {
+    pub(crate) fn returned(&self, results: &[Val]) -> wasmtime::Result<Option<Value>> {
         dynamic::returned(self.result.as_ref(), results)
     }
 }

@@ -37,8 +37,9 @@ pub(crate) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusql
 /// the backend's is left as it is.
 pub(crate) fn prepare(connection: &mut Connection, layout: &Layout) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
-    // The journal's mode stays with the file, so others are refused before.
-    is_empty(connection, layout)?;
+    // The journal's mode stays with the file, so others are refused before. One look: another process may be about to
+    // make the tables.
+    is_empty(&*connection.transaction().map_err(text)?, layout)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(text)?;
     connection.pragma_update(None, "synchronous", layout.synchronous).map_err(text)?;
     let change = begin(connection).map_err(text)?;

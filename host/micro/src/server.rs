@@ -3,6 +3,7 @@
 use crate::gateway::{Door, Gateway};
 use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
+use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
 use axum::ServiceExt as _;
 use axum::extract::Request;
@@ -11,7 +12,6 @@ use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
 use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,20 +110,9 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let sidecar =
         Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
     let servers = vec![serve(api, Door::new(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
-    write_whole(&address_file, &sidecar_address.to_string()).context("write the sidecar's address")?;
+    whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
+        .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
-}
-
-/// Runs a host until it is told to stop.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let host = start(options).await?;
-    // That nobody reads where it listens is no reason to stop.
-    let _ =
-        writeln!(std::io::stdout(), "api      http://{}\nsidecar  http://{}", host.api_address, host.sidecar_address);
-    stop_signal().await?;
-    tracing::info!("stopping");
-    host.stop().await;
-    Ok(())
 }
 
 /// Waits for ctrl-C or for the signal that asks a process to end.
@@ -172,12 +161,4 @@ where
         };
         axum::serve(listener, door.into_make_service()).with_graceful_shutdown(stop).await
     })
-}
-
-/// Writes a small file so that a reader sees all of it or the one before.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -8,7 +8,7 @@ use super::{ActorError, CallJob, Ending, Job};
 use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
-use crate::live::{self, Live};
+use crate::live::Live;
 use crate::program::{Deadline, Program};
 use crate::trap;
 use crate::value::Value;
@@ -17,7 +17,7 @@ use futures::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
-use wasmtime::component::{Accessor, Instance, Val};
+use wasmtime::component::{Accessor, Instance};
 
 /// Does jobs until the instance is stopped, fails, or nobody holds it any more.
 pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Receiver<Job>) -> Ending {
@@ -26,9 +26,9 @@ pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Rec
         let running = Running::default();
         let instance = live.instance;
         let mut next = Next::Nothing;
-        let together = live.store.run_concurrent(async |accessor| {
-            together(accessor, instance, program, queue, &running, &mut next).await
-        });
+        let together = live
+            .store
+            .run_concurrent(async |accessor| together(accessor, instance, program, queue, &running, &mut next).await);
         // The timer stands outside: what blocks inside may keep inner timers from firing.
         let outcome = tokio::select! {
             outcome = together => outcome,
@@ -120,10 +120,10 @@ async fn one(
     let call = async {
         let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
         let func = func.ok_or_else(|| wasmtime::format_err!("{} is not exported", endpoint.function))?;
-        let params = live::params(endpoint, &callable.arguments(fields))?;
-        let mut results = vec![Val::Bool(false); usize::from(endpoint.result_type().is_some())];
+        let params = callable.to_vals(&callable.arguments(fields))?;
+        let mut results = callable.places();
         func.call_concurrent(accessor, &params, &mut results).await?;
-        live::result(endpoint, results)
+        callable.returned(&results)
     };
     match call.await {
         Ok(value) => {
@@ -155,12 +155,7 @@ struct Entry {
 }
 
 impl Running {
-    fn add(
-        &self,
-        scope: Scope,
-        deadline: Deadline,
-        reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
-    ) -> u64 {
+    fn add(&self, scope: Scope, deadline: Deadline, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.0 += 1;
         let id = calls.0;

@@ -4,7 +4,7 @@ use super::parking::{Borrowed, Parking};
 use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
 use crate::access::Scope;
 use crate::error::CallError;
-use crate::live::{self, Live};
+use crate::live::Live;
 use crate::program::Program;
 use crate::streaming::{Guest, OpenStream};
 use crate::value::Value;
@@ -18,12 +18,7 @@ pub(super) type Streams = HashMap<u64, (Scope, OpenStream)>;
 
 /// Does jobs until the instance is stopped, fails, or nobody holds it any more. While there are none, the instance
 /// waits where callers find it.
-pub(super) async fn run(
-    live: Live,
-    program: &Program,
-    parking: &Parking,
-    queue: &mut mpsc::Receiver<Job>,
-) -> Ending {
+pub(super) async fn run(live: Live, program: &Program, parking: &Parking, queue: &mut mpsc::Receiver<Job>) -> Ending {
     let mut streams = Streams::new();
     parking.put(Box::new(live));
     loop {
@@ -157,7 +152,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
             };
             live.set_scope(scope.clone());
             let arguments = callable.arguments(fields);
-            let opened = match live::params(&callable.endpoint, &arguments) {
+            let opened = match callable.to_vals(&arguments) {
                 Ok(params) => {
                     let open = OpenStream::open(live, &callable.endpoint, callable.export, exports, &params);
                     within(time, open).await

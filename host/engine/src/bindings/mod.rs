@@ -82,6 +82,7 @@ impl State {
         Ok(Call {
             service,
             endpoint,
+            query: None,
             header: self.scope.header.as_ref().map(|header| (**header).clone()).unwrap_or_default(),
             payload,
             deadline: self.scope.deadline,

@@ -224,11 +224,13 @@ async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exch
     let left = CloseFrame { code: close_code::AWAY, reason: "".into() };
     while let Some(reply) = exchange.next().await {
         let frame = match reply {
-            Ok(Payload::Bytes { content_type, body }) if content_type.contains("json") => match Utf8Bytes::try_from(body) {
-                Ok(text) => Message::Text(text),
-                // JSON is text.
-                Err(_) => continue,
-            },
+            Ok(Payload::Bytes { content_type, body }) if content_type.contains("json") => {
+                match Utf8Bytes::try_from(body) {
+                    Ok(text) => Message::Text(text),
+                    // JSON is text.
+                    Err(_) => continue,
+                }
+            }
             Ok(Payload::Bytes { body, .. }) => Message::Binary(body),
             Ok(_) => continue,
             Err(error) => {

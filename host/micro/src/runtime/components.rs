@@ -1,8 +1,9 @@
 //! The components of all revisions, in a folder where the digest is the name.
 
+use crate::whole_file::{self, Readers};
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A content-addressed folder. A file is there whole or not at all, and never changes.
@@ -23,10 +24,7 @@ impl Components {
         if path.exists() {
             return Ok(());
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
+        whole_file::write(&path, bytes, Readers::Owner)?;
         // The name is in the folder, and the folder must reach the disk as well.
         File::open(&self.folder)?.sync_all()
     }

@@ -257,9 +257,8 @@ impl Revision {
             return None;
         }
         let is_news = self.is_watched.swap(false, Ordering::Relaxed);
-        is_news.then(|| {
-            format!("{faults} of {calls} calls failed ({percent:.1} %, at most {} % may)", rollout.max_errors)
-        })
+        is_news
+            .then(|| format!("{faults} of {calls} calls failed ({percent:.1} %, at most {} % may)", rollout.max_errors))
     }
 
     /// Whether the component is in memory.

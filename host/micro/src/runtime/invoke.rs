@@ -10,7 +10,7 @@ use http::header::ACCEPT;
 use micro_engine::log::{Log, Stream};
 use micro_engine::schema::Endpoint;
 use micro_engine::value::Returned;
-use micro_engine::{CallError, Callable, Deadline, Program, Scope, Value, json, outcome};
+use micro_engine::{CallError, Callable, Deadline, Program, Scope, Value, json, name, outcome};
 use micro_mesh::call::RequestId;
 use micro_mesh::{Call, Error, Exchange, Node, Payload, Reply, Transport, transport};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,7 +25,9 @@ impl Runtime {
         let mut left: Option<Arc<Revision>> = None;
         loop {
             let routes = self.routes.load();
-            let Some(deployment) = routes.get(&call.service) else { return Err(errors::unknown_service(&call.service)) };
+            let Some(deployment) = routes.get(&call.service) else {
+                return Err(errors::unknown_service(&call.service));
+            };
             let revision = deployment.choose(&call);
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
@@ -85,7 +87,10 @@ impl Runtime {
             let returned = replicas.call(scope, callable, fields, key, deadline).await;
             returned.map_err(|error| ServeError::of(error, deployment, call))?
         } else {
-            program.call(scope, callable, fields, deadline).await.map_err(|error| explain(deployment, call.id, error))?
+            program
+                .call(scope, callable, fields, deadline)
+                .await
+                .map_err(|error| explain(deployment, call.id, error))?
         };
         if matches!(call.payload, Payload::Value(_)) {
             let code = outcome::error_code(endpoint, returned.as_ref());
@@ -183,10 +188,7 @@ pub(super) fn sticky_key(revision: &Revision, endpoint: &Endpoint, fields: &[Val
 pub(super) fn unknown_endpoint(call: &Call, program: &Program) -> Error {
     let mut known: Vec<&str> = program.endpoint_names().collect();
     known.sort_unstable();
-    let hint = match micro_engine::name::nearest(&call.endpoint, known.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("there are {}", known.join(", ")),
-    };
+    let hint = name::hint(&call.endpoint, known.into_iter());
     Error::not_found(&*call.service, format!("endpoint {}: not found; {hint}", call.endpoint))
 }
 

@@ -75,9 +75,9 @@ impl Runtime {
             told.entry(own.name.clone()).or_default().extend(entries);
         }
         for deployment in self.deployments() {
-            let due = served(&deployment).into_iter().map(|revision| {
-                (revision.version.clone(), revision.number.to_string(), self.node.address.clone())
-            });
+            let due = served(&deployment)
+                .into_iter()
+                .map(|revision| (revision.version.clone(), revision.number.to_string(), self.node.address.clone()));
             let told = told.remove(&*deployment.name).unwrap_or_default();
             if told != due.collect() {
                 self.register(&deployment).await?;

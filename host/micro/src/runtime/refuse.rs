@@ -4,7 +4,7 @@ use super::Runtime;
 use super::deploy::DeployError;
 use super::deployment::Deployment;
 use micro_engine::manifest::Kind;
-use micro_engine::{Inspection, Manifest};
+use micro_engine::{Inspection, Manifest, name};
 
 impl Runtime {
     /// Says why a revision cannot be a canary with this share of the calls, if so.
@@ -45,10 +45,7 @@ pub(super) fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Resu
     for (kind, what, endpoint) in routes.chain(schedules) {
         if inspection.endpoint(endpoint).is_none() {
             let known = inspection.endpoints.iter().map(|known| &*known.name);
-            let hint = match micro_engine::name::nearest(endpoint, known.clone()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
-            };
+            let hint = name::hint(endpoint, known);
             return Err(DeployError::Refused(format!("{kind} {what:?}: there is no endpoint {endpoint}; {hint}")));
         }
     }

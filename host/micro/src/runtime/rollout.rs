@@ -77,7 +77,11 @@ impl Runtime {
     }
 
     /// Goes back to what ran before the current revision, whatever is tried beside it.
-    pub(super) async fn roll_back_to_previous(&self, name: &str, reason: &str) -> Result<DeploymentStatus, DeployError> {
+    pub(super) async fn roll_back_to_previous(
+        &self,
+        name: &str,
+        reason: &str,
+    ) -> Result<DeploymentStatus, DeployError> {
         let current = self.existing(name)?.current().number;
         let previous = self.previous(name, current).await?;
         self.roll_back_because(name, Some(previous), reason).await

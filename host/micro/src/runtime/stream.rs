@@ -153,12 +153,7 @@ struct NativeCall<'c> {
 }
 
 impl NativeCall<'_> {
-    async fn run(
-        &self,
-        program: &Program,
-        server: ExchangeServer,
-        opened: Opened,
-    ) -> Result<(), Error> {
+    async fn run(&self, program: &Program, server: ExchangeServer, opened: Opened) -> Result<(), Error> {
         let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
         let turn = match Turn::take(self.revision, program, self.callable, call).await {
             Ok(turn) => turn,

@@ -1,7 +1,8 @@
 //! The secret that lets a caller change things.
 
+use crate::whole_file::{self, Readers};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 /// Random bytes in a token, before they are written in hex.
@@ -31,10 +32,6 @@ fn make(path: &Path) -> io::Result<Token> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Temporary files are made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    whole_file::write(path, text.as_bytes(), Readers::Owner)?;
     Ok(Token(blake3::hash(text.as_bytes())))
 }
