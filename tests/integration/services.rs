@@ -218,18 +218,22 @@ async fn an_instance_on_the_concurrent_engine_runs_calls_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_wait_for_an_instance_are_answered_by_the_revision_that_mends_it() {
     let host = Arc::new(Host::start().await);
-    let ill = "[service]\nhealth-interval = \"100ms\"\n[limits]\ntimeout = \"60s\"";
-    host.deploy_as("unsteady", unsteady(ill)).await.ok();
-    host.call("unsteady", "Unsteady.FallIll", json!({})).await.ok();
-    until("no instance takes calls", async || (replicas(&host).await["ready"] == 0).then_some(())).await;
+    for version in ["1", "2"] {
+        let manifest = format!("version = \"{version}\"\n[limits]\ntimeout = \"60s\"");
+        host.deploy_as("unsteady", unsteady(&manifest)).await.ok();
+    }
+    // Each time it takes longer until there is another instance.
+    for _ in 0..4 {
+        host.call("unsteady", "Unsteady.Crash", json!({})).await.refused(500);
+    }
     let waiting = tokio::spawn({
         let host = host.clone();
-        async move { host.call("unsteady", "Unsteady.Me", json!({"userId": "a"})).await.status }
+        async move { count(&host).await }
     });
     until("the call waits", async || (host.deployment("unsteady").await["stats"]["in_flight"] == 1).then_some(()))
         .await;
-    host.deploy_as("unsteady", unsteady("version = \"2\"")).await.ok();
-    assert_eq!(waiting.await.unwrap(), 200);
+    host.admin(Method::POST, "/deployments/unsteady/rollback", "").await.ok();
+    assert_eq!(waiting.await.unwrap(), json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

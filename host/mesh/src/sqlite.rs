@@ -1,15 +1,17 @@
 //! What backends with a SQLite file have in common: how it is opened, and whether it is theirs.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 /// The flags of a connection that writes, and makes the file if there is none.
 pub(crate) const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_CREATE);
 
 /// How long to wait for another process that is writing. Our writes take milliseconds; a backup may take longer.
 const BUSY: Duration = Duration::from_secs(5);
+/// Between two tries where SQLite itself does not wait.
+const GLANCE: Duration = Duration::from_millis(5);
 /// Enough for every statement of a backend, so that each is compiled once per connection.
 const STATEMENTS: usize = 32;
 
@@ -37,10 +39,9 @@ pub(crate) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusql
 /// the backend's is left as it is.
 pub(crate) fn prepare(connection: &mut Connection, layout: &Layout) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
-    // The journal's mode stays with the file, so others are refused before. One look: another process may be about to
-    // make the tables.
-    is_empty(&*connection.transaction().map_err(text)?, layout)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(text)?;
+    // The journal's mode stays with the file, so others are refused before.
+    is_empty(connection, layout)?;
+    write_ahead(connection).map_err(text)?;
     connection.pragma_update(None, "synchronous", layout.synchronous).map_err(text)?;
     let change = begin(connection).map_err(text)?;
     // Another process may have made the tables meanwhile.
@@ -56,10 +57,26 @@ pub(crate) fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusq
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
+/// Gives the file a write-ahead log. SQLite does not wait here for others that are just looking at the file.
+#[expect(clippy::disallowed_methods, reason = "files are opened on threads that may block")]
+fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let began = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < BUSY => {
+                std::thread::sleep(GLANCE);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Whether the file has no tables yet; fails if it has some that are not ours.
 fn is_empty(connection: &Connection, layout: &Layout) -> Result<bool, String> {
     let text = |error: rusqlite::Error| error.to_string();
     let known = layout.number;
+    // In this order: another process that makes the tables between the two looks makes them ours.
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(text)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
     if found == known {
         return Ok(false);
@@ -69,7 +86,6 @@ fn is_empty(connection: &Connection, layout: &Layout) -> Result<bool, String> {
             "the file has layout {found}, this program knows {known}: use the newer program that wrote it"
         ));
     }
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(text)?;
     if tables > 0 {
         return Err("the file is a database of something else, choose another path".to_owned());
     }

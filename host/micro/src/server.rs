@@ -115,15 +115,6 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
 }
 
-/// Waits for ctrl-C or for the signal that asks a process to end.
-pub async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
 /// Two hosts in one data folder would undo each other's work.
 fn lock(data_dir: &Path) -> anyhow::Result<File> {
     let path = data_dir.join(LOCK);

@@ -28,6 +28,7 @@ mod run;
 mod server;
 mod settings;
 mod status;
+mod stop;
 mod store;
 mod stream;
 mod version;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::log::Level;
 use super::server::{self, Listen};
 use super::settings::Settings;
+use super::stop::Stop;
 use super::{Options, kill, print, ps, status};
 use crate::admin::{Host, HostError};
 use crate::build::source::Source as Local;
@@ -187,53 +187,6 @@ fn interval(text: &str) -> Result<Duration, String> {
         return Err(format!("expected at least {}", humantime::format_duration(MIN_INTERVAL)));
     }
     Ok(interval)
-}
-
-/// The signals that end a command in good order, a terminal that closes among them: a host of its own would stay.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    /// How many have come.
-    asked: u32,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Stop> {
-        Ok(Stop {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-            asked: 0,
-        })
-    }
-
-    /// Returns once the command was asked to end.
-    async fn wait(&mut self) {
-        if self.asked == 0 {
-            self.next().await;
-        }
-    }
-
-    /// Returns once it was asked for the second time: what must not be interrupted takes too long.
-    async fn insist(&mut self) {
-        if self.asked == 0 {
-            self.next().await;
-            print::remark("waiting for the host; ctrl-C again leaves at once");
-        }
-        if self.asked == 1 {
-            self.next().await;
-        }
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-            _ = self.hang_up.recv() => (),
-        }
-        self.asked += 1;
-    }
 }
 
 #[cfg(test)]

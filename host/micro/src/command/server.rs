@@ -1,8 +1,10 @@
 //! `micro server`
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::log::{self, Level};
+use super::stop::Stop;
 use super::{Options, Output, print};
 use crate::server;
 
@@ -57,6 +59,7 @@ pub async fn run(arguments: Arguments, options: &Options) -> anyhow::Result<()> 
 /// Runs a host in this process until it is told to stop.
 pub async fn serve(listen: Listen, options: &Options) -> anyhow::Result<()> {
     log::start(Level::Host)?;
+    let mut stop = Stop::listen().context("wait for signals")?;
     let host = server::start(listen.server_options(options)).await?;
     let (api, sidecar) = (host.api_address, host.sidecar_address);
     // That nobody reads where it listens is no reason to stop.
@@ -64,7 +67,7 @@ pub async fn serve(listen: Listen, options: &Options) -> anyhow::Result<()> {
         Output::Json => print::line(serde_json::json!({ "api_address": api, "sidecar_address": sidecar })),
         Output::Text => print::line(format!("api      http://{api}\nsidecar  http://{sidecar}")),
     };
-    server::stop_signal().await?;
+    stop.wait().await;
     tracing::info!("stopping");
     host.stop().await;
     Ok(())

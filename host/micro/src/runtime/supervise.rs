@@ -130,7 +130,7 @@ impl Runtime {
         match revision.replicas() {
             Some(replicas) if !replicas.is_ready() => {
                 // The next that is ready is news.
-                replicas.readiness();
+                replicas.note(false);
                 self.deregister(&name).await
             }
             _ => Ok(()),

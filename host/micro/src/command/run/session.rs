@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Stop;
 use crate::admin::{DeployOptions, Deployment, Host, HostError};
 use crate::build::Built;
 use crate::build::source::Source as Local;
 use crate::command::failure::Failure;
 use crate::command::layout::{first_call, took};
+use crate::command::stop::Stop;
 use crate::command::{Options, Output, deploy, print};
 use crate::source::{Changes, Names, Source};
 use std::path::PathBuf;
