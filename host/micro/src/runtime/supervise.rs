@@ -7,8 +7,9 @@ use micro_mesh::call::RequestId;
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
-/// Services that are brought to live at the same time when a host starts: more would only crowd the processors.
-const STARTED_AT_ONCE: usize = 16;
+/// Services that are brought to live at the same time when a host starts: more would crowd the processors, and leave the
+/// allocator with the rooms of as many threads.
+const STARTED_AT_ONCE: usize = 4;
 
 /// Acts on notices for as long as the runtime is there.
 pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::Receiver<Notice>) {
