@@ -46,6 +46,9 @@ impl Found {
     }
 }
 
+/// The methods by which the gateway makes calls.
+const CALLED: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 impl Paths {
     /// The paths of these deployments. Where two of them claim the same, the first by name has it.
     pub(super) fn of<'d>(deployments: impl Iterator<Item = (&'d Arc<str>, &'d [Route])>) -> (Paths, Vec<String>) {
@@ -56,13 +59,17 @@ impl Paths {
             for route in routes {
                 let method = match &route.method {
                     None => None,
-                    Some(text) => match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-                        Ok(method) => Some(method),
-                        Err(_) => {
-                            problems.push(format!("{service}: route {}: {text} is no HTTP method", route.path));
+                    Some(text) => {
+                        let called = CALLED.iter().find(|method| method.as_str().eq_ignore_ascii_case(text));
+                        if called.is_none() {
+                            let path = &route.path;
+                            problems.push(format!(
+                                "{service}: route {path}: nothing is called by {text}: use GET, POST, PUT, PATCH or DELETE"
+                            ));
                             continue;
                         }
-                    },
+                        called.cloned()
+                    }
                 };
                 let leaves = by_pattern.entry(&route.path).or_insert_with(|| {
                     patterns.push(&route.path);
@@ -170,6 +177,17 @@ mod tests {
         assert_eq!(paths.find(&Method::POST, "/s/a"), None);
         assert_eq!(&*paths.find(&Method::POST, "/v1/a/b").unwrap().endpoint, "Shortener.Any");
         assert_eq!(paths.find(&Method::GET, "/other"), None);
+    }
+
+    #[test]
+    fn a_path_for_a_method_that_calls_nothing_is_refused() {
+        let name: Arc<str> = "a".into();
+        for method in ["HEAD", "OPTIONS", "GOT"] {
+            let (_, problems) = Paths::of([(&name, &[route(Some(method), "/s", "A.B")][..])].into_iter());
+            assert!(problems.len() == 1 && problems[0].contains(method), "{problems:?}");
+        }
+        let (_, problems) = Paths::of([(&name, &[route(Some("get"), "/s", "A.B")][..])].into_iter());
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]
