@@ -1,18 +1,8 @@
 //! The command line for what lives on: canaries, streams, stores, schedules, and typed imports.
 
+use crate::cli::{file, text};
 use micro_tests::{HostProcess, Value, function, guest, json, until, versioned, with_manifest};
-use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_is_shown_promoted_and_taken_out() {

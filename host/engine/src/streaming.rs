@@ -2,6 +2,7 @@
 
 use crate::dynamic::{from_val, to_val};
 use crate::error::{CallError, LoadError};
+use crate::live::Live;
 use crate::outcome;
 use crate::program::lost;
 use crate::schema::{Endpoint, Reply, Step, Stream, Type};
@@ -38,21 +39,6 @@ impl StreamExports {
     }
 }
 
-/// An instance that can be called with wasmtime's own values, on either engine.
-pub(crate) trait Guest {
-    /// Calls an export, and gives its result if it has one.
-    async fn call_vals(
-        &mut self,
-        export: ComponentExportIndex,
-        name: &str,
-        params: &[Val],
-        has_result: bool,
-    ) -> Result<Option<Val>, CallError>;
-
-    /// Lets the guest know that nobody holds its resource any more.
-    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), CallError>;
-}
-
 /// A stream that a guest opened.
 pub(crate) struct OpenStream {
     pub(crate) schema: Arc<Stream>,
@@ -63,14 +49,14 @@ pub(crate) struct OpenStream {
 impl OpenStream {
     /// Calls the endpoint and takes the resource that it returns.
     pub(crate) async fn open(
-        guest: &mut impl Guest,
+        live: &mut Live,
         endpoint: &Endpoint,
         export: ComponentExportIndex,
         exports: StreamExports,
         params: &[Val],
     ) -> Result<OpenStream, CallError> {
         let Some(schema) = &endpoint.stream else { return Err(unfit(&endpoint.name)) };
-        let resource = match guest.call_vals(export, &endpoint.function, params, true).await? {
+        let resource = match call(live, export, &endpoint.function, params, true).await? {
             Some(Val::Resource(resource)) => resource,
             Some(Val::Result(Ok(Some(val)))) => match *val {
                 Val::Resource(resource) => resource,
@@ -90,11 +76,11 @@ impl OpenStream {
     }
 
     /// The next message; none at the end, or, where messages go both ways, when it is the caller's turn.
-    pub(crate) async fn next(&self, guest: &mut impl Guest) -> Result<Option<Value>, CallError> {
+    pub(crate) async fn next(&self, live: &mut Live) -> Result<Option<Value>, CallError> {
         let (Some(Step { item, err }), Some(export)) = (&self.schema.gives, self.exports.next) else {
             return Ok(None);
         };
-        let val = guest.call_vals(export, "next", &[Val::Resource(self.resource)], true).await?;
+        let val = call(live, export, "next", &[Val::Resource(self.resource)], true).await?;
         let ok = match (err, val) {
             (Some(_), Some(Val::Result(Ok(Some(val))))) => *val,
             (None, Some(val)) => val,
@@ -109,29 +95,45 @@ impl OpenStream {
     }
 
     /// Gives the guest a message.
-    pub(crate) async fn send(&self, guest: &mut impl Guest, message: &Value) -> Result<(), CallError> {
+    pub(crate) async fn send(&self, live: &mut Live, message: &Value) -> Result<(), CallError> {
         let (Some(Step { item, err }), Some(export)) = (&self.schema.sends, self.exports.send) else {
             return Err(CallError::BadRequest("this endpoint takes no messages after its request".into()));
         };
         let message = to_val(item, message).ok_or_else(|| unfit("send"))?;
-        match guest.call_vals(export, "send", &[Val::Resource(self.resource), message], err.is_some()).await? {
+        match call(live, export, "send", &[Val::Resource(self.resource), message], err.is_some()).await? {
             Some(Val::Result(Err(val))) => Err(failed(err.as_ref().and_then(Option::as_ref), val)),
             _ => Ok(()),
         }
     }
 
     /// Tells the guest that no more messages come; what it answers with.
-    pub(crate) async fn finish(&self, guest: &mut impl Guest) -> Result<Option<Value>, CallError> {
+    pub(crate) async fn finish(&self, live: &mut Live) -> Result<Option<Value>, CallError> {
         let (Some(reply), Some(export)) = (&self.schema.finish, self.exports.finish) else { return Ok(None) };
         let has_result = reply.ok.is_some() || reply.err.is_some();
-        let val = guest.call_vals(export, "finish", &[Val::Resource(self.resource)], has_result).await?;
+        let val = call(live, export, "finish", &[Val::Resource(self.resource)], has_result).await?;
         finished(reply, val)
     }
 
     /// Lets the guest know that the stream is over.
-    pub(crate) async fn close(self, guest: &mut impl Guest) -> Result<(), CallError> {
-        guest.drop_resource(self.resource).await
+    pub(crate) async fn close(self, live: &mut Live) -> Result<(), CallError> {
+        let dropped = self.resource.resource_drop_async(&mut live.store).await;
+        dropped.map_err(|error| live.failed(&error))
     }
+}
+
+/// Calls an export, and gives its result if it has one.
+async fn call(
+    live: &mut Live,
+    export: ComponentExportIndex,
+    name: &str,
+    params: &[Val],
+    has_result: bool,
+) -> Result<Option<Val>, CallError> {
+    let mut results = [Val::Bool(false)];
+    let places = if has_result { &mut results[..] } else { &mut [] };
+    live.call_vals(export, name, params, places).await?;
+    let [result] = results;
+    Ok(has_result.then_some(result))
 }
 
 fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError> {

@@ -6,12 +6,11 @@ use crate::access::Scope;
 use crate::error::CallError;
 use crate::live::Live;
 use crate::program::Program;
-use crate::streaming::{Guest, OpenStream};
+use crate::streaming::OpenStream;
 use crate::value::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use wasmtime::component::{ComponentExportIndex, ResourceAny, Val};
 
 /// The streams that an instance has open, and for whom.
 pub(super) type Streams = HashMap<u64, (Scope, OpenStream)>;
@@ -254,25 +253,4 @@ fn survives(error: &CallError) -> Done {
 
 async fn within<T>(time: Duration, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     tokio::time::timeout(time, work).await.unwrap_or(Err(CallError::Timeout(time)))
-}
-
-impl Guest for Live {
-    async fn call_vals(
-        &mut self,
-        export: ComponentExportIndex,
-        name: &str,
-        params: &[Val],
-        has_result: bool,
-    ) -> Result<Option<Val>, CallError> {
-        let mut results = [Val::Bool(false)];
-        let places = if has_result { &mut results[..] } else { &mut [] };
-        Live::call_vals(self, export, name, params, places).await?;
-        let [result] = results;
-        Ok(has_result.then_some(result))
-    }
-
-    async fn drop_resource(&mut self, resource: ResourceAny) -> Result<(), CallError> {
-        let dropped = resource.resource_drop_async(&mut self.store).await;
-        dropped.map_err(|error| self.failed(&error))
-    }
 }
