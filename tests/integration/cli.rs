@@ -234,7 +234,7 @@ async fn logs_and_events_go_on_until_they_are_interrupted() {
         next.await.ok().and_then(Result::ok).flatten()
     })
     .await;
-    assert!(line.ends_with("r1  stdout  Received Say.Hello request"), "{line}");
+    assert!(line.contains("  r1  ") && line.ends_with("  stdout  Received Say.Hello request"), "{line}");
     let mut number = 0;
     let line = until("an event is printed", async || {
         number += 1;

@@ -9,6 +9,9 @@ use crate::admin::LogLine;
 /// Print what a function wrote, and what the host says about it
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Each line has its time, the revision, the first digits of the request it was written for (the whole id is in the reply's \
+header x-request-id and in errors), stdout, stderr or host, and the text.
+
 With --output json: one object on each line, {\"time\", \"deployment\", \"revision\", \"request\", \"stream\", \
 \"message\"}; stream is stdout, stderr or host, and request the id of the call.")]
 pub struct Arguments {
@@ -23,6 +26,9 @@ pub struct Arguments {
     #[arg(short = 'n', long, default_value_t = 100)]
     lines: usize,
 }
+
+/// So many of a request's digits tell its lines apart.
+const REQUEST_DIGITS: usize = 8;
 
 /// Prints log lines until there are no more.
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
@@ -42,8 +48,13 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
 }
 
 fn layout(line: &LogLine) -> String {
-    let LogLine { time, revision, stream, message, .. } = line;
-    format!("{time}  r{revision}  {stream:<6}  {}", message.trim_end()).trim_end().to_owned()
+    let LogLine { time, revision, request, stream, message, .. } = line;
+    let request = match request.get(..REQUEST_DIGITS) {
+        Some(digits) if request.bytes().any(|digit| digit != b'0') => digits,
+        _ => "-",
+    };
+    let message = message.trim_end();
+    format!("{time}  r{revision}  {request:<REQUEST_DIGITS$}  {stream:<6}  {message}").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -59,6 +70,8 @@ mod tests {
             message: "out of memory\n".into(),
             ..LogLine::default()
         };
-        assert_eq!(layout(&line), "2026-01-01T00:00:00Z  r3  host    out of memory");
+        assert_eq!(layout(&line), "2026-01-01T00:00:00Z  r3  -         host    out of memory");
+        let line = LogLine { request: "942d354b30be4909aaa9411a3f82ae5e".into(), ..line };
+        assert_eq!(layout(&line), "2026-01-01T00:00:00Z  r3  942d354b  host    out of memory");
     }
 }
