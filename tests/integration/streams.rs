@@ -233,6 +233,20 @@ async fn an_empty_message_does_not_end_a_stream_of_bytes() {
     assert_eq!(reply.text(), "{\"result\":111}\n");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_go_to_the_service_of_that_name_whatever_paths_say() {
+    let host = Host::start_with_namespace("demo").await;
+    host.deploy("streams").await;
+    // To the paths of this host it stands before the other.
+    host.deploy_as("demo.streams", with_manifest(&guest("flaky"), "name = \"demo.streams\"\n")).await.ok();
+    let headers = [("content-type", "application/x-ndjson")];
+    let path = "/rpc?service=streams&endpoint=Ways.Add&request=%7B%22start%22%3A5%7D";
+    let reply = host.sidecar_send(Method::POST, path, &headers, "1\n2\n".into()).await;
+    assert_eq!(reply.text(), "{\"result\":8}\n");
+    let nameless = host.sidecar_send(Method::POST, "/rpc?request=%7B%7D", &headers, "1\n".into()).await;
+    assert_eq!(nameless.refused(400), "invalid service");
+}
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn web_socket(host: &Host, path: &str) -> Result<Socket, Refusal> {

@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::outcome;
 use crate::program::{Callable, Deadline, Program};
 use crate::schema::{Item, Native, Step, Type};
+use crate::streaming::failed;
 use crate::value::Value;
 use micro_mesh::{Error, Payload};
 use std::future::Future;
@@ -163,14 +164,7 @@ fn given(endpoint: &crate::schema::Endpoint, val: Val) -> std::result::Result<St
             Val::Stream(any) => Ok(any),
             _ => Err(unfit()),
         },
-        Val::Result(Err(val)) => {
-            let err = endpoint.reply.err.as_ref();
-            let value = match (err.and_then(Option::as_ref), val) {
-                (Some(ty), Some(val)) => dynamic::from_val(ty, *val).map(Box::new),
-                _ => None,
-            };
-            Err(outcome::part(err, Some(Value::Variant(1, value))).err().unwrap_or_else(unfit))
-        }
+        Val::Result(Err(val)) => Err(failed(endpoint.reply.err.as_ref().and_then(Option::as_ref), val)),
         _ => Err(unfit()),
     }
 }

@@ -63,12 +63,7 @@ impl OpenStream {
                 _ => return Err(unfit(&endpoint.name)),
             },
             Some(Val::Result(Err(val))) => {
-                let err = endpoint.reply.err.as_ref();
-                let value = payload(err.and_then(Option::as_ref), val)?;
-                return Err(match outcome::part(err, Some(Value::Variant(1, value))) {
-                    Err(error) => error,
-                    Ok(_) => unfit(&endpoint.name),
-                });
+                return Err(failed(endpoint.reply.err.as_ref().and_then(Option::as_ref), val));
             }
             _ => return Err(unfit(&endpoint.name)),
         };
@@ -148,8 +143,8 @@ fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError>
     }
 }
 
-/// The error in place of a message.
-fn failed(err: Option<&Type>, val: Option<Box<Val>>) -> CallError {
+/// The error in place of a message, or of the stream itself.
+pub(crate) fn failed(err: Option<&Type>, val: Option<Box<Val>>) -> CallError {
     let value = match payload(err, val) {
         Ok(value) => value,
         Err(error) => return error,

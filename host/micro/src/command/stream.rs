@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::call::{metadata_pair, request_text};
@@ -59,17 +58,11 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
     let request = request_text(&request)?;
     let metadata = metadata.iter().map(|pair| metadata_pair(pair)).collect::<Result<Vec<_>, _>>()?;
     let host = options.host()?;
+    let request = RawValue::from_string(request);
+    let request = request.map_err(|error| Failure::usage(format!("the request is not JSON: {error}")))?;
     let opened = match send {
-        None => {
-            let request = RawValue::from_string(request)
-                .map_err(|error| Failure::usage(format!("the request is not JSON: {error}")))?;
-            host.stream(&service, &endpoint, &request, &metadata).await
-        }
-        Some(from) => {
-            let request: Map<String, Value> = serde_json::from_str(&request)
-                .map_err(|error| Failure::usage(format!("the request is not a JSON object: {error}")))?;
-            host.stream_both_ways(&service, &endpoint, &request, &metadata, lines_of(&from)?).await
-        }
+        None => host.stream(&service, &endpoint, &request, &metadata).await,
+        Some(from) => host.stream_both_ways(&service, &endpoint, &request, &metadata, lines_of(&from)?).await,
     };
     let failed = |error: &dyn std::fmt::Display| {
         Failure::plain(format!("error streaming {service}.{endpoint}: {error}")).on_stdout()

@@ -1,9 +1,12 @@
-//! `/rpc`: a call whose service and endpoint are named in the body, as JSON or as a form.
+//! `/rpc`: a call whose service and endpoint are named in the body, as JSON or as a form. Where the body is messages, one
+//! on each line, the query names them.
 
-use super::{Gateway, answer, body, error_response};
+use super::{Gateway, answer, body, error_response, stream};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
 use micro_mesh::{Call, Error, Payload};
 use serde::Deserialize;
@@ -28,41 +31,55 @@ struct Rpc {
 }
 
 pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Response {
-    match read(request).await {
+    let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        return error_response(Error::method_not_allowed(ID, "use POST"));
+    }
+    if stream::is_lines(&parts.headers) {
+        let named = read_form(parts.uri.query().unwrap_or_default().as_bytes(), b"");
+        return match named.and_then(|rpc| rpc.call(parts.headers)) {
+            Ok(call) => stream::lines(&gateway, call, body).await,
+            Err(error) => error_response(error),
+        };
+    }
+    match read(parts, body).await {
         Ok(call) => answer(&gateway, call).await,
         Err(error) => error_response(error),
     }
 }
 
-async fn read(request: Request) -> Result<Call, Error> {
-    let (parts, body) = request.into_parts();
-    if parts.method != Method::POST {
-        return Err(Error::method_not_allowed(ID, "use POST"));
-    }
+async fn read(parts: Parts, body: Body) -> Result<Call, Error> {
     let body = body::read(body).await?;
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // curl says "form" of whatever it is given; an object in braces is JSON.
     let is_json = content_type.contains("json") || body.trim_ascii_start().starts_with(b"{");
-    let rpc = if is_json {
+    let rpc: Rpc = if is_json {
         serde_json::from_slice(&body).map_err(|error| Error::bad_request(ID, format!("not valid JSON: {error}")))?
     } else {
         read_form(parts.uri.query().unwrap_or_default().as_bytes(), &body)?
     };
-    let endpoint = if rpc.endpoint.is_empty() { rpc.method } else { rpc.endpoint };
-    if rpc.service.is_empty() {
-        return Err(Error::bad_request(ID, "invalid service"));
-    }
-    if endpoint.is_empty() {
-        return Err(Error::bad_request(ID, "invalid endpoint"));
-    }
-    let message = request_text(rpc.request.as_deref())?;
-    let mut call = super::new_call(rpc.service, endpoint, Payload::json(message), parts.headers)?;
+    let mut call = rpc.call(parts.headers)?;
     call.header.insert(ACCEPT, HeaderValue::from_static(micro_mesh::call::JSON));
-    let timeout = call.header.get(TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(match timeout {
-        Some(seconds) => call.within(Duration::from_secs(seconds)),
-        None => call,
-    })
+    Ok(call)
+}
+
+impl Rpc {
+    fn call(self, headers: HeaderMap) -> Result<Call, Error> {
+        let endpoint = if self.endpoint.is_empty() { self.method } else { self.endpoint };
+        if self.service.is_empty() {
+            return Err(Error::bad_request(ID, "invalid service"));
+        }
+        if endpoint.is_empty() {
+            return Err(Error::bad_request(ID, "invalid endpoint"));
+        }
+        let message = request_text(self.request.as_deref())?;
+        let call = super::new_call(self.service, endpoint, Payload::json(message), headers)?;
+        let timeout = call.header.get(TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(match timeout {
+            Some(seconds) => call.within(Duration::from_secs(seconds)),
+            None => call,
+        })
+    }
 }
 
 fn read_form(query: &[u8], body: &[u8]) -> Result<Rpc, Error> {
