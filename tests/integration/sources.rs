@@ -346,7 +346,7 @@ async fn a_terminal_that_closes_leaves_no_host_behind() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("versioned.wasm");
     std::fs::write(&file, versioned("one")).unwrap();
-    let micro = Program::new(&folder.path().join("data"));
+    let micro = Program::new(&folder.path().join("data")).with_hang_up(false);
     let ports = ["--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"];
     let mut run = micro.spawn(&[&["run", "-r", file.to_str().unwrap()], &ports[..]].concat());
     let mut printed = BufReader::new(run.stdout.take().unwrap()).lines();
@@ -355,6 +355,20 @@ async fn a_terminal_that_closes_leaves_no_host_behind() {
     let ended = tokio::time::timeout(DEADLINE, run.wait()).await.expect("it ends").unwrap();
     assert_eq!(ended.code(), Some(0));
     assert_eq!(micro.run(&["ps"]).await.code, 3, "the host is gone with the command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_started_to_outlive_its_terminal_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let micro = Program::new(folder.path()).with_hang_up(true);
+    let mut host = micro.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
+    let mut printed = BufReader::new(host.stdout.take().unwrap()).lines();
+    printed.next_line().await.unwrap().expect("it says where it listens");
+    signal(host.id().expect("it runs"), Signal::HUP);
+    assert_eq!(micro.run(&["ps"]).await.code, 0, "it still answers");
+    signal(host.id().expect("it runs"), Signal::TERM);
+    let ended = tokio::time::timeout(DEADLINE, host.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

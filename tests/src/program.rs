@@ -29,6 +29,7 @@ pub struct Program {
     data_dir: PathBuf,
     folder: Option<PathBuf>,
     variables: Vec<(String, String)>,
+    hang_up: Option<&'static str>,
 }
 
 /// How a command ended.
@@ -47,7 +48,7 @@ impl Program {
     pub fn new(data_dir: &Path) -> Program {
         let path = std::env::var_os(OTHER_PROGRAM).map_or_else(|| profile_folder().join(PROGRAM), PathBuf::from);
         assert!(path.exists(), "{} is not there: run `cargo build -p micro-tests`", path.display());
-        Program { path, data_dir: data_dir.to_path_buf(), folder: None, variables: Vec::new() }
+        Program { path, data_dir: data_dir.to_path_buf(), folder: None, variables: Vec::new(), hang_up: None }
     }
 
     /// The program run in `folder`.
@@ -59,6 +60,12 @@ impl Program {
     pub fn with_variable(mut self, name: &str, value: &str) -> Program {
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// The program with the hang-up of its terminal ignored, as `nohup` has it, or not, whatever it is for the tests.
+    pub fn with_hang_up(self, is_ignored: bool) -> Program {
+        let option = if is_ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
+        Program { hang_up: Some(option), ..self }
     }
 
     /// Runs a command to its end.
@@ -90,8 +97,13 @@ impl Program {
 
     /// Starts a command and leaves it running; it is killed when it is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(&self.path);
-        command.arg0("micro").args(arguments);
+        let mut command = Command::new(if self.hang_up.is_some() { Path::new("env") } else { &self.path });
+        match self.hang_up {
+            // It becomes the program.
+            Some(option) => command.arg(option).arg(&self.path),
+            None => command.arg0("micro"),
+        };
+        command.args(arguments);
         // Nothing of the user's own settings.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MICRO_")) {
             command.env_remove(name);
