@@ -103,8 +103,8 @@ async fn messages_are_sent_from_a_file_or_as_they_are_typed() {
     assert!(talk.wait().await.unwrap().success());
 
     for (arguments, reason) in [
-        (&["stream", "streams", "Talk", "--send", "-"][..], "no path of the host leads to Talk of streams"),
-        (&["stream", "streams", "Ways.Talk", "[]", "--send", "-"], "the request is not a JSON object"),
+        (&["stream", "streams", "Talk", "--send", "-"][..], "endpoint Talk: not found; expected Ways.Add"),
+        (&["stream", "streams", "Ways.Talk", "[]", "--send", "-"], "expected object, got array"),
         (&["stream", "streams", "Ways.Talk", "--send", "/no/such/file"], "read the messages from /no/such/file"),
     ] {
         let outcome = micro.run(arguments).await;
