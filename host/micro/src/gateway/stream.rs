@@ -86,9 +86,8 @@ impl Form {
     }
 
     fn write_error(self, error: &Error, out: &mut BytesMut) {
-        let error = serde_json::json!(error);
         let text = match self {
-            Form::Lines => format!("{}\n", serde_json::json!({ "error": error })),
+            Form::Lines => format!("{{\"error\":{error}}}\n"),
             Form::Events => format!("event: error\ndata: {error}\n\n"),
             // Bytes have no place for an error; the log has it.
             Form::Bytes => String::new(),
@@ -234,7 +233,7 @@ async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exch
             Ok(Payload::Bytes { body, .. }) => Message::Binary(body),
             Ok(_) => continue,
             Err(error) => {
-                let text = serde_json::json!({ "error": error }).to_string();
+                let text = format!("{{\"error\":{error}}}");
                 // As above.
                 let _ = to_caller.send(Message::Text(text.into())).await;
                 return CloseFrame { code: CALL_FAILED, reason: "the call failed".into() };
