@@ -273,12 +273,7 @@ async fn deployments_come_back_after_a_restart_and_load_at_the_first_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_do_not_share_a_data_folder() {
     let host = Host::start().await;
-    let options = micro::server::Options {
-        data_dir: host.data_dir.clone(),
-        api_address: "127.0.0.1:0".into(),
-        sidecar_address: "127.0.0.1:0".into(),
-        namespace: String::new(),
-    };
+    let options = micro::server::Options { data_dir: host.data_dir.clone(), ..micro::server::Options::default() };
     let error = micro::server::start(options).await.expect_err("the folder is taken");
     assert!(error.to_string().contains("another host runs in"), "{error}");
     host.deploy("tally").await;

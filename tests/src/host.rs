@@ -51,12 +51,7 @@ impl Deref for Host {
 }
 
 async fn start(folder: &Path, namespace: &str) -> (RunningHost, Client) {
-    let options = Options {
-        data_dir: folder.to_path_buf(),
-        api_address: "127.0.0.1:0".into(),
-        sidecar_address: "127.0.0.1:0".into(),
-        namespace: namespace.into(),
-    };
+    let options = Options { data_dir: folder.to_path_buf(), namespace: namespace.into(), ..Options::default() };
     let running = server::start(options).await.unwrap_or_else(|error| panic!("start a host: {error:#}"));
     let url = |address| format!("http://{address}");
     let client = Client::new(url(running.api_address), url(running.sidecar_address), folder);

@@ -56,7 +56,8 @@ fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Pr
     let count = program.endpoint("Feed.Count").expect("the guest has the endpoint").clone();
     criterion.bench_function("stream_thousand_messages", |bench| {
         bench.to_async(runtime).iter(async || {
-            let (scope, deadline) = (Scope::new(RequestId::next()), program.deadline(None));
+            let (scope, deadline) =
+                (Scope::new(RequestId::next()), program.deadline(tokio::time::Instant::now(), None));
             let actor = Actor::for_stream(program.clone(), scope.clone(), deadline).await.expect("an instance");
             let opened = Arc::new(actor).open(scope, &count, vec![Value::Unsigned(1000)], deadline).await;
             let stream = opened.expect("the stream opens");
@@ -97,7 +98,12 @@ fn measure(criterion: &mut Criterion, runtime: &Runtime, function: &Program, cas
     let fields = read_fields(&endpoint.request.message, request.as_bytes()).expect("the request fits");
     let call = async |fields| {
         function
-            .call(Scope::new(RequestId::next()), &callable, fields, function.deadline(None))
+            .call(
+                Scope::new(RequestId::next()),
+                &callable,
+                fields,
+                function.deadline(tokio::time::Instant::now(), None),
+            )
             .await
             .expect("the guest replies")
     };

@@ -2,6 +2,7 @@
 
 use crate::log::Log;
 use crate::manifest::Allow;
+use crate::usage::Usage;
 use micro_mesh::call::RequestId;
 use micro_mesh::{Client, HeaderMap, Store};
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub struct Access {
     pub env: Vec<(String, String)>,
     /// Takes what it writes.
     pub log: Arc<dyn Log>,
+    /// Counts what it uses.
+    pub usage: Arc<Usage>,
 }
 
 impl Access {
@@ -44,6 +47,7 @@ impl Access {
             args: Vec::new(),
             env: Vec::new(),
             log,
+            usage: Arc::new(Usage::alone()),
         }
     }
 }

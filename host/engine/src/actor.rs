@@ -22,6 +22,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
@@ -133,7 +134,7 @@ enum StreamJob {
 impl Actor {
     /// Makes an instance, gives it the state of its predecessor if there is one, and lets it start.
     pub async fn start(program: Arc<Program>, state: Option<&[u8]>) -> Result<Actor, StartError> {
-        let deadline = program.deadline(None);
+        let deadline = program.deadline(Instant::now(), None);
         let room = program.lasting_room(deadline).await.map_err(StartError::Failed)?;
         let begin = async {
             let mut live = Live::new(&program, Scope::idle()).await.map_err(StartError::Failed)?;

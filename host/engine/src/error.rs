@@ -1,5 +1,6 @@
 //! What can go wrong between wasm bytes and a reply.
 
+use crate::manifest::Limit;
 use std::time::Duration;
 
 /// Why a component cannot be deployed. The text is meant for the person who deploys.
@@ -35,12 +36,18 @@ pub enum CallError {
     /// The call reached its time limit and was ended.
     #[error("no reply within {}", humantime::format_duration(rounded(*.0)))]
     Timeout(Duration),
+    /// The call was on a processor for as long as it may be, and was ended.
+    #[error("no reply after {} on a processor", humantime::format_duration(*.0))]
+    Cpu(Duration),
     /// The instance reached its memory limit.
     #[error("memory limit of {limit} reached")]
     Memory {
         /// The limit, as people write it.
         limit: bytesize::ByteSize,
     },
+    /// All guests together have as much memory as they may have.
+    #[error("the host has no more memory for guests")]
+    HostMemory,
     /// The reply, or what the guest passed to a host function, is larger than the host takes at once.
     #[error("the reply is larger than {limit}, or what the function passed to the host at once")]
     ReplyTooLarge {
@@ -64,6 +71,19 @@ pub enum CallError {
     /// The host could not do its part.
     #[error("{0}")]
     Host(String),
+}
+
+impl CallError {
+    /// The limit of the deployment that bit, if it was one.
+    pub fn limit(&self) -> Option<Limit> {
+        Some(match self {
+            CallError::Timeout(_) => Limit::Timeout,
+            CallError::Cpu(_) => Limit::Cpu,
+            CallError::Memory { .. } => Limit::Memory,
+            CallError::ReplyTooLarge { .. } => Limit::Reply,
+            _ => return None,
+        })
+    }
 }
 
 /// A time as people say it: what was left of a deadline is never a round number.

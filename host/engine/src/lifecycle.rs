@@ -55,7 +55,7 @@ impl Live {
         let Some(export) = lifecycle.save else { return Ok(Ok(None)) };
         // A state is no reply: it may be as large as the memory that it comes from.
         let fuel = self.store.hostcall_fuel();
-        self.store.set_hostcall_fuel(fuel.max(usize::try_from(self.memory.as_u64()).unwrap_or(usize::MAX)));
+        self.store.set_hostcall_fuel(fuel.max(usize::try_from(self.limits.memory.as_u64()).unwrap_or(usize::MAX)));
         let saved = self.call_typed::<(), (Result<Vec<u8>, String>,)>(export, "save", ()).await;
         self.store.set_hostcall_fuel(fuel);
         let (said,) = saved?;

@@ -5,10 +5,10 @@ use crate::bindings::State;
 use crate::canonical::{Arguments, HeapResult, StackResult};
 use crate::error::CallError;
 use crate::limits::{DIRECT_FUEL, check_size};
+use crate::manifest::Limits;
 use crate::program::{Callable, Program, Road};
 use crate::trap;
 use crate::value::Value;
-use bytesize::ByteSize;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, Instance, Lift, Lower, TypedFunc, Val};
 
@@ -16,7 +16,7 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, Instan
 pub(crate) struct Live {
     pub(crate) store: Store<State>,
     pub(crate) instance: Instance,
-    pub(crate) memory: ByteSize,
+    pub(crate) limits: Limits,
     /// Whether the reply of a direct call is checked afterwards, because wasmtime lets more through.
     checks_size: bool,
 }
@@ -25,14 +25,14 @@ impl Live {
     /// Makes an instance. The caller holds a permit of [`Program::room`] for as long as it lives.
     pub(crate) async fn new(program: &Program, scope: Scope) -> Result<Live, CallError> {
         let mut store = Store::new(program.pre.engine(), State::new(&program.limits, &program.access, scope));
-        store.limiter(|state| &mut state.limiter);
+        store.limiter(|state| state);
         store.set_hostcall_fuel(program.fuel);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        let (memory, checks_size) = (program.limits.memory, program.fuel > DIRECT_FUEL);
+        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
+        let (limits, checks_size) = (program.limits, program.fuel > DIRECT_FUEL);
         match program.pre.instantiate_async(&mut store).await {
-            Ok(instance) => Ok(Live { store, instance, memory, checks_size }),
-            Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), memory)),
+            Ok(instance) => Ok(Live { store, instance, limits, checks_size }),
+            Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), &limits)),
         }
     }
 
@@ -100,7 +100,7 @@ impl Live {
 
     /// What an error of wasmtime means to the caller.
     pub(crate) fn failed(&self, error: &wasmtime::Error) -> CallError {
-        trap::call_error(error, Some(&self.store.data().limiter), self.memory)
+        trap::call_error(error, Some(&self.store.data().limiter), &self.limits)
     }
 }
 

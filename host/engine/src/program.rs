@@ -15,12 +15,11 @@ use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
 use crate::streaming::StreamExports;
 use crate::value::Value;
-use bytesize::ByteSize;
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
 
@@ -111,7 +110,7 @@ impl Program {
         Ok(Program {
             pre,
             engine: inspection.engine,
-            limits: limits.clone(),
+            limits: *limits,
             access,
             room: side.room.clone(),
             lasting: side.lasting.clone(),
@@ -130,7 +129,7 @@ impl Program {
             let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
             Live::new(self, Scope::new(RequestId::next())).await.map(drop)
         };
-        let deadline = self.deadline(None);
+        let deadline = self.deadline(Instant::now(), None);
         match deadline.limit(start).await {
             Ok(()) => Ok(()),
             Err(CallError::Trap { reason, .. }) => Err(LoadError::Start(reason)),
@@ -150,13 +149,24 @@ impl Program {
         deadline: Deadline,
     ) -> Result<Option<Value>, CallError> {
         let arguments = callable.arguments(fields);
+        let _room = self.room(deadline).await?;
         let run = async {
-            let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
             let mut live = Live::new(self, scope).await?;
             live.call(callable, arguments).await
         };
         // The timer stands outside of the guest: dropping the future drops the instance, whatever it is doing.
         deadline.limit(run).await
+    }
+
+    /// Room for an instance that comes and goes; a call waits for it as long as it has time.
+    pub(crate) async fn room(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, CallError> {
+        if let Ok(room) = self.room.try_acquire() {
+            return Ok(room);
+        }
+        match tokio::time::timeout_at(deadline.at, self.room.acquire()).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) | Err(_) => Err(CallError::PoolFull),
+        }
     }
 
     /// Room for an instance that stays.
@@ -177,9 +187,9 @@ impl Program {
         self.limits.timeout
     }
 
-    /// When a call must be done that begins now and whose caller waits until then.
-    pub fn deadline(&self, caller: Option<Instant>) -> Deadline {
-        let (now, limit) = (Instant::now(), self.limits.timeout);
+    /// When a call must be done that begins `now` and whose caller waits until then.
+    pub fn deadline(&self, now: Instant, caller: Option<Instant>) -> Deadline {
+        let limit = self.limits.timeout;
         let time = caller.map_or(limit, |caller| caller.saturating_duration_since(now).min(limit));
         Deadline { at: now + time, time }
     }
@@ -224,9 +234,9 @@ impl Program {
         self.engine
     }
 
-    /// The memory limit of one instance.
-    pub fn memory_limit(&self) -> ByteSize {
-        self.limits.memory
+    /// What binds it.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 

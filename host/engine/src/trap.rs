@@ -1,24 +1,29 @@
 //! Why a call ended without a reply, from what wasmtime says of it. This is the one place that tells.
 
 use crate::error::CallError;
-use crate::limits::{Limiter, REPLY_LIMIT, ReplyTooLarge};
-use bytesize::ByteSize;
+use crate::limits::{CpuUsedUp, Limiter, REPLY_LIMIT, Refusal, ReplyTooLarge};
+use crate::manifest::Limits;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
 
 /// The end of what wasmtime says when a guest passes more than [`REPLY_LIMIT`]; the type of that error is private.
 const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// The error of a call that failed inside the engine. `limiter` is the failed instance's, if it came to be.
-pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, memory: ByteSize) -> CallError {
+pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, limits: &Limits) -> CallError {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return CallError::PoolFull;
+    }
+    if error.downcast_ref::<CpuUsedUp>().is_some() {
+        return CallError::Cpu(limits.cpu);
     }
     if error.downcast_ref::<ReplyTooLarge>().is_some() || error.root_cause().to_string().ends_with(FUEL_EXHAUSTED) {
         return CallError::ReplyTooLarge { limit: REPLY_LIMIT };
     }
     // A guest that was refused memory mostly aborts, so the trap itself says nothing of the cause.
-    if limiter.is_some_and(Limiter::was_refused) {
-        return CallError::Memory { limit: memory };
+    match limiter.and_then(Limiter::refusal) {
+        Some(Refusal::Own) => return CallError::Memory { limit: limits.memory },
+        Some(Refusal::Host) => return CallError::HostMemory,
+        None => {}
     }
     CallError::Trap { reason: reason(error), backtrace: format!("{error:?}") }
 }

@@ -1,6 +1,7 @@
 //! The one error every door, node and function speaks: go-micro's error JSON.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
@@ -28,12 +29,15 @@ pub struct Error {
     /// The reason phrase of `code`, as in `Not Found`; empty for codes that have none.
     #[serde(deserialize_with = "text_or_null")]
     pub status: String,
+    /// When trying again may work, if somebody knows. It stays in this process: doors tell it in their own way.
+    #[serde(skip)]
+    pub again: Option<Duration>,
 }
 
 impl Error {
     /// An error with any code; `status` becomes the reason phrase of that code.
     pub fn new(id: impl Into<String>, code: u16, detail: impl Into<String>) -> Self {
-        Self { id: id.into(), code, detail: detail.into(), status: reason(code).to_owned() }
+        Self { id: id.into(), code, detail: detail.into(), status: reason(code).to_owned(), again: None }
     }
 
     /// 400: the request cannot be understood as it is.
@@ -84,6 +88,12 @@ impl Error {
     /// 503: nobody can serve this at the moment.
     pub fn unavailable(id: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(id, 503, detail)
+    }
+
+    /// The same error, which says when trying again may work.
+    #[must_use]
+    pub fn again_in(self, again: Duration) -> Self {
+        Self { again: Some(again), ..self }
     }
 
     /// Reads an error that arrived as text. Text that is not the JSON object becomes the detail of an error with

@@ -1,7 +1,7 @@
 //! A running host, and the one place where its parts are put together.
 
 use crate::gateway::{Door, Gateway};
-use crate::runtime::Runtime;
+use crate::runtime::{Bounds, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
@@ -42,6 +42,21 @@ pub struct Options {
     pub sidecar_address: String,
     /// What the gateway puts in front of service names.
     pub namespace: String,
+    /// What the host gives to its guests.
+    pub bounds: Bounds,
+}
+
+/// A host on ports that the system chooses, that keeps its state where it stands.
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            data_dir: PathBuf::from("."),
+            api_address: "127.0.0.1:0".into(),
+            sidecar_address: "127.0.0.1:0".into(),
+            namespace: String::new(),
+            bounds: Bounds::default(),
+        }
+    }
 }
 
 /// A host that runs inside this process.
@@ -94,7 +109,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string()).await?;
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.bounds).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

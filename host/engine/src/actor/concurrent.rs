@@ -132,8 +132,8 @@ async fn one(
             Ok(())
         }
         Err(error) => {
-            let memory = program.limits.memory;
-            let error = accessor.with(|mut access| trap::call_error(&error, Some(&access.get().limiter), memory));
+            let limits = &program.limits;
+            let error = accessor.with(|mut access| trap::call_error(&error, Some(&access.get().limiter), limits));
             let text = error.to_string();
             running.end(id, Err(error));
             Err(Failure::Call(endpoint.name.to_string(), text))

@@ -7,17 +7,20 @@ mod output;
 mod store;
 
 use crate::access::{Access, MAX_DEPTH, Scope};
+use crate::engines::EPOCH;
 use crate::error::LoadError;
 use crate::inspect::Inspection;
-use crate::limits::Limiter;
+use crate::limits::{CpuUsedUp, Limiter};
 use crate::log::Stream;
 use crate::manifest::Limits;
 use egress::Egress;
 use micro_mesh::{Call, Error, Payload};
 use output::{CurrentRequest, Output};
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -49,6 +52,9 @@ pub(crate) struct State {
     access: Arc<Access>,
     scope: Scope,
     pub(crate) limiter: Limiter,
+    /// Ticks of the engine's clock that found the present call running, and how many it may have.
+    ticks: u32,
+    most_ticks: u32,
 }
 
 struct Wasi {
@@ -62,7 +68,15 @@ struct Wasi {
 impl State {
     /// The state of a fresh instance, which may use clocks, random numbers and its log, and what `access` names.
     pub(crate) fn new(limits: &Limits, access: &Arc<Access>, scope: Scope) -> State {
-        State { wasi: None, access: access.clone(), scope, limiter: Limiter::new(limits.memory) }
+        access.usage.begin_instance();
+        State {
+            wasi: None,
+            access: access.clone(),
+            scope,
+            limiter: Limiter::new(limits.memory),
+            ticks: 0,
+            most_ticks: ticks(limits.cpu),
+        }
     }
 
     /// Works for another call from now on.
@@ -71,7 +85,18 @@ impl State {
             wasi.request.set(scope.id);
         }
         self.limiter.begin_call();
+        self.ticks = 0;
         self.scope = scope;
+    }
+
+    /// The engine's clock found this instance running: it makes room for others, unless its time is used up.
+    pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.access.usage.tick();
+        self.ticks += 1;
+        match self.ticks > self.most_ticks {
+            true => Err(wasmtime::Error::new(CpuUsedUp)),
+            false => Ok(UpdateDeadline::Yield(1)),
+        }
     }
 
     fn wasi(&mut self) -> &mut Wasi {
@@ -96,6 +121,26 @@ impl State {
             depth: self.scope.depth + 1,
             id: self.scope.id,
         })
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() / EPOCH.as_nanos()).unwrap_or(u32::MAX)
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.access.usage.end_instance(self.limiter.told() as u64);
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.limiter.grow_memory(current, desired, maximum, &self.access.usage))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.limiter.grow_table(current, desired, maximum, &self.access.usage))
     }
 }
 

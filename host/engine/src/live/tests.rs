@@ -4,6 +4,7 @@ use crate::engines::Engines;
 use crate::inspect::inspect;
 use crate::log::{Log, Stream};
 use crate::manifest::Limits;
+use bytesize::ByteSize;
 use micro_mesh::call::RequestId;
 use std::path::Path;
 use std::sync::Arc;

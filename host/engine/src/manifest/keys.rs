@@ -29,7 +29,7 @@ const KEYS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("build", &["command", "output", "watch"]),
-    ("limits", &["memory", "timeout", "concurrency", "queue"]),
+    ("limits", &["memory", "timeout", "cpu", "concurrency", "queue", "request", "reply", "log"]),
     ("service", &["replicas", "restart", "hash", "on-state-refused", "grace", "health-interval"]),
     ("rollout", &["window", "max-errors", "min-calls"]),
     ("allow", &["call", "store"]),

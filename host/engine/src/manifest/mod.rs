@@ -9,7 +9,7 @@ mod keys;
 mod limits;
 
 pub use allow::Allow;
-pub use limits::Limits;
+pub use limits::{AskedLimits, HostLimits, Limit, Limits, Unit};
 
 use crate::section;
 use bytesize::ByteSize;
@@ -43,7 +43,7 @@ pub struct Manifest {
     /// How the component is made from its source.
     pub build: Build,
     /// What one call, and all calls together, may use.
-    pub limits: Limits,
+    pub limits: AskedLimits,
     /// How a service lives.
     pub service: Service,
     /// How a new revision takes over.
@@ -237,15 +237,9 @@ pub struct Reply {
 }
 
 /// What a manifest may ask for at most.
-const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-const MAX_CONCURRENCY: u32 = 4096;
-const MAX_QUEUE: u32 = 65_536;
 const MAX_REPLICAS: u32 = 256;
-/// A page of memory, the least that a guest can have.
-const MIN_MEMORY: ByteSize = ByteSize::kib(64);
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// More often would be a load of its own.
 const MIN_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -294,12 +288,9 @@ impl Manifest {
     }
 
     fn check_ranges(&self) -> Result<(), ManifestError> {
-        let Manifest { limits, service, rollout, .. } = self;
+        self.limits.check().map_err(ManifestError)?;
+        let Manifest { service, rollout, .. } = self;
         let checks = [
-            range("limits.memory", limits.memory, MIN_MEMORY, MAX_MEMORY),
-            time("limits.timeout", limits.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
-            range("limits.concurrency", limits.concurrency, 1, MAX_CONCURRENCY),
-            range("limits.queue", limits.queue, 0, MAX_QUEUE),
             range("service.replicas", service.replicas, 1, MAX_REPLICAS),
             time("service.grace", service.grace, Duration::ZERO, MAX_TIMEOUT),
             time("service.health-interval", service.health_interval, MIN_HEALTH_INTERVAL, MAX_TIMEOUT),

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn an_empty_manifest_has_the_defaults() {
     let manifest = Manifest::parse("").unwrap();
-    assert_eq!(manifest.limits, Limits::default());
+    assert!(manifest.limits.is_empty());
     assert_eq!(manifest.full_name(), None);
 }
 
@@ -13,8 +13,8 @@ fn the_namespace_stands_before_the_name() {
         Manifest::parse("name = \"greeter\"\nnamespace = \"demo\"\n[limits]\nmemory = \"1MiB\"\ntimeout = \"250ms\"")
             .unwrap();
     assert_eq!(manifest.full_name().as_deref(), Some("demo.greeter"));
-    assert_eq!(manifest.limits.memory, ByteSize::mib(1));
-    assert_eq!(manifest.limits.timeout, Duration::from_millis(250));
+    let limits = manifest.limits.within(&HostLimits::default());
+    assert_eq!((limits.memory, limits.timeout), (ByteSize::mib(1), Duration::from_millis(250)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::address::reachable;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A name with its desired state and its current revision.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -35,7 +36,7 @@ pub struct Deployment {
     /// What the component imports.
     pub imports: Vec<String>,
     /// Its limits.
-    pub limits: Limits,
+    pub limits: BTreeMap<String, Limit>,
     /// Its counts since the host started.
     pub stats: Stats,
     /// The live instances of a service.
@@ -50,18 +51,16 @@ pub struct Deployment {
     pub changed: Option<bool>,
 }
 
-/// The limits of a deployment.
+/// A limit of a deployment.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub struct Limits {
-    /// Of one instance, as people write it: `64.0 MiB`.
-    pub memory: String,
-    /// Of one call: `5s`.
-    pub timeout: String,
-    /// Calls at once.
-    pub concurrency: u64,
-    /// Calls that may wait.
-    pub queue: u64,
+pub struct Limit {
+    /// Bytes, seconds or a count.
+    pub limit: f64,
+    /// What of it is used, where there is something to tell.
+    pub used: Option<u64>,
+    /// How often it bit since the host started.
+    pub hits: u64,
 }
 
 /// The counts of a deployment.
@@ -76,6 +75,12 @@ pub struct Stats {
     pub in_flight: u64,
     /// Calls waiting.
     pub queued: u64,
+    /// Time of its instances on processors.
+    pub cpu_seconds: f64,
+    /// Bytes of all its instances now.
+    pub memory: u64,
+    /// Instances now.
+    pub instances: u64,
 }
 
 /// The live instances of a service.
@@ -239,6 +244,20 @@ pub struct Status {
     pub engines: serde_json::Value,
     /// How many deployments there are.
     pub deployments: u64,
+    /// The memory of all guests.
+    pub guest_memory: GuestMemory,
+}
+
+/// The memory of all guests together, in bytes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct GuestMemory {
+    /// What they have.
+    pub used: u64,
+    /// What they may have.
+    pub limit: u64,
+    /// How often one was refused more because of it.
+    pub refusals: u64,
 }
 
 impl Status {

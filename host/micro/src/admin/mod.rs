@@ -22,7 +22,8 @@ use serde_json::value::RawValue;
 
 pub use address::Address;
 pub use deployment::{
-    Canary, Deployment, Deployments, Event, LogLine, Replicas, Revision, Revisions, Schedule, Status,
+    Canary, Deployment, Deployments, Event, GuestMemory, LogLine, Replicas, Revision, Revisions, Schedule, Stats,
+    Status,
 };
 pub use error::HostError;
 pub use options::DeployOptions;

@@ -1,5 +1,6 @@
 //! What goes with a component when it is deployed.
 
+use micro_engine::manifest::AskedLimits;
 use std::collections::BTreeMap;
 
 /// How a component is to be deployed. The default leaves everything to its manifest.
@@ -15,6 +16,8 @@ pub struct DeployOptions {
     pub args: Option<Vec<String>>,
     /// Environment variables of the guest, added to the manifest's.
     pub env: BTreeMap<String, String>,
+    /// Limits, in place of the manifest's.
+    pub limits: AskedLimits,
 }
 
 impl DeployOptions {
@@ -24,8 +27,11 @@ impl DeployOptions {
         parameters.extend(self.version.clone().map(|version| ("version", version)));
         parameters.extend(self.canary.clone().map(|canary| ("canary", canary)));
         parameters.extend(self.force.then(|| ("force", "true".to_owned())));
-        if self.args.is_some() || !self.env.is_empty() {
-            let settings = serde_json::json!({ "args": self.args, "env": self.env });
+        if self.args.is_some() || !self.env.is_empty() || !self.limits.is_empty() {
+            let mut settings = serde_json::json!({ "args": self.args, "env": self.env });
+            if !self.limits.is_empty() {
+                settings["limits"] = serde_json::json!(self.limits);
+            }
             parameters.push(("settings", settings.to_string()));
         }
         parameters
@@ -45,6 +51,7 @@ mod tests {
             force: true,
             args: Some(vec!["-v".into()]),
             env: BTreeMap::from([("K".to_owned(), "a=b".to_owned())]),
+            limits: AskedLimits::default(),
         };
         let expected = [
             ("version", "2"),

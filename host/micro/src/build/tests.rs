@@ -1,4 +1,5 @@
 use super::*;
+use micro_engine::manifest::HostLimits;
 
 /// A folder that is gone when the test is over.
 struct Folder(tempfile::TempDir);
@@ -84,8 +85,9 @@ fn what_the_source_says_goes_into_the_manifest_and_the_docs() {
     let finished = Package::read(folder.path()).unwrap().finish(&component).unwrap();
     let manifest = micro_engine::inspect::manifest_of(&finished).unwrap().unwrap();
     assert_eq!(manifest.description.as_deref(), Some("Says."));
-    assert_eq!(manifest.limits.timeout, std::time::Duration::from_secs(1));
-    assert_eq!(manifest.limits.memory, bytesize::ByteSize::mib(2));
+    let limits = manifest.limits.within(&HostLimits::default());
+    assert_eq!(limits.timeout, std::time::Duration::from_secs(1));
+    assert_eq!(limits.memory, bytesize::ByteSize::mib(2));
     let docs = micro_engine::section::get(&finished, micro_engine::docs::SECTION).unwrap().unwrap();
     assert_eq!(std::str::from_utf8(docs).unwrap(), "{\"a:b/e#f\":\"F.\"}");
 

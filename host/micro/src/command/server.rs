@@ -1,11 +1,14 @@
 //! `micro server`
 
 use anyhow::Context as _;
+use bytesize::ByteSize;
 use clap::Args;
+use micro_engine::manifest::{AskedLimits, HostLimits};
 
 use super::log::{self, Level};
 use super::stop::Stop;
-use super::{Options, Output, print};
+use super::{Options, Output, print, settings};
+use crate::runtime::Bounds;
 use crate::server;
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
@@ -37,18 +40,44 @@ pub struct Listen {
     #[arg(long, alias = "api_namespace", env = "MICRO_NAMESPACE", hide_env = true)]
     #[arg(default_value = "", hide_default_value = true)]
     pub namespace: String,
+
+    /// A limit of deployments that do not say, memory=32MiB; can be given more than once
+    #[arg(long, value_name = "LIMIT=VALUE", value_parser = settings::limit)]
+    pub default_limit: Vec<AskedLimits>,
+
+    /// The most that a deployment gets of a limit; can be given more than once
+    #[arg(long, value_name = "LIMIT=VALUE", value_parser = settings::limit)]
+    pub max_limit: Vec<AskedLimits>,
+
+    /// The memory of all guests together [default: three quarters of the machine's]
+    #[arg(long, alias = "guest_memory", env = "MICRO_GUEST_MEMORY", hide_env = true, value_name = "SIZE")]
+    pub guest_memory: Option<ByteSize>,
 }
 
 impl Listen {
     /// The options of a host that listens there.
     pub fn server_options(self, options: &Options) -> server::Options {
+        let limits = HostLimits { default: settings::all(&self.default_limit), most: settings::all(&self.max_limit) };
+        let memory = self.guest_memory.map_or_else(guest_memory, |size| size.as_u64());
         server::Options {
             data_dir: options.data_dir(),
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
+            bounds: Bounds::new(limits, memory),
         }
     }
+}
+
+/// Three quarters of the memory that the machine or its container has; the host itself needs some. No bound where the
+/// system does not tell.
+fn guest_memory() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.as_deref().and_then(|text| text.strip_prefix("MemTotal:")?.split_whitespace().next());
+    let machine = machine.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib.saturating_mul(1024));
+    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let container = container.and_then(|text| text.trim().parse::<u64>().ok());
+    machine.into_iter().chain(container).min().map_or(u64::MAX, |bytes| bytes / 4 * 3)
 }
 
 /// Runs a host.

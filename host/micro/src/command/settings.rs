@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
+use micro_engine::manifest::AskedLimits;
 
 use super::failure::Failure;
 use crate::admin::DeployOptions;
@@ -22,6 +23,11 @@ pub struct Settings {
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 
+    /// A limit, in place of the manifest's: memory, timeout, cpu, concurrency, queue, request, reply or log; can be given
+    /// more than once
+    #[arg(long = "limit", value_name = "LIMIT=VALUE", value_parser = limit)]
+    limits: Vec<AskedLimits>,
+
     /// More arguments for the function
     #[arg(last = true, value_name = "ARGS")]
     rest: Vec<String>,
@@ -30,7 +36,7 @@ pub struct Settings {
 impl Settings {
     /// Options for a deploy that carry them.
     pub fn deploy_options(self) -> Result<DeployOptions> {
-        let Settings { mut args, env, rest } = self;
+        let Settings { mut args, env, limits, rest } = self;
         args.extend(rest);
         let env: BTreeMap<String, String> = env.into_iter().collect();
         let bytes = args.iter().map(String::len).sum::<usize>()
@@ -40,8 +46,25 @@ impl Settings {
             let text = format!("--arg and --env have {bytes} bytes, more than {limit}: put them into the manifest");
             return Err(Failure::usage(text).into());
         }
-        Ok(DeployOptions { args: (!args.is_empty()).then_some(args), env, ..DeployOptions::default() })
+        Ok(DeployOptions {
+            args: (!args.is_empty()).then_some(args),
+            env,
+            limits: all(&limits),
+            ..DeployOptions::default()
+        })
     }
+}
+
+/// Reads one limit.
+pub fn limit(text: &str) -> Result<AskedLimits, String> {
+    let mut asked = AskedLimits::default();
+    asked.read(text)?;
+    Ok(asked)
+}
+
+/// Several limits as one; the last word on each counts.
+pub fn all(limits: &[AskedLimits]) -> AskedLimits {
+    limits.iter().fold(AskedLimits::default(), |all, one| all.with(one))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -60,10 +83,12 @@ mod tests {
         let settings = Settings {
             args: vec!["-a".into()],
             env: vec![variable("K=a=b").unwrap(), variable("EMPTY=").unwrap()],
+            limits: vec![limit("queue=1").unwrap(), limit("queue=2").unwrap()],
             rest: vec!["b".into()],
         };
         let options = settings.deploy_options().unwrap();
         assert_eq!(options.args, Some(vec!["-a".to_owned(), "b".to_owned()]));
+        assert_eq!(options.limits, limit("queue=2").unwrap());
         assert_eq!((options.env["K"].as_str(), options.env["EMPTY"].as_str()), ("a=b", ""));
         assert_eq!(Settings::default().deploy_options().unwrap(), DeployOptions::default());
         assert!(variable("=x").is_err() && variable("x").is_err());

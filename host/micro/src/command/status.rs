@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::layout::{self, age, size, table, took, until};
 use super::{Options, Output, print};
-use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
+use crate::admin::{Canary, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
+use micro_engine::manifest::{Limit, Unit};
 
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
@@ -50,9 +51,14 @@ fn host_layout(status: &Status) -> String {
         ("sidecar", status.sidecar_url()),
         ("data dir", status.data_dir.clone()),
         ("deployments", status.deployments.to_string()),
+        ("guest memory", guest_memory_text(&status.guest_memory)),
         ("engines", engines_text(&status.engines)),
     ];
     table::pairs(&rows)
+}
+
+fn guest_memory_text(memory: &GuestMemory) -> String {
+    format!("{} of {}, refused {} times", size(memory.used), size(memory.limit), memory.refusals)
 }
 
 /// The engines, one on a line.
@@ -81,7 +87,7 @@ fn value_text(value: &serde_json::Value) -> String {
 }
 
 fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String {
-    let Deployment { limits, stats, .. } = deployment;
+    let stats = &deployment.stats;
     let loaded = if deployment.loaded { "in memory" } else { "loaded on the next call" };
     let rows = [
         ("name", deployment.name.clone()),
@@ -95,19 +101,13 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         ("deployed", age(&deployment.deployed_at)),
         ("engine", format!("{}, {loaded}", deployment.engine)),
         (
-            "limits",
-            format!(
-                "memory {}, timeout {}, concurrency {}, queue {}",
-                limits.memory, limits.timeout, limits.concurrency, limits.queue
-            ),
-        ),
-        (
             "calls",
             format!(
                 "{} answered, {} of them with an error, {} running, {} waiting",
                 stats.calls, stats.errors, stats.in_flight, stats.queued
             ),
         ),
+        ("usage", usage_text(stats)),
         ("replicas", deployment.replicas.as_ref().map(replicas_text).unwrap_or_default()),
         ("canary", deployment.canary.as_ref().map(canary_text).unwrap_or_default()),
         ("endpoints", table::list(&deployment.endpoints)),
@@ -116,6 +116,11 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut text = table::pairs(&rows);
+    let rows: Vec<[String; 4]> = Limit::ALL.into_iter().filter_map(|limit| limit_row(deployment, limit)).collect();
+    if !rows.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&table::columns(["LIMIT", "VALUE", "USED", "HITS"], &rows));
+    }
     if !deployment.schedules.is_empty() {
         let rows: Vec<[String; 6]> = deployment.schedules.iter().map(schedule_row).collect();
         text.push_str("\n\n");
@@ -128,6 +133,25 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         text.push_str(&table::columns(heading, &rows));
     }
     text
+}
+
+fn usage_text(stats: &Stats) -> String {
+    match stats.calls + stats.instances {
+        0 => String::new(),
+        _ => format!("{} instances, {}, {:.2} s on processors", stats.instances, size(stats.memory), stats.cpu_seconds),
+    }
+}
+
+fn limit_row(deployment: &Deployment, limit: Limit) -> Option<[String; 4]> {
+    let status = deployment.limits.get(limit.name())?;
+    // Seconds as the limit's own unit has them.
+    let value = match limit.unit() {
+        Unit::Time => Duration::try_from_secs_f64(status.limit).map_or(0, |time| time.as_nanos() as u64),
+        Unit::Bytes | Unit::Count => status.limit as u64,
+    };
+    let per_second = if limit == Limit::Log { "/s" } else { "" };
+    let used = status.used.map(|used| limit.text(used)).unwrap_or_default();
+    Some([limit.name().to_owned(), limit.text(value) + per_second, used, status.hits.to_string()])
 }
 
 fn replicas_text(replicas: &Replicas) -> String {

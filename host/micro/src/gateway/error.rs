@@ -1,13 +1,14 @@
 //! Errors → HTTP responses. This is the one place that does it for the gateway and the sidecar.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{self, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use micro_mesh::Error;
 
-/// Seconds after which a caller that was turned away may try again: turns come within a call's time limit.
-const RETRY_AFTER_SECONDS: u16 = 1;
+/// Seconds after which a caller that was turned away may try again, at least and at most: what is known of turns to come
+/// is a guess.
+const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// The error JSON with its code as the status.
 ///
@@ -23,7 +24,8 @@ pub(crate) fn error_response(mut error: Error) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(micro_mesh::call::JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        let seconds = error.again.map_or(0, |again| again.as_millis().div_ceil(1000) as u64);
+        headers.insert(header::RETRY_AFTER, seconds.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()).into());
     }
     response
 }

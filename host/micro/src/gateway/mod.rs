@@ -212,7 +212,8 @@ async fn read_call(gateway: &Gateway, mut parts: Parts, body: Body) -> Result<Ca
     let header = std::mem::take(&mut parts.headers);
     let mut call = read_head(gateway, &parts, header)?;
     if takes_body {
-        call.payload = Payload::Bytes { content_type, body: body::read(body).await? };
+        let body = body::read_for(&gateway.runtime, &call.service, body).await?;
+        call.payload = Payload::Bytes { content_type, body };
     }
     Ok(call)
 }

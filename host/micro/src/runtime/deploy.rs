@@ -10,8 +10,8 @@ use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, RevisionRow};
 use super::{Routes, Runtime};
 use bytes::Bytes;
-use micro_engine::manifest::{Kind, check_name};
-use micro_engine::{Access, Inspection, LoadError, Manifest, Program};
+use micro_engine::manifest::{AskedLimits, Kind, check_name};
+use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -58,6 +58,8 @@ pub struct DeployOptions {
     pub args: Option<Vec<String>>,
     /// Environment variables of the guest, added to the manifest's.
     pub env: BTreeMap<String, String>,
+    /// Limits, in place of the manifest's.
+    pub limits: AskedLimits,
 }
 
 /// A deploy that went well.
@@ -75,6 +77,7 @@ pub(super) struct Checked {
     pub(super) manifest: Manifest,
     pub(super) program: Arc<Program>,
     pub(super) log: Arc<DeploymentLog>,
+    pub(super) usage: Arc<Usage>,
 }
 
 impl Runtime {
@@ -99,12 +102,14 @@ impl Runtime {
             let (name, component) = (name.to_string(), component.clone());
             blocking(move || micro_engine::inspect(&component, Some(&name))).await??
         };
-        let DeployOptions { version, canary, force, args, env } = options;
+        let DeployOptions { version, canary, force, args, env, limits } = options;
         let mut manifest = inspection.manifest.clone().unwrap_or_default();
         if let Some(args) = args {
             manifest.args = args;
         }
         manifest.env.extend(env);
+        manifest.limits = manifest.limits.with(&limits);
+        manifest.limits.check_within(&self.bounds.limits).map_err(DeployError::Refused)?;
         let version = version.or_else(|| manifest.version.clone()).unwrap_or_else(|| DEFAULT_VERSION.into());
         if let Some(deployment) = &deployment
             && deployment.failure().is_none()
@@ -185,7 +190,8 @@ impl Runtime {
         if let Some(replicas) = &replicas {
             replicas.supervise();
         }
-        let revision = Arc::new(Revision::loaded(row, checked.inspection, checked.program, replicas));
+        let revision =
+            Arc::new(Revision::loaded(row, &self.bounds.limits, checked.inspection, checked.program, replicas));
         revision.watch(None, true);
         let before = deployment.set_canary(Some(Canary { revision: revision.clone(), percent }));
         if let Some(before) = before {
@@ -203,11 +209,12 @@ impl Runtime {
         inspection: Arc<Inspection>,
         manifest: &Manifest,
         log: Arc<DeploymentLog>,
+        usage: Arc<Usage>,
     ) -> Result<Arc<Program>, LoadError> {
         let imports = self.find_imports(log.deployment(), &inspection, manifest).await?;
-        let access = Arc::new(self.access(manifest, imports, log));
+        let access = Arc::new(self.access(manifest, imports, log, usage));
         let (engines, components) = (self.engines.clone(), self.components.clone());
-        let limits = manifest.limits.clone();
+        let limits = manifest.limits.within(&self.bounds.limits);
         let load = move || {
             let bytes = || components.read(&inspection.digest);
             Program::load(&engines, &inspection, &limits, access, bytes).map(Arc::new)
@@ -223,15 +230,15 @@ impl Runtime {
         manifest: Manifest,
         component: Bytes,
     ) -> Result<Checked, DeployError> {
-        let log = match deployment {
-            Some(deployment) => deployment.log.clone(),
-            None => Arc::new(DeploymentLog::new(name.into())),
+        let (log, usage) = match deployment {
+            Some(deployment) => (deployment.log.clone(), deployment.usage.clone()),
+            None => (Arc::new(DeploymentLog::new(name.into())), Arc::new(self.bounds.usage())),
         };
         let imports = self.find_imports(log.deployment(), &inspection, &manifest).await?;
         let program = {
             let (engines, inspection) = (self.engines.clone(), inspection.clone());
-            let limits = manifest.limits.clone();
-            let access = Arc::new(self.access(&manifest, imports, log.clone()));
+            let limits = manifest.limits.within(&self.bounds.limits);
+            let access = Arc::new(self.access(&manifest, imports, log.clone(), usage.clone()));
             let bytes = move || Ok(component.to_vec());
             blocking(move || Program::load(&engines, &inspection, &limits, access, bytes)).await??
         };
@@ -239,11 +246,17 @@ impl Runtime {
         if manifest.kind == Kind::Function {
             program.check_start().await?;
         }
-        Ok(Checked { inspection, manifest, program: Arc::new(program), log })
+        Ok(Checked { inspection, manifest, program: Arc::new(program), log, usage })
     }
 
     /// What the instances of a revision reach.
-    fn access(&self, manifest: &Manifest, imports: HashMap<Arc<str>, String>, log: Arc<DeploymentLog>) -> Access {
+    fn access(
+        &self,
+        manifest: &Manifest,
+        imports: HashMap<Arc<str>, String>,
+        log: Arc<DeploymentLog>,
+        usage: Arc<Usage>,
+    ) -> Access {
         Access {
             service: log.deployment().clone(),
             client: Some(self.client.clone()),
@@ -253,6 +266,7 @@ impl Runtime {
             args: [log.deployment().to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),
             env: manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             log,
+            usage,
         }
     }
 
@@ -307,11 +321,11 @@ impl Runtime {
         checked: Checked,
         begun: Begun,
     ) -> Arc<Deployment> {
-        let Checked { inspection, log, program, .. } = checked;
+        let Checked { inspection, log, usage, program, .. } = checked;
         if let Some(replicas) = &begun.new {
             replicas.supervise();
         }
-        let revision = Arc::new(Revision::loaded(row, inspection, program, begun.new));
+        let revision = Arc::new(Revision::loaded(row, &self.bounds.limits, inspection, program, begun.new));
         let deployment = match deployment {
             Some(deployment) => {
                 revision.watch(Some(Instant::now() + revision.manifest.rollout.window), false);
@@ -325,7 +339,7 @@ impl Runtime {
             }
             None => {
                 let notices = self.notices(log.deployment().clone());
-                let deployment = Arc::new(Deployment::new(log, revision, notices));
+                let deployment = Arc::new(Deployment::new(log, usage, revision, notices));
                 self.routes.rcu(|routes| {
                     let mut routes = Routes::clone(routes);
                     routes.insert(deployment.name.clone(), deployment.clone());

@@ -1,5 +1,6 @@
 //! A name with what runs under it now.
 
+use super::bounds::Bounds;
 use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
@@ -7,8 +8,8 @@ use super::logs::DeploymentLog;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use micro_engine::manifest::Kind;
-use micro_engine::{Inspection, LoadError, Manifest, Program};
+use micro_engine::manifest::{HostLimits, Kind, Limits};
+use micro_engine::{Inspection, LoadError, Manifest, Program, Usage};
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub struct Deployment {
     pub name: Arc<str>,
     /// What it wrote, and what the host says of it.
     pub log: Arc<DeploymentLog>,
+    /// What its instances use, and how often its limits bit.
+    pub usage: Arc<Usage>,
     pub(super) notices: Notices,
     current: ArcSwap<Revision>,
     canary: ArcSwapOption<Canary>,
@@ -53,6 +56,8 @@ pub struct Revision {
     pub size: u64,
     /// What the component's manifest says, or the defaults.
     pub manifest: Manifest,
+    /// What binds it.
+    pub limits: Limits,
     pub(super) deployed_at: i64,
     pub(super) gate: Gate,
     pub(super) stats: RevisionStats,
@@ -83,16 +88,23 @@ struct Watch {
 
 impl Deployment {
     /// A deployment whose revision is known and not loaded.
-    pub(super) fn restored(row: RevisionRow, notices: Notices) -> Deployment {
+    pub(super) fn restored(row: RevisionRow, bounds: &Bounds, notices: Notices) -> Deployment {
         let log = Arc::new(DeploymentLog::new(row.deployment.as_str().into()));
-        Deployment::new(log, Arc::new(Revision::restored(row)), notices)
+        let revision = Arc::new(Revision::restored(row, &bounds.limits));
+        Deployment::new(log, Arc::new(bounds.usage()), revision, notices)
     }
 
-    pub(super) fn new(log: Arc<DeploymentLog>, revision: Arc<Revision>, notices: Notices) -> Deployment {
+    pub(super) fn new(
+        log: Arc<DeploymentLog>,
+        usage: Arc<Usage>,
+        revision: Arc<Revision>,
+        notices: Notices,
+    ) -> Deployment {
         log.set_revision(revision.number);
         Deployment {
             name: log.deployment().clone(),
             log,
+            usage,
             notices,
             current: ArcSwap::new(revision),
             canary: ArcSwapOption::empty(),
@@ -190,13 +202,16 @@ impl Deployment {
 }
 
 impl Revision {
-    pub(super) fn restored(row: RevisionRow) -> Revision {
+    /// A revision that is not loaded. What it asks for beyond what the host gives now, it does not get.
+    pub(super) fn restored(row: RevisionRow, host: &HostLimits) -> Revision {
+        let limits = row.manifest.limits.within(host);
         Revision {
             number: row.number,
             version: row.version,
             digest: row.digest,
             size: row.size,
-            gate: Gate::new(&row.manifest.limits),
+            gate: Gate::new(&limits),
+            limits,
             manifest: row.manifest,
             deployed_at: row.deployed_at,
             stats: RevisionStats::default(),
@@ -212,11 +227,12 @@ impl Revision {
     /// A revision whose component is loaded already, and whose instances live if it is a service.
     pub(super) fn loaded(
         row: RevisionRow,
+        host: &HostLimits,
         inspection: Arc<Inspection>,
         program: Arc<Program>,
         replicas: Option<Arc<Replicas>>,
     ) -> Revision {
-        let mut revision = Revision::restored(row);
+        let mut revision = Revision::restored(row, host);
         revision.program = OnceCell::new_with(Some(program));
         revision.replicas = OnceCell::new_with(replicas);
         revision.inspection = OnceCell::new_with(Some(inspection));
@@ -325,7 +341,7 @@ impl super::Runtime {
         let loaded = revision.program.get_or_try_init(async || {
             let inspection = self.inspection(deployment, revision).await;
             let inspection = inspection.map_err(|error| LoadError::Host(format!("{error:#}")))?;
-            self.load(inspection, &revision.manifest, deployment.log.clone()).await
+            self.load(inspection, &revision.manifest, deployment.log.clone(), deployment.usage.clone()).await
         });
         match &loaded.await {
             Ok(program) => {

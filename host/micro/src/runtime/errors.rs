@@ -1,9 +1,11 @@
 //! How a call that failed on the way to its function, or in it, looks to its caller.
 
 use super::gate::TurnedAway;
+use bytesize::ByteSize;
 use micro_engine::{CallError, LoadError};
 use micro_mesh::Error;
 use micro_mesh::call::RequestId;
+use std::time::Duration;
 
 /// The error of a call to `service` that the engine could not answer. `request` is how its log lines are found.
 pub(super) fn call_error(service: &str, request: RequestId, error: CallError) -> Error {
@@ -11,8 +13,10 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
     match error {
         CallError::BadRequest(detail) => Error::bad_request(service, detail),
         CallError::Guest { id, code, detail } => Error::new(id.unwrap_or_else(|| service.into()), code, detail),
-        CallError::Timeout(_) => Error::timeout(service, with_id(error.to_string())),
-        CallError::PoolFull | CallError::Ended(_) => Error::unavailable(service, with_id(error.to_string())),
+        CallError::Timeout(_) | CallError::Cpu(_) => Error::timeout(service, with_id(error.to_string())),
+        CallError::PoolFull | CallError::HostMemory | CallError::Ended(_) => {
+            Error::unavailable(service, with_id(error.to_string()))
+        }
         CallError::Memory { .. } | CallError::ReplyTooLarge { .. } | CallError::Trap { .. } => {
             Error::internal(service, with_id(error.to_string()))
         }
@@ -36,17 +40,28 @@ pub(super) fn no_instance(service: &str, reason: &str) -> Error {
 /// The error of a call that was not let in.
 pub(super) fn turned_away(service: &str, reason: TurnedAway) -> Error {
     match reason {
-        TurnedAway::QueueFull { queue } => {
-            Error::too_many(service, format!("too many calls at once: {queue} are waiting already"))
+        TurnedAway::QueueFull { queue, again } => {
+            Error::too_many(service, format!("too many calls at once: {queue} are waiting already")).again_in(again)
         }
-        TurnedAway::WaitedTooLong { patience } => Error::unavailable(
-            service,
-            format!("no turn within {}: too many calls at once", humantime::format_duration(patience)),
-        ),
+        TurnedAway::TooLate { wait } => {
+            let wait_text = humantime::format_duration(Duration::from_millis(wait.as_millis() as u64));
+            let detail = format!("too many calls at once: the turn of this one would come in {wait_text}, too late");
+            Error::unavailable(service, detail).again_in(wait)
+        }
+        TurnedAway::WaitedTooLong { patience, again } => {
+            let detail = format!("no turn within {}: too many calls at once", humantime::format_duration(patience));
+            Error::unavailable(service, detail).again_in(again)
+        }
         TurnedAway::CallerLeft => {
             Error::timeout(service, "too many calls at once: the caller's time was over before its turn")
         }
     }
+}
+
+/// The error of a message that is larger than its deployment takes.
+pub(super) fn request_too_large(service: &str, size: usize, limit: ByteSize) -> Error {
+    let detail = format!("the message has {} bytes, more than the {limit} that {service} takes", size);
+    Error::new(service, 413, detail)
 }
 
 /// The error of a call whose revision could not be loaded.

@@ -1,6 +1,7 @@
 //! The way in: every call of a deployment on this host passes here, whatever door it came through.
 
 use super::deployment::{Deployment, Revision};
+use super::gate::Permit;
 use super::replicas::ReplicasError;
 use super::{Runtime, errors, message};
 use arc_swap::Guard;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use micro_engine::log::{Log, Stream};
+use micro_engine::manifest::Limit;
 use micro_engine::schema::Endpoint;
 use micro_engine::value::Returned;
 use micro_engine::{CallError, Callable, Deadline, Program, Scope, Value, json, name, outcome};
@@ -15,7 +17,6 @@ use micro_mesh::call::RequestId;
 use micro_mesh::{Call, Error, Exchange, Node, Payload, Reply, Transport, transport};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 impl Runtime {
@@ -79,7 +80,7 @@ impl Runtime {
         call: &Call,
     ) -> Result<(Reply, Option<u16>), ServeError> {
         let endpoint = callable.schema();
-        let Turn { fields, deadline, _permit } = Turn::take(revision, program, callable, call).await?;
+        let Turn { fields, deadline, _permit } = Turn::take(deployment, revision, program, callable, call).await?;
         let scope = scope(program, call, Some(deadline.at));
         let returned = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
@@ -98,7 +99,9 @@ impl Runtime {
         }
         let reply = outcome::reply(endpoint, returned).map_err(|error| explain(deployment, call.id, error))?;
         let content_type = revision.manifest.reply.content_type.as_deref();
-        Ok((message::write(call, endpoint, program.protos(), reply, content_type)?, None))
+        let reply = message::write(call, endpoint, program.protos(), reply, content_type)?;
+        check_reply(revision, &reply).map_err(|error| explain(deployment, call.id, error))?;
+        Ok((reply, None))
     }
 }
 
@@ -129,20 +132,43 @@ impl ServeError {
 pub(super) struct Turn<'r> {
     pub(super) fields: Vec<Value>,
     pub(super) deadline: Deadline,
-    pub(super) _permit: SemaphorePermit<'r>,
+    pub(super) _permit: Permit<'r>,
 }
 
 impl<'r> Turn<'r> {
     pub(super) async fn take(
+        deployment: &Deployment,
         revision: &'r Revision,
         program: &Program,
         callable: &Callable,
         call: &Call,
     ) -> Result<Turn<'r>, Error> {
+        let usage = &deployment.usage;
+        if let Payload::Bytes { body, .. } = &call.payload
+            && body.len() as u64 > revision.limits.request.as_u64()
+        {
+            usage.hit(Limit::Request);
+            return Err(errors::request_too_large(&call.service, body.len(), revision.limits.request));
+        }
         let fields = message::read(call, callable.schema(), program.protos())?;
-        let permit = revision.gate.enter(call.deadline).await;
-        let permit = permit.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        Ok(Turn { fields, deadline: program.deadline(call.deadline), _permit: permit })
+        let permit = revision.gate.enter(call.deadline).await.map_err(|reason| {
+            usage.hit(Limit::Queue);
+            errors::turned_away(&call.service, reason)
+        })?;
+        if permit.has_waited {
+            usage.hit(Limit::Concurrency);
+        }
+        Ok(Turn { fields, deadline: program.deadline(permit.begun, call.deadline), _permit: permit })
+    }
+}
+
+/// A reply that is larger than the revision may give is none.
+fn check_reply(revision: &Revision, reply: &Reply) -> Result<(), CallError> {
+    match &reply.payload {
+        Payload::Bytes { body, .. } if body.len() as u64 > revision.limits.reply.as_u64() => {
+            Err(CallError::ReplyTooLarge { limit: revision.limits.reply })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -168,6 +194,9 @@ fn travelling(header: &HeaderMap) -> HeaderMap {
 pub(super) fn explain(deployment: &Deployment, request: RequestId, error: CallError) -> Error {
     if let CallError::Trap { backtrace, .. } = &error {
         deployment.log.line(request, Stream::Host, backtrace);
+    }
+    if let Some(limit) = error.limit() {
+        deployment.usage.hit(limit);
     }
     errors::call_error(&deployment.name, request, error)
 }

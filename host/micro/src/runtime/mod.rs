@@ -2,6 +2,7 @@
 //!
 //! Every change is written down before it is acknowledged, and every deployment is loaded when it is first called.
 
+mod bounds;
 mod components;
 mod deploy;
 mod deployment;
@@ -25,6 +26,7 @@ mod store;
 mod stream;
 mod supervise;
 
+pub use bounds::Bounds;
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
@@ -67,6 +69,7 @@ pub struct Runtime {
     kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
+    bounds: Bounds,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -89,7 +92,12 @@ impl Runtime {
     /// Opens the runtime in `data_dir` and brings back every deployment that was acknowledged, without loading any.
     ///
     /// `address` is what the registry says of this node.
-    pub async fn open(data_dir: &Path, client: Client, address: String) -> anyhow::Result<Arc<Runtime>> {
+    pub async fn open(
+        data_dir: &Path,
+        client: Client,
+        address: String,
+        bounds: Bounds,
+    ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
         let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
@@ -115,6 +123,7 @@ impl Runtime {
             kept,
             node,
             schedules,
+            bounds,
         });
         runtime.restore().await?;
         client.attach(Arc::new(invoke::Local::new(&runtime)));
@@ -146,6 +155,11 @@ impl Runtime {
         &self.events
     }
 
+    /// What binds the deployments.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// The engines, for reports.
     pub fn engines(&self) -> &Engines {
         &self.engines
@@ -172,12 +186,12 @@ impl Runtime {
         let mut routes = Routes::with_capacity(rows.len());
         for row in rows {
             let notices = self.notices(row.deployment.as_str().into());
-            let deployment = Deployment::restored(row, notices);
+            let deployment = Deployment::restored(row, &self.bounds, notices);
             routes.insert(deployment.name.clone(), Arc::new(deployment));
         }
         for (row, percent) in self.with_store(Store::canaries).await? {
             if let Some(deployment) = routes.get(row.deployment.as_str()) {
-                let revision = Arc::new(Revision::restored(row));
+                let revision = Arc::new(Revision::restored(row, &self.bounds.limits));
                 revision.watch(None, true);
                 deployment.set_canary(Some(Canary { revision, percent }));
             }

@@ -6,8 +6,10 @@ use super::schedule::ScheduleStatus;
 use super::store::RevisionRow;
 use super::{DeployError, Runtime};
 use anyhow::Context as _;
+use micro_engine::manifest::{Limit, Unit};
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +30,7 @@ pub struct DeploymentStatus {
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
-    limits: LimitsStatus,
+    limits: BTreeMap<&'static str, LimitStatus>,
     stats: StatsStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<ReplicasStatus>,
@@ -47,12 +49,14 @@ struct CanaryStatus {
     errors: u64,
 }
 
+/// One limit: bytes, seconds or a count.
 #[derive(Debug, Clone, Serialize)]
-struct LimitsStatus {
-    memory: String,
-    timeout: String,
-    concurrency: u32,
-    queue: u32,
+struct LimitStatus {
+    limit: f64,
+    /// The largest instance so far, the calls that run or wait now; none where there is nothing to tell.
+    used: Option<u64>,
+    /// How often it bit since the host started.
+    hits: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -61,6 +65,11 @@ struct StatsStatus {
     errors: u64,
     in_flight: u32,
     queued: u32,
+    /// Time of its instances on processors.
+    cpu_seconds: f64,
+    /// Bytes of all instances that there are now.
+    memory: u64,
+    instances: u32,
 }
 
 impl DeploymentStatus {
@@ -74,7 +83,6 @@ impl DeploymentStatus {
         let is_up = replicas.as_ref().is_none_or(|replicas| replicas.ready > 0);
         let problem = replicas.as_ref().and_then(|replicas| replicas.problems.last().cloned());
         let failure = deployment.failure();
-        let limits = &revision.manifest.limits;
         let (in_flight, queued) = revision.load();
         DeploymentStatus {
             name: deployment.name.to_string(),
@@ -94,13 +102,16 @@ impl DeploymentStatus {
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),
-            limits: LimitsStatus {
-                memory: limits.memory.display().iec().to_string(),
-                timeout: humantime::format_duration(limits.timeout).to_string(),
-                concurrency: limits.concurrency,
-                queue: limits.queue,
+            limits: limits(deployment, revision),
+            stats: StatsStatus {
+                calls: deployment.calls(),
+                errors: deployment.errors(),
+                in_flight,
+                queued,
+                cpu_seconds: deployment.usage.cpu().as_secs_f64(),
+                memory: deployment.usage.memory(),
+                instances: deployment.usage.instances(),
             },
-            stats: StatsStatus { calls: deployment.calls(), errors: deployment.errors(), in_flight, queued },
             replicas,
             canary: deployment.canary().map(|canary| CanaryStatus {
                 revision: canary.revision.number,
@@ -126,6 +137,29 @@ impl Runtime {
         });
         print.await.context("print the WIT")?
     }
+}
+
+/// Each limit of a revision, with its use and how often it bit.
+fn limits(deployment: &Deployment, revision: &Revision) -> BTreeMap<&'static str, LimitStatus> {
+    let (in_flight, queued) = revision.load();
+    let status = |limit: Limit| {
+        let value = revision.limits.get(limit);
+        let status = LimitStatus {
+            limit: match limit.unit() {
+                Unit::Time => Duration::from_nanos(value).as_secs_f64(),
+                Unit::Bytes | Unit::Count => value as f64,
+            },
+            used: match limit {
+                Limit::Memory => Some(deployment.usage.largest()),
+                Limit::Concurrency => Some(in_flight.into()),
+                Limit::Queue => Some(queued.into()),
+                Limit::Timeout | Limit::Cpu | Limit::Request | Limit::Reply | Limit::Log => None,
+            },
+            hits: deployment.usage.hits(limit),
+        };
+        (limit.name(), status)
+    };
+    Limit::ALL.into_iter().map(status).collect()
 }
 
 /// What a deployer should know although nothing is wrong.

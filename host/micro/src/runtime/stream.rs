@@ -9,6 +9,7 @@
 //! A caller that leaves is noticed at the next message, and the guest's resource is dropped.
 
 use super::deployment::{Deployment, Revision};
+use super::gate::Permit;
 use super::invoke::{ServeError, Turn, explain, scope, sticky_key, unknown_endpoint};
 use super::message::raw;
 use super::{Runtime, errors};
@@ -22,7 +23,7 @@ use micro_mesh::exchange::ExchangeServer;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 impl Runtime {
     /// Opens a streaming call.
@@ -103,8 +104,8 @@ impl Runtime {
         program: &Arc<Program>,
         callable: &Arc<Callable>,
         call: &Call,
-    ) -> Result<(SemaphorePermit<'r>, Streaming), ServeError> {
-        let Turn { fields, deadline, _permit } = Turn::take(revision, program, callable, call).await?;
+    ) -> Result<(Permit<'r>, Streaming), ServeError> {
+        let Turn { fields, deadline, _permit } = Turn::take(deployment, revision, program, callable, call).await?;
         let scope = scope(program, call, call.deadline);
         let streaming = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
@@ -155,7 +156,7 @@ struct NativeCall<'c> {
 impl NativeCall<'_> {
     async fn run(&self, program: &Program, server: ExchangeServer, opened: Opened) -> Result<(), Error> {
         let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
-        let turn = match Turn::take(self.revision, program, self.callable, call).await {
+        let turn = match Turn::take(deployment, self.revision, program, self.callable, call).await {
             Ok(turn) => turn,
             Err(error) => {
                 opened.tell(Err(error.clone()));

@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use micro_engine::engines::Report;
 use micro_engine::inspect::MAX_COMPONENT;
+use micro_engine::manifest::AskedLimits;
 use micro_mesh::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -71,7 +72,11 @@ async fn check_token(State(sidecar): State<Sidecar>, request: Request, next: Nex
 
 async fn status(State(sidecar): State<Sidecar>) -> Response {
     let mut status = serde_json::json!(&*sidecar.host);
-    status["deployments"] = sidecar.gateway.runtime.deployments().len().into();
+    let runtime = &sidecar.gateway.runtime;
+    status["deployments"] = runtime.deployments().len().into();
+    let memory = &runtime.bounds().memory;
+    status["guest_memory"] =
+        serde_json::json!({ "used": memory.used(), "limit": memory.limit(), "refusals": memory.refusals() });
     Json(status).into_response()
 }
 
@@ -97,7 +102,7 @@ struct DeployParameters {
     canary: Option<String>,
     #[serde(default)]
     force: bool,
-    /// A JSON object: `{"args": […], "env": {…}}`.
+    /// A JSON object: `{"args": […], "env": {…}, "limits": {…}}`.
     settings: Option<String>,
 }
 
@@ -106,14 +111,16 @@ struct DeployParameters {
 struct GuestSettings {
     args: Option<Vec<String>>,
     env: BTreeMap<String, String>,
+    limits: AskedLimits,
 }
 
 impl DeployParameters {
     fn options(self) -> Result<DeployOptions, Error> {
         let settings = match &self.settings {
             None => GuestSettings::default(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| Error::bad_request(ID, format!("settings: expected args and env as JSON: {error}")))?,
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                Error::bad_request(ID, format!("settings: expected args, env and limits as JSON: {error}"))
+            })?,
         };
         let canary = self.canary.map(|share| {
             let percent = share.trim().trim_end_matches('%').trim().parse();
@@ -125,6 +132,7 @@ impl DeployParameters {
             force: self.force,
             args: settings.args,
             env: settings.env,
+            limits: settings.limits,
         })
     }
 }

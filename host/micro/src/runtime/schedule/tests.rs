@@ -1,9 +1,11 @@
 use super::*;
+use crate::runtime::bounds::Bounds;
 use crate::runtime::deployment::Revision;
 use crate::runtime::events::{Event, Notices};
 use crate::runtime::store::RevisionRow;
 use async_trait::async_trait;
 use micro_engine::Manifest;
+use micro_engine::manifest::HostLimits;
 use micro_engine::manifest::{Missed, Schedule};
 use micro_mesh::registry::RegisterOptions;
 use micro_mesh::registry::memory::Memory;
@@ -80,7 +82,7 @@ impl Bench {
         let client = client(Jobs { clock: clock.clone(), arrived: sender }).await;
         let events = Events::default();
         let notices = Notices::new("jobs".into(), events.clone(), mpsc::channel(1).0);
-        let deployment = Arc::new(Deployment::restored(row(1, schedules), notices));
+        let deployment = Arc::new(Deployment::restored(row(1, schedules), &Bounds::default(), notices));
         let listener = events.listen();
         let schedules = Schedules::start(store.clone(), client.clone(), events, clock.clone());
         schedules.set(&deployment).await;
@@ -262,7 +264,7 @@ async fn a_new_revision_brings_its_own_schedules() {
     bench.times(1).await;
     let before = bench.until(|status| !status[0]["last"].is_null()).await;
     let schedules = vec![every("*/5 * * * *", "Jobs.New"), every("* * * * *", "Jobs.Sweep")];
-    bench.deployment.switch(Arc::new(Revision::restored(row(2, schedules))));
+    bench.deployment.switch(Arc::new(Revision::restored(row(2, schedules), &HostLimits::default())));
     bench.schedules.set(&bench.deployment).await;
     let status = bench.status();
     assert_eq!(status.as_array().unwrap().len(), 2);
