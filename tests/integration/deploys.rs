@@ -125,14 +125,29 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
             .iter()
             .all(|import| import.as_str().is_some_and(|import| import.starts_with("wasi:"))))
     );
-    for changing in ["changed", "digest", "deployed_at", "imports"] {
+    for (limit, value) in [
+        ("memory", 8.0 * 1024.0 * 1024.0),
+        ("timeout", 0.25),
+        ("cpu", 0.25),
+        ("concurrency", 3.0),
+        ("queue", 4.0),
+        ("request", 32.0 * 1024.0 * 1024.0),
+        ("reply", 64.0 * 1024.0 * 1024.0),
+        ("log", 1024.0 * 1024.0),
+    ] {
+        let status = &deployed["limits"][limit];
+        assert_eq!((status["limit"].as_f64(), &status["hits"]), (Some(value), &json!(0)), "{limit}");
+    }
+    for changing in ["changed", "digest", "deployed_at", "imports", "limits"] {
         deployed.as_object_mut().expect("an object").remove(changing);
     }
     let expected = json!({
         "name": "demo.tally", "version": "1.2.0", "kind": "function", "state": "ready", "detail": "",
         "revision": 1, "size": size, "engine": "lean", "loaded": true, "endpoints": ["Tally.Next"],
-        "limits": {"memory": "8.0 MiB", "timeout": "250ms", "concurrency": 3, "queue": 4},
-        "stats": {"calls": 0, "errors": 0, "in_flight": 0, "queued": 0}, "schedules": [], "warnings": [],
+        "stats": {
+            "calls": 0, "errors": 0, "in_flight": 0, "queued": 0, "cpu_seconds": 0.0, "memory": 0, "instances": 0
+        },
+        "schedules": [], "warnings": [],
     });
     assert_eq!(deployed, expected);
 

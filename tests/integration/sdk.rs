@@ -9,7 +9,7 @@ async fn what_the_source_says_is_what_the_host_shows() {
     let host = Host::start().await;
     let deployed = host.deploy_as("desk", built_guest("sdk-service")).await.ok();
     assert_eq!(deployed["kind"], "service");
-    assert_eq!(deployed["limits"]["memory"], "32.0 MiB");
+    assert_eq!(deployed["limits"]["memory"]["limit"].as_f64(), Some(32.0 * 1024.0 * 1024.0));
     let document = host.get("/openapi.json").await.text().to_string();
     assert!(document.contains("Writes a note down."), "doc comments are documentation");
     let schedules = host.deployment("desk").await["schedules"].clone();

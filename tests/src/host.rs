@@ -21,8 +21,13 @@ impl Host {
 
     /// Starts a host whose gateway puts `namespace` in front of names.
     pub async fn start_with_namespace(namespace: &str) -> Host {
+        Host::start_with(Options { namespace: namespace.into(), ..Options::default() }).await
+    }
+
+    /// Starts a host with these options, in a new data folder.
+    pub async fn start_with(options: Options) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
-        let (running, client) = start(folder.path(), namespace).await;
+        let (running, client) = start(folder.path(), options).await;
         Host { client, running: Some(running), folder: Some(folder) }
     }
 
@@ -30,7 +35,7 @@ impl Host {
     pub async fn restart(&mut self) {
         self.stop().await;
         let folder = self.folder.as_ref().expect("a data folder");
-        let (running, client) = start(folder.path(), "").await;
+        let (running, client) = start(folder.path(), Options::default()).await;
         (self.running, self.client) = (Some(running), client);
     }
 
@@ -50,8 +55,8 @@ impl Deref for Host {
     }
 }
 
-async fn start(folder: &Path, namespace: &str) -> (RunningHost, Client) {
-    let options = Options { data_dir: folder.to_path_buf(), namespace: namespace.into(), ..Options::default() };
+async fn start(folder: &Path, options: Options) -> (RunningHost, Client) {
+    let options = Options { data_dir: folder.to_path_buf(), ..options };
     let running = server::start(options).await.unwrap_or_else(|error| panic!("start a host: {error:#}"));
     let url = |address| format!("http://{address}");
     let client = Client::new(url(running.api_address), url(running.sidecar_address), folder);

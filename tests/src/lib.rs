@@ -27,6 +27,7 @@ pub use client::Client;
 pub use guests::{MARKER, built_guest, function, guest, versioned, with_manifest};
 pub use host::Host;
 pub use lines::Lines;
+pub use micro::server::Options;
 pub use process::HostProcess;
 pub use program::{Outcome, Program, workspace};
 pub use reply::Reply;

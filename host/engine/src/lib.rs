@@ -27,6 +27,7 @@ pub mod cache;
 mod canonical;
 mod dynamic;
 mod trap;
+mod fair;
 pub mod access;
 mod bindings;
 pub mod program;

@@ -4,6 +4,7 @@ use crate::access::Scope;
 use crate::bindings::State;
 use crate::canonical::{Arguments, HeapResult, StackResult};
 use crate::error::CallError;
+use crate::fair::fair;
 use crate::limits::{DIRECT_FUEL, check_size};
 use crate::manifest::Limits;
 use crate::program::{Callable, Program, Road};
@@ -30,7 +31,7 @@ impl Live {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| store.data_mut().tick());
         let (limits, checks_size) = (program.limits, program.fuel > DIRECT_FUEL);
-        match program.pre.instantiate_async(&mut store).await {
+        match fair(program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Live { store, instance, limits, checks_size }),
             Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), &limits)),
         }
@@ -76,7 +77,7 @@ impl Live {
     {
         let func = self.func(export, name)?;
         let typed = func.typed::<P, R>(&self.store).map_err(|error| CallError::Host(format!("{name}: {error:#}")))?;
-        let result = typed.call_async(&mut self.store, params).await;
+        let result = fair(typed.call_async(&mut self.store, params)).await;
         result.map_err(|error| self.failed(&error))
     }
 
@@ -89,7 +90,7 @@ impl Live {
         results: &mut [Val],
     ) -> Result<(), CallError> {
         let func = self.func(export, name)?;
-        let result = func.call_async(&mut self.store, params, results).await;
+        let result = fair(func.call_async(&mut self.store, params, results)).await;
         result.map_err(|error| self.failed(&error))
     }
 
@@ -110,7 +111,7 @@ where
 {
     // SAFETY: `Arguments` and both results match each value against the function's real type (see `canonical`).
     let func = unsafe { TypedFunc::<Arguments, R>::new_unchecked(func) };
-    func.call_async(store, Arguments(arguments)).await
+    fair(func.call_async(store, Arguments(arguments))).await
 }
 
 async fn dynamic_call(
@@ -121,7 +122,7 @@ async fn dynamic_call(
 ) -> wasmtime::Result<Option<Value>> {
     let params = callable.to_vals(arguments)?;
     let mut results = callable.places();
-    func.call_async(store, &params, &mut results).await?;
+    fair(func.call_async(store, &params, &mut results)).await?;
     callable.returned(&results)
 }
 

@@ -8,6 +8,7 @@ use crate::actor::Sink;
 use crate::bindings::State;
 use crate::dynamic;
 use crate::error::CallError;
+use crate::fair::fair;
 use crate::live::Live;
 use crate::outcome;
 use crate::program::{Callable, Deadline, Program};
@@ -65,11 +66,11 @@ impl Program {
         };
         let instance = live.instance;
         let outcome = {
-            let run = live.store.run_concurrent(async |accessor| {
+            let run = fair(live.store.run_concurrent(async |accessor| {
                 let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
                 let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
                 run(accessor, func, callable, fields, ends, deadline).await
-            });
+            }));
             tokio::select! {
                 outcome = run => outcome,
                 // Nobody listens any more: the instance is dropped with all that it does.

@@ -8,6 +8,7 @@ use super::{ActorError, CallJob, Ending, Job};
 use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
+use crate::fair::fair;
 use crate::live::Live;
 use crate::program::{Deadline, Program};
 use crate::trap;
@@ -26,9 +27,10 @@ pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Rec
         let running = Running::default();
         let instance = live.instance;
         let mut next = Next::Nothing;
-        let together = live
-            .store
-            .run_concurrent(async |accessor| together(accessor, instance, program, queue, &running, &mut next).await);
+        let together =
+            fair(live.store.run_concurrent(async |accessor| {
+                together(accessor, instance, program, queue, &running, &mut next).await
+            }));
         // The timer stands outside: what blocks inside may keep inner timers from firing.
         let outcome = tokio::select! {
             outcome = together => outcome,

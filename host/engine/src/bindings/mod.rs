@@ -9,6 +9,7 @@ mod store;
 use crate::access::{Access, MAX_DEPTH, Scope};
 use crate::engines::EPOCH;
 use crate::error::LoadError;
+use crate::fair;
 use crate::inspect::Inspection;
 use crate::limits::{CpuUsedUp, Limiter};
 use crate::log::Stream;
@@ -93,6 +94,9 @@ impl State {
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.access.usage.tick();
         self.ticks += 1;
+        if self.ticks >= fair::SHORT {
+            fair::is_long();
+        }
         match self.ticks > self.most_ticks {
             true => Err(wasmtime::Error::new(CpuUsedUp)),
             false => Ok(UpdateDeadline::Yield(1)),

@@ -1,0 +1,167 @@
+//! Room for short calls beside long ones.
+//!
+//! A guest that computes gives its thread back at each tick of the engine's clock, and all others on that thread wait for
+//! so long. That is much for calls of microseconds, and with as many such guests as threads it would be so for all. So a
+//! call that has seen several ticks goes on *aside*: the runtime gets another thread in place of the one that the guest
+//! computes on, and the system's scheduler shares the processors out. At most as many guests compute aside at once as
+//! there are processors; they take turns of one tick each.
+
+use pin_project_lite::pin_project;
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// Ticks of one call after which it goes on aside.
+pub(crate) const SHORT: u32 = 2;
+
+/// The places aside.
+static ASIDE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Arc::new(Semaphore::new(processors))
+});
+
+thread_local! {
+    /// Whether the guest that was polled last on this thread computes for long.
+    static IS_LONG: Cell<bool> = const { Cell::new(false) };
+    /// Whether a guest is being polled on this thread: what it calls is polled inside of it.
+    static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells that the guest that is being polled computes for long.
+pub(crate) fn is_long() {
+    IS_LONG.set(true);
+}
+
+pin_project! {
+    /// Work inside a guest.
+    pub(crate) struct Fair<F> {
+        #[pin]
+        work: F,
+        is_long: bool,
+        turn: Option<Turn>,
+    }
+}
+
+/// Waits for a place aside.
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
+
+/// Lets work inside a guest go on aside when it computes for long.
+pub(crate) fn fair<F: Future>(work: F) -> Fair<F> {
+    Fair { work, is_long: false, turn: None }
+}
+
+impl<F: Future> Future for Fair<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // It is the outermost guest that has the thread. If the inner one waited for a place, the outer one could wait
+        // for the same.
+        if IS_INSIDE.get() {
+            return this.work.poll(context);
+        }
+        if !*this.is_long {
+            let done = inside(|| this.work.poll(context));
+            *this.is_long = IS_LONG.take();
+            return done;
+        }
+        let turn = this.turn.get_or_insert_with(|| Box::pin(ASIDE.clone().acquire_owned()));
+        let Poll::Ready(_place) = turn.as_mut().poll(context) else { return Poll::Pending };
+        *this.turn = None;
+        let done = aside(|| inside(|| this.work.poll(context)));
+        *this.is_long = IS_LONG.take();
+        done
+    }
+}
+
+/// Notes that a guest is being polled, also where that ends in a panic.
+fn inside<T>(work: impl FnOnce() -> T) -> T {
+    struct Out;
+    impl Drop for Out {
+        fn drop(&mut self) {
+            IS_INSIDE.set(false);
+        }
+    }
+    IS_INSIDE.set(true);
+    let _out = Out;
+    work()
+}
+
+/// Lets another thread do what this one would do meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        // There are no others that could.
+        _ => work(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Computes for so many polls.
+    async fn compute(polls: u32) {
+        for _ in 0..polls {
+            is_long();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn more_guests_than_places_compute_by_turns_and_all_come_to_their_end() {
+        let done = Arc::new(AtomicU32::new(0));
+        let guests = (0..64).map(|_| {
+            let done = done.clone();
+            tokio::spawn(fair(async move {
+                compute(20).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }))
+        });
+        futures::future::join_all(guests).await;
+        assert_eq!(done.load(Ordering::Relaxed), 64);
+        assert_eq!(ASIDE.available_permits(), std::thread::available_parallelism().unwrap().get());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_one_thread_is_free_while_a_guest_computes() {
+        let (begun, is_begun) = std::sync::mpsc::channel();
+        let (end, is_ended) = std::sync::mpsc::channel::<()>();
+        let guest = tokio::spawn(fair(async move {
+            compute(1).await;
+            // As a guest that does not give its thread back.
+            begun.send(()).unwrap();
+            is_ended.recv().unwrap();
+        }));
+        let other = tokio::spawn(async move {
+            // It computes now, if it has a thread for itself.
+            while is_begun.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+            end.send(()).unwrap();
+        });
+        other.await.unwrap();
+        guest.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_guest_that_computes_inside_of_others_does_not_wait_for_their_places() {
+        let guests = (0..64).map(|_| {
+            tokio::spawn(fair(async move {
+                compute(2).await;
+                // The outer one computes beside the one that it called.
+                tokio::join!(compute(20), fair(compute(20)));
+            }))
+        });
+        futures::future::join_all(guests).await;
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_thread_at_all_long_calls_go_on_as_they_are() {
+        fair(compute(3)).await;
+    }
+}
