@@ -1,7 +1,7 @@
 //! A host inside the test's own process.
 
 use crate::client::Client;
-use micro::server::{self, Options, RunningHost};
+use micro::server::{self, DoorLimits, Options, RunningHost};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
@@ -22,7 +22,14 @@ impl Host {
     /// Starts a host whose gateway puts `namespace` in front of names.
     pub async fn start_with_namespace(namespace: &str) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
-        let (running, client) = start(folder.path(), namespace).await;
+        let (running, client) = start(folder.path(), namespace, DoorLimits::default()).await;
+        Host { client, running: Some(running), folder: Some(folder) }
+    }
+
+    /// Starts a host whose doors take no more than this.
+    pub async fn start_with_doors(doors: DoorLimits) -> Host {
+        let folder = tempfile::tempdir().expect("a data folder");
+        let (running, client) = start(folder.path(), "", doors).await;
         Host { client, running: Some(running), folder: Some(folder) }
     }
 
@@ -30,7 +37,7 @@ impl Host {
     pub async fn restart(&mut self) {
         self.stop().await;
         let folder = self.folder.as_ref().expect("a data folder");
-        let (running, client) = start(folder.path(), "").await;
+        let (running, client) = start(folder.path(), "", DoorLimits::default()).await;
         (self.running, self.client) = (Some(running), client);
     }
 
@@ -50,12 +57,13 @@ impl Deref for Host {
     }
 }
 
-async fn start(folder: &Path, namespace: &str) -> (RunningHost, Client) {
+async fn start(folder: &Path, namespace: &str, doors: DoorLimits) -> (RunningHost, Client) {
     let options = Options {
         data_dir: folder.to_path_buf(),
         api_address: "127.0.0.1:0".into(),
         sidecar_address: "127.0.0.1:0".into(),
         namespace: namespace.into(),
+        doors,
     };
     let running = server::start(options).await.unwrap_or_else(|error| panic!("start a host: {error:#}"));
     let url = |address| format!("http://{address}");

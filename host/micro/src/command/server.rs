@@ -6,7 +6,7 @@ use clap::Args;
 use super::log::{self, Level};
 use super::stop::Stop;
 use super::{Options, Output, print};
-use crate::server;
+use crate::server::{self, DoorLimits};
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
@@ -37,6 +37,16 @@ pub struct Listen {
     #[arg(long, alias = "api_namespace", env = "MICRO_NAMESPACE", hide_env = true)]
     #[arg(default_value = "", hide_default_value = true)]
     pub namespace: String,
+
+    /// Connections that each door may have open; one more is answered 503
+    #[arg(long, env = "MICRO_MAX_CONNECTIONS", hide_env = true, alias = "max_connections")]
+    #[arg(value_name = "N", default_value_t = DoorLimits::default().max_connections, value_parser = at_least_one)]
+    pub max_connections: usize,
+
+    /// Requests that the host may serve at once; one more is answered 503
+    #[arg(long, env = "MICRO_MAX_REQUESTS", hide_env = true, alias = "max_requests")]
+    #[arg(value_name = "N", default_value_t = DoorLimits::default().max_requests, value_parser = at_least_one)]
+    pub max_requests: usize,
 }
 
 impl Listen {
@@ -47,7 +57,19 @@ impl Listen {
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
+            doors: DoorLimits {
+                max_connections: self.max_connections,
+                max_requests: self.max_requests,
+                ..DoorLimits::default()
+            },
         }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
     }
 }
 

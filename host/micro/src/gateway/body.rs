@@ -1,6 +1,7 @@
 //! Request bodies, within their limit.
 
 use super::ID;
+use crate::doors::is_slow;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -8,6 +9,9 @@ use micro_mesh::Error;
 
 /// The largest body of a call, in bytes.
 pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// What an error is signed with that says that a body came too slowly.
+pub(super) const SLOW: &str = "go.micro.api.body";
 
 /// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Error> {
@@ -21,6 +25,7 @@ pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Error>
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::new(ID, 413, format!("the body is larger than {limit} bytes")))
         }
+        Err(error) if is_slow(&*error) => Err(Error::timeout(SLOW, format!("the body could not be read: {}", error))),
         Err(error) => Err(Error::bad_request(ID, format!("the body could not be read: {error}"))),
     }
 }

@@ -72,6 +72,7 @@ async fn check_token(State(sidecar): State<Sidecar>, request: Request, next: Nex
 async fn status(State(sidecar): State<Sidecar>) -> Response {
     let mut status = serde_json::json!(&*sidecar.host);
     status["deployments"] = sidecar.gateway.runtime.deployments().len().into();
+    status["doors"] = serde_json::json!(sidecar.doors.report());
     Json(status).into_response()
 }
 

@@ -14,6 +14,7 @@ mod token;
 pub(crate) use admin::HostStatus;
 pub(crate) use token::Token;
 
+use crate::doors::Doors;
 use crate::gateway::{self, Gateway};
 use axum::extract::FromRef;
 use axum::response::{IntoResponse, Response};
@@ -28,6 +29,7 @@ pub(crate) struct Sidecar {
     pub(crate) gateway: Gateway,
     pub(crate) token: Arc<Token>,
     pub(crate) host: Arc<HostStatus>,
+    pub(crate) doors: Arc<Doors>,
     /// True when the host stops: replies that go on for ever end then.
     pub(crate) stopped: watch::Receiver<bool>,
 }
