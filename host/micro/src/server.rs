@@ -1,11 +1,12 @@
 //! A running host, and the one place where its parts are put together.
 
+use crate::data_folder;
+pub use crate::doors::DoorLimits;
 use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
 use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
-pub use crate::doors::DoorLimits;
 use anyhow::Context as _;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
@@ -25,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LOCK: &str = "lock";
 pub(crate) const TOKEN: &str = "token";
 const REGISTRY: &str = "registry.db";
+/// What is for the host alone: what guests keep, settings of deployments, the catalogue.
+const PRIVATE: [&str; 4] = [LOCK, REGISTRY, "micro.db", "store.db"];
 /// Where the sidecar listens, for commands that use the same data folder.
 pub const SIDECAR_ADDRESS: &str = "sidecar.address";
 
@@ -79,8 +82,11 @@ impl RunningHost {
 /// Starts a host and returns when it listens.
 pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let data_dir = options.data_dir;
-    fs::create_dir_all(&data_dir).with_context(|| format!("make the data folder {}", data_dir.display()))?;
+    data_folder::make(&data_dir)?;
     let lock = lock(&data_dir)?;
+    for file in PRIVATE {
+        data_folder::keep_private(&data_dir.join(file))?;
+    }
     let address_file = data_dir.join(SIDECAR_ADDRESS);
     // One that a killed host left tells of nobody. That there is none is as good.
     let _ = fs::remove_file(&address_file);

@@ -31,6 +31,7 @@ mod status;
 mod stop;
 mod store;
 mod stream;
+mod token;
 mod version;
 mod wit;
 
@@ -94,6 +95,7 @@ enum Command {
     Wit(wit::Arguments),
     Openapi(openapi::Arguments),
     Events(events::Arguments),
+    Token(token::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
     /// Anything else, which is nothing.
@@ -150,6 +152,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Wit(arguments) => wit::run(arguments, &options).await,
         Command::Openapi(arguments) => openapi::run(arguments, &options).await,
         Command::Events(arguments) => events::run(arguments, &options).await,
+        Command::Token(arguments) => token::run(arguments, &options).await,
         Command::Version(arguments) => version::run(arguments, &options),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Unknown(words) => {

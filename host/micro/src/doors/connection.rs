@@ -41,6 +41,8 @@ pub(super) struct Connection {
     door: DoorName,
     /// Bytes read. One task reads, so they are counted without a lock on the bus.
     read: AtomicU64,
+    /// As many of them as had been read when the last request ended: what comes after them is the next one's.
+    read_before: AtomicU64,
     /// Requests that began; counted by the connection's task alone.
     begun: AtomicU64,
     /// Requests whose replies are not out.
@@ -56,6 +58,7 @@ impl Connection {
             doors,
             door,
             read: AtomicU64::new(0),
+            read_before: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             is_http2: AtomicBool::new(false),
@@ -74,8 +77,9 @@ impl Connection {
         before == 0
     }
 
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+    /// Whether something was read since the last request ended.
+    pub(super) fn is_next_on_its_way(&self) -> bool {
+        self.read.load(Ordering::Relaxed) != self.read_before.load(Ordering::Relaxed)
     }
 
     pub(super) fn begun(&self) -> u64 {
@@ -123,6 +127,7 @@ pub(super) struct Running(Arc<Connection>);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.0.read_before.store(self.0.read.load(Ordering::Relaxed), Ordering::Relaxed);
         self.0.running.fetch_sub(1, Ordering::Relaxed);
         self.0.doors.end_request();
     }

@@ -6,8 +6,9 @@ use super::streams::{Step, note};
 use crate::gateway::error_response;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONNECTION, HOST};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::Response;
 use hyper::body::{Body as _, Incoming};
 use micro_mesh::Error;
@@ -47,6 +48,10 @@ where
             return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
         };
         let (parts, body) = request.into_parts();
+        if !is_host_clear(&parts) {
+            let refusal = error_response(Error::bad_request("go.micro.api", "expected one header `Host`"));
+            return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
+        }
         let body = match body.is_end_stream() {
             true => Body::empty(),
             false => Body::new(RequestBody::new(body, &parts.headers, connection.clone())),
@@ -61,6 +66,14 @@ where
         };
         Answering { state, connection: connection.clone() }
     }
+}
+
+/// Whether it is said once for which host the request is (RFC 9112, section 3.2). Where it is said twice, a proxy in
+/// front may have read the other one.
+fn is_host_clear(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let is_named = hosts.next().is_some();
+    hosts.next().is_none() && (is_named || head.version != Version::HTTP_11)
 }
 
 pin_project! {

@@ -22,9 +22,8 @@ pub(super) enum Verdict {
 pub(super) struct Watch {
     connection: Arc<Connection>,
     stopped: watch::Receiver<bool>,
-    /// Requests that had begun, and bytes that were read.
+    /// Requests that had begun.
     begun: u64,
-    read: u64,
     /// When it was last busy.
     busy: Instant,
     /// Since when a head is on its way. A connection begins with one.
@@ -35,7 +34,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(connection: Arc<Connection>, stopped: watch::Receiver<bool>) -> Watch {
         let now = Instant::now();
-        Watch { connection, stopped, begun: 0, read: 0, busy: now, head: Some(now), is_leaving: false }
+        Watch { connection, stopped, begun: 0, busy: now, head: Some(now), is_leaving: false }
     }
 
     /// Waits until something has to happen. The watch comes back with the verdict, for what follows after it.
@@ -59,16 +58,15 @@ impl Watch {
     }
 
     fn judge(&mut self, now: Instant) -> Option<Verdict> {
-        let (begun, read) = (self.connection.begun(), self.connection.read());
+        let begun = self.connection.begun();
         if begun != self.begun || self.connection.running() > 0 {
-            (self.begun, self.read, self.busy, self.head) = (begun, read, now, None);
+            (self.begun, self.busy, self.head) = (begun, now, None);
             return None;
         }
         // On HTTP/2 bytes are no beginning of a head: they are answers to what was sent, and signs of life.
         if self.connection.is_http2() {
             self.head = None;
-        } else if read != self.read {
-            self.read = read;
+        } else if self.connection.is_next_on_its_way() {
             self.head.get_or_insert(now);
         }
         let limits = self.connection.limits();
