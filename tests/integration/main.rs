@@ -23,4 +23,5 @@ mod services;
 mod slow_callers;
 mod sources;
 mod streams;
+mod trust;
 mod types;

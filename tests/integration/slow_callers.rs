@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use micro::server::DoorLimits;
-use micro_tests::{Frame, HTTP2, Host, Wire, guest, json, until};
+use micro_tests::{Frame, HTTP2, Host, HostProcess, Wire, guest, json, until};
 use reqwest::Method;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -194,6 +195,25 @@ async fn a_connection_too_many_is_told_so_and_the_door_opens_again() {
     drop(held);
     until("the door is open again", async || (doors(&host).await["gateway"]["connections"] == 0).then_some(())).await;
     assert_settles(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_files_waits_and_goes_on() {
+    let host = HostProcess::start().await;
+    let pid = Pid::from_raw(host.id().cast_signed());
+    // No more than are open: each new connection is one too many.
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), maximum: Some(4096) }).unwrap();
+    let mut wire = Wire::open(&host.api).await;
+    wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let mut other = Wire::open(&host.api).await;
+    other.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    prlimit(pid, Resource::Nofile, Rlimit { maximum: Some(4096), ..before }).unwrap();
+    for wire in [&mut wire, &mut other] {
+        let text = wire.rest().await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
+    let (_, log) = host.ask_to_end().await;
+    assert!(log.contains("the gateway takes no connections for now"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
+    doors::allow_files(&options.doors);
     let doors = Doors::new(options.doors);
     let sidecar = Sidecar {
         gateway: gateway.clone(),

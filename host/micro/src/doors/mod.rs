@@ -16,6 +16,7 @@
 
 mod body;
 mod connection;
+mod files;
 mod limits;
 mod listener;
 mod refuse;
@@ -25,6 +26,7 @@ mod streams;
 mod watch;
 
 pub(crate) use body::is_slow;
+pub(crate) use files::allow as allow_files;
 pub use limits::DoorLimits;
 pub(crate) use limits::{DoorName, Doors};
 pub(crate) use listener::serve;
