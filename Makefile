@@ -47,7 +47,7 @@ test: ## Check and test everything, as CI does
 	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
 	$(PHASE) functions   $(MAKE) test-functions
 	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro-under-test
-	$(PHASE) deny        $(MAKE) deny-if-there
+	$(PHASE) deny        $(MAKE) deny
 	@scripts/phase --summary
 
 .PHONY: setup
@@ -115,13 +115,8 @@ bench: setup guests ## Measure the parts and the whole; the machine should have 
 	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
 
 .PHONY: deny
-deny: ## Check licences, advisories and sources of all dependencies; needs cargo-deny
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: cargo install cargo-deny --locked"; exit 1; }
-	cargo deny --workspace check
-
-.PHONY: deny-if-there
-deny-if-there:
-	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; else echo "skipped: cargo-deny is not installed"; fi
+deny: ## Check licences, sources and known vulnerabilities of all dependencies; gets cargo-deny if it is not here
+	@scripts/deny
 
 .PHONY: install
 install: build ## Install the program in PREFIX/bin, /usr/local/bin by default

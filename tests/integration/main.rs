@@ -1,6 +1,7 @@
 //! The host as its users see it. One binary, a module per topic.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod abuse;
 mod bad_calls;
 mod bodies;
 mod cli;
@@ -20,6 +21,8 @@ mod rollouts;
 mod schedules;
 mod sdk;
 mod services;
+mod slow_callers;
 mod sources;
 mod streams;
+mod trust;
 mod types;

@@ -1,7 +1,7 @@
 //! A host inside the test's own process.
 
 use crate::client::Client;
-use micro::server::{self, Options, RunningHost};
+use micro::server::{self, DoorLimits, Options, RunningHost};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
@@ -29,6 +29,11 @@ impl Host {
         let folder = tempfile::tempdir().expect("a data folder");
         let (running, client) = start(folder.path(), options).await;
         Host { client, running: Some(running), folder: Some(folder) }
+    }
+
+    /// Starts a host whose doors take no more than this.
+    pub async fn start_with_doors(doors: DoorLimits) -> Host {
+        Host::start_with(Options { doors, ..Options::default() }).await
     }
 
     /// Stops the host in good order and starts it again in the same data folder.

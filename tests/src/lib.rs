@@ -22,6 +22,7 @@ mod program;
 mod reply;
 mod signal;
 mod wait;
+mod wire;
 
 pub use client::Client;
 pub use guests::{MARKER, built_guest, function, guest, versioned, with_manifest};
@@ -35,3 +36,4 @@ pub use rustix::process::Signal;
 pub use serde_json::{Value, json};
 pub use signal::signal;
 pub use wait::{DEADLINE, until};
+pub use wire::{Frame, HTTP2, Wire};

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod build;
 pub mod command;
+mod data_folder;
+mod doors;
 pub mod gateway;
 pub mod runtime;
 pub mod server;

@@ -1,16 +1,15 @@
 //! A running host, and the one place where its parts are put together.
 
+use crate::data_folder;
+pub use crate::doors::DoorLimits;
+use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
 use crate::runtime::{Bounds, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
-use axum::ServiceExt as _;
-use axum::extract::Request;
-use axum::response::Response;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
-use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,6 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tower_service::Service;
 
 /// How long a host that stops waits for calls that run.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -28,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LOCK: &str = "lock";
 pub(crate) const TOKEN: &str = "token";
 const REGISTRY: &str = "registry.db";
+/// What is for the host alone: what guests keep, settings of deployments, the catalogue.
+const PRIVATE: [&str; 4] = [LOCK, REGISTRY, "micro.db", "store.db"];
 /// Where the sidecar listens, for commands that use the same data folder.
 pub const SIDECAR_ADDRESS: &str = "sidecar.address";
 
@@ -44,6 +44,8 @@ pub struct Options {
     pub namespace: String,
     /// What the host gives to its guests.
     pub bounds: Bounds,
+    /// What the doors take.
+    pub doors: DoorLimits,
 }
 
 /// A host on ports that the system chooses, that keeps its state where it stands.
@@ -55,6 +57,7 @@ impl Default for Options {
             sidecar_address: "127.0.0.1:0".into(),
             namespace: String::new(),
             bounds: Bounds::default(),
+            doors: DoorLimits::default(),
         }
     }
 }
@@ -68,7 +71,7 @@ pub struct RunningHost {
     pub sidecar_address: SocketAddr,
     stop: watch::Sender<bool>,
     runtime: Arc<Runtime>,
-    servers: Vec<JoinHandle<std::io::Result<()>>>,
+    servers: Vec<JoinHandle<()>>,
     address_file: PathBuf,
     _lock: File,
 }
@@ -79,7 +82,7 @@ impl RunningHost {
         self.stop.send_replace(true);
         let drained = tokio::time::timeout(DRAIN, async {
             for server in self.servers {
-                // A server that failed has said so itself.
+                // A door that panicked has said so itself.
                 let _ = server.await;
             }
         });
@@ -95,8 +98,11 @@ impl RunningHost {
 /// Starts a host and returns when it listens.
 pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let data_dir = options.data_dir;
-    fs::create_dir_all(&data_dir).with_context(|| format!("make the data folder {}", data_dir.display()))?;
+    data_folder::make(&data_dir)?;
     let lock = lock(&data_dir)?;
+    for file in PRIVATE {
+        data_folder::keep_private(&data_dir.join(file))?;
+    }
     let address_file = data_dir.join(SIDECAR_ADDRESS);
     // One that a killed host left tells of nobody. That there is none is as good.
     let _ = fs::remove_file(&address_file);
@@ -122,9 +128,19 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
-    let sidecar =
-        Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
-    let servers = vec![serve(api, Door::new(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
+    doors::allow_files(&options.doors);
+    let doors = Doors::new(options.doors);
+    let sidecar = Sidecar {
+        gateway: gateway.clone(),
+        token: Arc::new(token),
+        host: Arc::new(host),
+        doors: doors.clone(),
+        stopped: stopped.clone(),
+    };
+    let servers = vec![
+        doors::serve(api, DoorName::Gateway, Door::new(gateway), doors.clone(), stopped.clone()),
+        doors::serve(side, DoorName::Sidecar, sidecar::router(sidecar), doors, stopped),
+    ];
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
@@ -147,24 +163,4 @@ async fn listen(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
     // `:8080` is how the toolkit's users write a port; this host is for its own machine unless told otherwise.
     let full = if address.starts_with(':') { format!("127.0.0.1{address}") } else { address.to_string() };
     TcpListener::bind(&full).await.with_context(|| format!("listen on {address} ({flag})"))
-}
-
-fn serve<S>(listener: TcpListener, door: S, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
-{
-    use axum::serve::ListenerExt as _;
-    // Small replies leave at once instead of waiting for more to send.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("TCP_NODELAY cannot be set: {error}");
-        }
-    });
-    tokio::spawn(async move {
-        let stop = async move {
-            // An ended sender means the host is gone, which is a stop as well.
-            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
-        };
-        axum::serve(listener, door.into_make_service()).with_graceful_shutdown(stop).await
-    })
 }

@@ -242,6 +242,8 @@ pub struct Status {
     pub data_dir: String,
     /// What its engines run with, in whatever form the host tells it.
     pub engines: serde_json::Value,
+    /// What is in its doors, when the host tells it.
+    pub doors: Option<Doors>,
     /// How many deployments there are.
     pub deployments: u64,
     /// The memory of all guests.
@@ -258,6 +260,36 @@ pub struct GuestMemory {
     pub limit: u64,
     /// How often one was refused more because of it.
     pub refusals: u64,
+}
+
+/// The doors of a host: what they may take, what they have taken, what they did not take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Doors {
+    /// The gateway.
+    pub gateway: Entrance,
+    /// The sidecar.
+    pub sidecar: Entrance,
+    /// The connections that each door may have.
+    pub max_connections: u64,
+    /// Requests that are served now.
+    pub requests: u64,
+    /// The requests that may be.
+    pub max_requests: u64,
+    /// Requests that were turned away because there were too many.
+    pub shed: u64,
+    /// Connections and requests that were ended because the caller was too slow.
+    pub slow: u64,
+}
+
+/// One door.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Entrance {
+    /// Connections that are open now.
+    pub connections: u64,
+    /// Connections that were turned away because there were too many.
+    pub refused: u64,
 }
 
 impl Status {

@@ -1,5 +1,6 @@
 //! Why the host gave no answer, or not the wanted one.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::Address;
@@ -24,6 +25,17 @@ pub enum HostError {
         /// The file that was looked for.
         place: PathBuf,
         /// What the system said, behind a colon, unless the file is just not there.
+        reason: String,
+    },
+    /// There is a new token, and nothing to keep it in.
+    #[error(
+        "the host has a new token, which could not be written to {}: {reason}; on its machine, 'micro token show' tells it",
+        place.display()
+    )]
+    TokenNotKept {
+        /// The file that was meant for it.
+        place: PathBuf,
+        /// What the system said.
         reason: String,
     },
     /// The host does not know the token.
@@ -62,6 +74,15 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// A token that cannot be read.
+    pub(crate) fn no_token(place: PathBuf, error: &std::io::Error) -> HostError {
+        let reason = match error.kind() {
+            ErrorKind::NotFound => String::new(),
+            _ => format!(": {error}"),
+        };
+        HostError::NoToken { place, reason }
+    }
+
     /// Sorts what the HTTP client reports.
     pub(super) fn from_transport(address: &Address, error: &reqwest::Error) -> HostError {
         if error.is_connect() {

@@ -10,8 +10,8 @@ mod options;
 mod store;
 pub mod stream;
 mod streaming;
+mod token;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -224,11 +224,7 @@ impl Host {
             Ok(token) => token,
             Err(error) => {
                 self.health().await?;
-                let reason = match error.kind() {
-                    ErrorKind::NotFound => String::new(),
-                    _ => format!(": {error}"),
-                };
-                return Err(HostError::NoToken { place: self.token_file.clone(), reason });
+                return Err(HostError::no_token(self.token_file.clone(), &error));
             }
         };
         Ok(self.open(method, path).bearer_auth(token.trim()))

@@ -31,6 +31,7 @@ mod status;
 mod stop;
 mod store;
 mod stream;
+mod token;
 mod version;
 mod wit;
 
@@ -60,8 +61,9 @@ Exit status:
   3  no host answers at the address
 
 Variables stand in for options that are not given: MICRO_DATA_DIR, MICRO_PROXY_ADDRESS, MICRO_OUTPUT, and for a host \
-MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE. MICRO_LOG says how much a host tells on standard error: a \
-level, like debug, or levels by part, like warn,micro=debug. Words of an option may be joined by '_' instead of '-'.
+MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE, MICRO_MAX_CONNECTIONS, MICRO_MAX_REQUESTS. MICRO_LOG says \
+how much a host tells on standard error: a level, like debug, or levels by part, like warn,micro=debug. Words of an \
+option may be joined by '_' instead of '-'.
 
 With --output json, replies of the host are printed as it sent them, on one line; `micro COMMAND --help` shows their \
 form.";
@@ -93,6 +95,7 @@ enum Command {
     Wit(wit::Arguments),
     Openapi(openapi::Arguments),
     Events(events::Arguments),
+    Token(token::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
     /// Anything else, which is nothing.
@@ -149,6 +152,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Wit(arguments) => wit::run(arguments, &options).await,
         Command::Openapi(arguments) => openapi::run(arguments, &options).await,
         Command::Events(arguments) => events::run(arguments, &options).await,
+        Command::Token(arguments) => token::run(arguments, &options).await,
         Command::Version(arguments) => version::run(arguments, &options),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Unknown(words) => {

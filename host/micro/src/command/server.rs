@@ -10,6 +10,8 @@ use super::stop::Stop;
 use super::{Options, Output, print, settings};
 use crate::runtime::Bounds;
 use crate::server;
+use super::{Options, Output, print};
+use crate::server::{self, DoorLimits};
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
@@ -52,6 +54,16 @@ pub struct Listen {
     /// The memory of all guests together [default: three quarters of the machine's]
     #[arg(long, alias = "guest_memory", env = "MICRO_GUEST_MEMORY", hide_env = true, value_name = "SIZE")]
     pub guest_memory: Option<ByteSize>,
+
+    /// Connections that each door may have open; one more is answered 503
+    #[arg(long, env = "MICRO_MAX_CONNECTIONS", hide_env = true, alias = "max_connections")]
+    #[arg(value_name = "N", default_value_t = DoorLimits::default().max_connections, value_parser = at_least_one)]
+    pub max_connections: usize,
+
+    /// Requests that the host may serve at once; one more is answered 503
+    #[arg(long, env = "MICRO_MAX_REQUESTS", hide_env = true, alias = "max_requests")]
+    #[arg(value_name = "N", default_value_t = DoorLimits::default().max_requests, value_parser = at_least_one)]
+    pub max_requests: usize,
 }
 
 impl Listen {
@@ -65,6 +77,11 @@ impl Listen {
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
             bounds: Bounds::new(limits, memory),
+            doors: DoorLimits {
+                max_connections: self.max_connections,
+                max_requests: self.max_requests,
+                ..DoorLimits::default()
+            },
         }
     }
 }
@@ -78,6 +95,13 @@ fn guest_memory() -> u64 {
     let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let container = container.and_then(|text| text.trim().parse::<u64>().ok());
     machine.into_iter().chain(container).min().map_or(u64::MAX, |bytes| bytes / 4 * 3)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
 }
 
 /// Runs a host.

@@ -9,12 +9,15 @@ use super::layout::{self, age, size, table, took, until};
 use super::{Options, Output, print};
 use crate::admin::{Canary, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
 use micro_engine::manifest::{Limit, Unit};
+use crate::admin::deployment::Doors;
+use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
 
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
-\"engines\", \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
+\"engines\", \"doors\": {\"gateway\": {\"connections\", \"refused\"}, \"sidecar\": {…}, \"max_connections\", \"requests\", \
+\"max_requests\", \"shed\", \"slow\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
 with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
 \"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
 \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
@@ -53,12 +56,25 @@ fn host_layout(status: &Status) -> String {
         ("deployments", status.deployments.to_string()),
         ("guest memory", guest_memory_text(&status.guest_memory)),
         ("engines", engines_text(&status.engines)),
+        ("doors", status.doors.as_ref().map(doors_text).unwrap_or_default()),
     ];
     table::pairs(&rows)
 }
 
 fn guest_memory_text(memory: &GuestMemory) -> String {
     format!("{} of {}, refused {} times", size(memory.used), size(memory.limit), memory.refusals)
+}
+
+/// The doors, one on a line, and what both take together.
+fn doors_text(doors: &Doors) -> String {
+    let Doors { max_connections, requests, max_requests, shed, slow, .. } = doors;
+    let mut lines = Vec::new();
+    for (name, entrance) in [("gateway", &doors.gateway), ("sidecar", &doors.sidecar)] {
+        let (connections, refused) = (entrance.connections, entrance.refused);
+        lines.push(format!("{name}, {connections} of {max_connections} connections, {refused} refused"));
+    }
+    lines.push(format!("{requests} of {max_requests} requests now, {shed} shed, {slow} ended for slowness"));
+    lines.join("\n")
 }
 
 /// The engines, one on a line.
@@ -260,6 +276,16 @@ mod tests {
 */5 * * * *  Desk.Sweep  UTC   never  2020, took 7 ms: 409 no  3\n";
         assert!(text.contains(schedules), "{text}");
         assert!(text.contains("\n3 10%     n/a      0 B   8      1       "), "{text}");
+    }
+
+    #[test]
+    fn the_doors_are_shown_with_their_limits() {
+        let doors = Doors { max_connections: 9, requests: 1, max_requests: 5, slow: 3, ..Doors::default() };
+        let text = host_layout(&Status { doors: Some(doors), ..Status::default() });
+        let shown = "\ndoors        gateway, 0 of 9 connections, 0 refused
+             sidecar, 0 of 9 connections, 0 refused
+             1 of 5 requests now, 0 shed, 3 ended for slowness";
+        assert!(text.ends_with(shown), "{text}");
     }
 
     #[test]

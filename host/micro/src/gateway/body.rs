@@ -3,6 +3,8 @@
 use super::ID;
 use crate::runtime::Runtime;
 use axum::body::{Body, HttpBody};
+use crate::doors::is_slow;
+use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use micro_engine::manifest::Limit;
@@ -13,6 +15,8 @@ pub(crate) const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// A body of no more bytes than this is read before anybody asks what its deployment takes.
 const SMALL: u64 = 64 * 1024;
+/// What an error is signed with that says that a body came too slowly.
+pub(super) const SLOW: &str = "go.micro.api.body";
 
 /// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Error> {
@@ -40,6 +44,7 @@ pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Error>
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::new(ID, 413, format!("the body is larger than {limit} bytes")))
         }
+        Err(error) if is_slow(&*error) => Err(Error::timeout(SLOW, format!("the body could not be read: {}", error))),
         Err(error) => Err(Error::bad_request(ID, format!("the body could not be read: {error}"))),
     }
 }

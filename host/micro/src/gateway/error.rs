@@ -1,5 +1,6 @@
 //! Errors → HTTP responses. This is the one place that does it for the gateway and the sidecar.
 
+use super::body::SLOW;
 use axum::body::Body;
 use axum::http::header::{self, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
@@ -13,9 +14,9 @@ const RETRY_AFTER: std::ops::RangeInclusive<u64> = 1..=60;
 /// The error JSON with its code as the status.
 ///
 /// A call that ran out of time is 408 among services, as go-micro has it. To an HTTP client 408 would say that its own
-/// request came too slowly, so it gets 504.
+/// request came too slowly: it gets 504, unless that is what happened.
 pub(crate) fn error_response(mut error: Error) -> Response {
-    if error.code == 408 {
+    if error.code == 408 && error.id != SLOW {
         error = Error::new(error.id, 504, error.detail);
     }
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

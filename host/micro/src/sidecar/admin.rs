@@ -8,7 +8,7 @@ use crate::gateway::{error_response, read_up_to};
 use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -44,6 +44,7 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
     Router::new()
         .route("/status", get(status))
         .route("/events", get(stream::events))
+        .route("/token/rotate", post(rotate_token))
         .route("/deployments", get(list))
         .route("/deployments/{name}", get(one).put(deploy).delete(remove))
         .route("/deployments/{name}/revisions", get(revisions))
@@ -77,7 +78,17 @@ async fn status(State(sidecar): State<Sidecar>) -> Response {
     let memory = &runtime.bounds().memory;
     status["guest_memory"] =
         serde_json::json!({ "used": memory.used(), "limit": memory.limit(), "refusals": memory.refusals() });
+    status["doors"] = serde_json::json!(sidecar.doors.report());
     Json(status).into_response()
+}
+
+/// Who changes the token gets the new one: the file it is in may be on another machine.
+async fn rotate_token(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {
+    let token = sidecar.token.rotate().map_err(|error| {
+        tracing::error!("the admin token cannot be replaced: {error}");
+        Error::internal(ID, format!("the token file cannot be written, the old token stays: {error}"))
+    })?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(serde_json::json!({ "token": token }))).into_response())
 }
 
 async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {

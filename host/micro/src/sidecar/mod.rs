@@ -6,21 +6,28 @@
 //! | `/registry` | the services, as go-micro's sidecar shows them | |
 //! | `/rpc`, `/{service}/{path…}` | calls, as on the gateway | |
 //! | `/v1/…` | the admin API, see [`admin`] | needed |
+//!
+//! Web pages are kept out, see [`visitors`].
 
 mod admin;
 mod registry;
 mod token;
+mod visitors;
 
 pub(crate) use admin::HostStatus;
-pub(crate) use token::Token;
+pub(crate) use token::{Token, replace as replace_token};
 
+use crate::doors::Doors;
 use crate::gateway::{self, Gateway};
 use axum::extract::FromRef;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// What errors of the sidecar itself are signed with.
+const ID: &str = "go.micro.sidecar";
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -28,6 +35,7 @@ pub(crate) struct Sidecar {
     pub(crate) gateway: Gateway,
     pub(crate) token: Arc<Token>,
     pub(crate) host: Arc<HostStatus>,
+    pub(crate) doors: Arc<Doors>,
     /// True when the host stops: replies that go on for ever end then.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -40,12 +48,14 @@ impl FromRef<Sidecar> for Gateway {
 
 /// The sidecar's routes.
 pub(crate) fn router(sidecar: Sidecar) -> Router {
+    let visitors = visitors::Visitors::of(sidecar.host.sidecar_address);
     Router::new()
         .route("/health", get(health))
         .route("/registry", get(registry::list))
         .route("/rpc", any(gateway::rpc))
         .nest("/v1", admin::router(&sidecar))
         .fallback(gateway::call)
+        .layer(middleware::from_fn_with_state(visitors, visitors::check))
         .with_state(sidecar)
 }
 

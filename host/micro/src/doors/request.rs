@@ -1,0 +1,135 @@
+//! One request: let in, handed to who is behind the door, counted until its reply is out.
+
+use super::body::{ReplyBody, RequestBody};
+use super::connection::{Connection, Running};
+use super::streams::{Step, note};
+use crate::gateway::error_response;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, HOST};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Version};
+use axum::response::Response;
+use hyper::body::{Body as _, Incoming};
+use micro_mesh::Error;
+use pin_project_lite::pin_project;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower_service::Service;
+
+/// What a connection hands its requests to.
+pub(super) struct Requests<S> {
+    door: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Requests<S> {
+    pub(super) fn new(door: S, connection: Arc<Connection>) -> Requests<S> {
+        Requests { door, connection }
+    }
+}
+
+impl<S> hyper::service::Service<hyper::Request<Incoming>> for Requests<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = hyper::Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Answering<S, S::Future>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let connection = &self.connection;
+        let Some(running) = connection.begin_request() else {
+            let limit = connection.limits().max_requests;
+            let detail = format!("the host serves as many requests as it may, {limit}: try again later");
+            let refusal = error_response(Error::unavailable("go.micro.api", detail));
+            return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
+        };
+        let (parts, body) = request.into_parts();
+        if !is_host_clear(&parts) {
+            let refusal = error_response(Error::bad_request("go.micro.api", "expected one header `Host`"));
+            return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
+        }
+        let body = match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(RequestBody::new(body, &parts.headers, connection.clone())),
+        };
+        let request = Request::from_parts(parts, body);
+        let mut door = self.door.clone();
+        // Requests that come one behind the other do not begin while the replies before them are not read: they would
+        // all be made and kept.
+        let state = match connection.is_stuck() && !connection.is_http2() {
+            true => State::Held { held: Some((door, request)), running: Some(running) },
+            false => State::Runs { answer: door.call(request), running: Some(running) },
+        };
+        Answering { state, connection: connection.clone() }
+    }
+}
+
+/// Whether it is said once for which host the request is (RFC 9112, section 3.2). Where it is said twice, a proxy in
+/// front may have read the other one.
+fn is_host_clear(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let is_named = hosts.next().is_some();
+    hosts.next().is_none() && (is_named || head.version != Version::HTTP_11)
+}
+
+pin_project! {
+    /// A reply on its way.
+    pub(super) struct Answering<S, F> {
+        #[pin]
+        state: State<S, F>,
+        connection: Arc<Connection>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, F> {
+        Refused { refusal: Option<Response> },
+        Held { held: Option<(S, Request)>, running: Option<Running> },
+        Runs { #[pin] answer: F, running: Option<Running> },
+    }
+}
+
+impl<S> Future for Answering<S, S::Future>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Output = Result<hyper::Response<ReplyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let is_http2 = this.connection.is_http2();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Refused { refusal } => {
+                    let refusal = refusal.take().unwrap_or_default();
+                    return Poll::Ready(Ok(refusal.map(|body| ReplyBody::new(body, is_http2, None))));
+                }
+                StateProjection::Held { held, running } => {
+                    if this.connection.is_stuck() {
+                        // The socket wakes this task when it goes on.
+                        return Poll::Pending;
+                    }
+                    let Some((mut door, request)) = held.take() else { return Poll::Pending };
+                    let running = running.take();
+                    this.state.set(State::Runs { answer: door.call(request), running });
+                }
+                StateProjection::Runs { answer, running } => {
+                    note(Step::Waits);
+                    let Ok(mut response) = ready!(answer.poll(context));
+                    note(Step::Gave);
+                    if response.status() == StatusCode::REQUEST_TIMEOUT && !is_http2 {
+                        // The rest of the request is not waited for (RFC 9110, section 15.5.9).
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    let running = running.take();
+                    return Poll::Ready(Ok(response.map(|body| ReplyBody::new(body, is_http2, running))));
+                }
+            }
+        }
+    }
+}
