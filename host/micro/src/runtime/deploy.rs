@@ -225,7 +225,7 @@ impl Runtime {
     ) -> Result<Checked, DeployError> {
         let log = match deployment {
             Some(deployment) => deployment.log.clone(),
-            None => Arc::new(DeploymentLog::new(name.into())),
+            None => self.logs.of(name),
         };
         let imports = self.find_imports(log.deployment(), &inspection, &manifest).await?;
         let program = {

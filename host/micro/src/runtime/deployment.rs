@@ -83,8 +83,7 @@ struct Watch {
 
 impl Deployment {
     /// A deployment whose revision is known and not loaded.
-    pub(super) fn restored(row: RevisionRow, notices: Notices) -> Deployment {
-        let log = Arc::new(DeploymentLog::new(row.deployment.as_str().into()));
+    pub(super) fn restored(log: Arc<DeploymentLog>, row: RevisionRow, notices: Notices) -> Deployment {
         Deployment::new(log, Arc::new(Revision::restored(row)), notices)
     }
 

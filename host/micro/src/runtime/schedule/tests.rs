@@ -1,6 +1,7 @@
 use super::*;
 use crate::runtime::deployment::Revision;
 use crate::runtime::events::{Event, Notices};
+use crate::runtime::logs::DeploymentLog;
 use crate::runtime::store::RevisionRow;
 use async_trait::async_trait;
 use micro_engine::Manifest;
@@ -80,7 +81,7 @@ impl Bench {
         let client = client(Jobs { clock: clock.clone(), arrived: sender }).await;
         let events = Events::default();
         let notices = Notices::new("jobs".into(), events.clone(), mpsc::channel(1).0);
-        let deployment = Arc::new(Deployment::restored(row(1, schedules), notices));
+        let deployment = Arc::new(Deployment::restored(DeploymentLog::unwritten("jobs"), row(1, schedules), notices));
         let listener = events.listen();
         let schedules = Schedules::start(store.clone(), client.clone(), events, clock.clone());
         schedules.set(&deployment).await;
@@ -238,8 +239,7 @@ async fn a_run_that_fails_is_told() {
     let last = &status[0]["last"];
     assert_eq!((&last["outcome"], &last["code"]), (&"failed".into(), &409.into()));
     assert_eq!(last["detail"], "no work today");
-    let lines = bench.deployment.log.tail(1);
-    assert_eq!(lines[0].message, "schedule * * * * *: 409 no work today");
+    assert_eq!(bench.deployment.log.waiting()[0], "schedule * * * * *: 409 no work today");
     // What was told is still known after a restart.
     bench.down_for(0).await;
     assert_eq!(&bench.status()[0]["last"], last);
