@@ -13,6 +13,7 @@ mod everything;
 mod functions;
 mod imports;
 mod limits;
+mod logs;
 mod oci;
 mod openapi;
 mod raw;

@@ -18,12 +18,50 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// All of them.
+    pub const ALL: [Stream; 3] = [Stream::Stdout, Stream::Stderr, Stream::Host];
+
     /// `stdout`, `stderr` or `host`.
     pub fn as_str(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
             Stream::Host => "host",
+        }
+    }
+}
+
+/// How grave a line is, where its guest says so; the words of `wasi:logging`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// What helps to find a mistake.
+    Debug,
+    /// What goes as it should.
+    Info,
+    /// What may become a mistake.
+    Warn,
+    /// What went wrong.
+    Error,
+    /// What nothing can go on after.
+    Critical,
+}
+
+impl Level {
+    /// All of them, the least grave first.
+    pub const ALL: [Level; 6] =
+        [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
+
+    /// `trace`, `debug`, `info`, `warn`, `error` or `critical`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+            Level::Critical => "critical",
         }
     }
 }

@@ -201,6 +201,8 @@ pub struct LogLine {
     pub request: String,
     /// `stdout`, `stderr` or `host`.
     pub stream: String,
+    /// How grave it is, where the function says so: `trace`, `debug`, `info`, `warn`, `error` or `critical`.
+    pub level: Option<String>,
     /// The line.
     pub message: String,
 }

@@ -26,7 +26,7 @@ pub use deployment::{
     Status,
 };
 pub use error::HostError;
-pub use options::DeployOptions;
+pub use options::{DeployOptions, LogOptions};
 pub use store::{Keys, Stores, Value};
 use stream::{EventStream, LineStream};
 
@@ -171,10 +171,12 @@ impl Host {
         self.answer(request.timeout(ANSWER_LIMIT)).await
     }
 
-    /// The last `lines` log lines of a deployment as NDJSON, and with `follow` those still to come.
-    pub async fn logs(&self, name: &str, lines: usize, follow: bool) -> Result<LineStream, HostError> {
-        let filter = query(&[("lines", &lines.to_string()), ("follow", &follow.to_string())]);
-        let path = format!("{}?{filter}", deployment_path(name, "/logs"));
+    /// The log lines of a deployment, or of all, as NDJSON.
+    pub async fn logs(&self, name: Option<&str>, options: &LogOptions) -> Result<LineStream, HostError> {
+        let path = name.map_or_else(|| "/v1/logs".to_owned(), |name| deployment_path(name, "/logs"));
+        let parameters = options.parameters();
+        let pairs: Vec<_> = parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let path = format!("{path}?{}", query(&pairs));
         let response = self.send(self.admin(Method::GET, &path).await?).await?;
         Ok(LineStream::new(response, self.address.clone()))
     }

@@ -1,4 +1,4 @@
-//! What goes with a component when it is deployed.
+//! What goes with a request: with a component that is deployed, and with a question for log lines.
 
 use micro_engine::manifest::AskedLimits;
 use std::collections::BTreeMap;
@@ -34,6 +34,41 @@ impl DeployOptions {
             }
             parameters.push(("settings", settings.to_string()));
         }
+        parameters
+    }
+}
+
+/// Which log lines are wanted. The default is the last hundred.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The last so many of those that fit.
+    pub lines: Option<usize>,
+    /// Go on with those that come.
+    pub follow: bool,
+    /// Not before: RFC 3339, or how long ago, `10m`.
+    pub since: Option<String>,
+    /// Not after.
+    pub until: Option<String>,
+    /// A regular expression that the text matches.
+    pub grep: Option<String>,
+    /// The request they were written for, or its first digits.
+    pub request: Option<String>,
+    /// `stdout`, `stderr` or `host`, several with commas between.
+    pub stream: Option<String>,
+    /// At least as grave.
+    pub level: Option<String>,
+}
+
+impl LogOptions {
+    /// As parameters of the request.
+    pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
+        let LogOptions { lines, follow, since, until, grep, request, stream, level } = self;
+        let mut parameters = Vec::new();
+        parameters.extend(lines.map(|lines| ("lines", lines.to_string())));
+        parameters.extend(follow.then(|| ("follow", "true".to_owned())));
+        let texts =
+            [("since", since), ("until", until), ("grep", grep), ("request", request), ("stream", stream), ("level", level)];
+        parameters.extend(texts.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))));
         parameters
     }
 }

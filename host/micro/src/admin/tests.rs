@@ -123,9 +123,10 @@ async fn logs_and_events_are_read_as_they_come() {
         )
         .route("/v1/events", get(|| async { ": hi\n\nevent: removed\ndata: {}\n\n" }));
     let peer = Peer::with(router).await;
-    let mut logs = peer.host.logs("x", 5, true).await.unwrap();
+    let options = LogOptions { lines: Some(5), follow: true, grep: Some("a&b".into()), ..LogOptions::default() };
+    let mut logs = peer.host.logs(Some("x"), &options).await.unwrap();
     let first = logs.next().await.unwrap();
-    assert_eq!(first.as_deref(), Some("{\"message\":\"lines=5&follow=true\"}"));
+    assert_eq!(first.as_deref(), Some("{\"message\":\"lines=5&follow=true&grep=a%26b\"}"));
     assert_eq!(logs.next().await.unwrap().as_deref(), Some("last"));
     assert_eq!(logs.next().await.unwrap(), None);
 

@@ -232,7 +232,7 @@ impl Runtime {
     ) -> Result<Checked, DeployError> {
         let (log, usage) = match deployment {
             Some(deployment) => (deployment.log.clone(), deployment.usage.clone()),
-            None => (Arc::new(DeploymentLog::new(name.into())), Arc::new(self.bounds.usage())),
+            None => (self.logs.of(name), Arc::new(self.bounds.usage())),
         };
         let imports = self.find_imports(log.deployment(), &inspection, &manifest).await?;
         let program = {

@@ -88,8 +88,12 @@ struct Watch {
 
 impl Deployment {
     /// A deployment whose revision is known and not loaded.
-    pub(super) fn restored(row: RevisionRow, bounds: &Bounds, notices: Notices) -> Deployment {
-        let log = Arc::new(DeploymentLog::new(row.deployment.as_str().into()));
+    pub(super) fn restored(
+        log: Arc<DeploymentLog>,
+        row: RevisionRow,
+        bounds: &Bounds,
+        notices: Notices,
+    ) -> Deployment {
         let revision = Arc::new(Revision::restored(row, &bounds.limits));
         Deployment::new(log, Arc::new(bounds.usage()), revision, notices)
     }
@@ -101,6 +105,7 @@ impl Deployment {
         notices: Notices,
     ) -> Deployment {
         log.set_revision(revision.number);
+        log.set_rate(revision.limits.log);
         Deployment {
             name: log.deployment().clone(),
             log,
@@ -139,6 +144,7 @@ impl Deployment {
     /// Lets `revision` answer all calls from now on, and gives the one that did before.
     pub(super) fn switch(&self, revision: Arc<Revision>) -> Arc<Revision> {
         self.log.set_revision(revision.number);
+        self.log.set_rate(revision.limits.log);
         self.set_failure(None);
         let before = self.current.swap(revision);
         self.canary.store(None);

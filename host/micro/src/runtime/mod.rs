@@ -12,7 +12,7 @@ mod gate;
 mod handover;
 mod imports;
 mod invoke;
-mod logs;
+pub mod logs;
 mod message;
 mod paths;
 mod record;
@@ -30,13 +30,14 @@ pub use bounds::Bounds;
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
-pub use logs::{DeploymentLog, LogRecord};
+pub use logs::DeploymentLog;
 pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 
 use crate::runtime::components::Components;
 use crate::runtime::deployment::Canary;
 use crate::runtime::events::{Notice, Notices};
+use crate::runtime::logs::Logs;
 use crate::runtime::store::Store;
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
@@ -63,6 +64,7 @@ pub struct Runtime {
     /// removed as the last use of another.
     storage: tokio::sync::Mutex<()>,
     events: Events,
+    logs: Logs,
     notices: mpsc::Sender<Notice>,
     client: Client,
     /// Where guests keep what must outlive them.
@@ -86,6 +88,7 @@ const DATABASE: &str = "micro.db";
 const STORES: &str = "store.db";
 const COMPONENTS: &str = "components";
 const CACHE: &str = "cache";
+const LOGS: &str = "logs";
 const HOST_KEY: &str = "host.key";
 
 impl Runtime {
@@ -102,6 +105,7 @@ impl Runtime {
         let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
         let components = Components::open(&data_dir.join(COMPONENTS))?;
+        let logs = Logs::open(&data_dir.join(LOGS), logs::Bounds::default()).context("start the writer of logs")?;
         let node = record::NodeIdentity { host: store.host_id()?, address };
         let options = kept::OpenOptions { path: Some(data_dir.join(STORES)), ..kept::OpenOptions::default() };
         let kept = kept::open("sqlite", options).await.context("open the stores")?;
@@ -118,6 +122,7 @@ impl Runtime {
             changes: Mutex::default(),
             storage: tokio::sync::Mutex::default(),
             events,
+            logs,
             notices,
             client: client.clone(),
             kept,
@@ -126,6 +131,7 @@ impl Runtime {
             bounds,
         });
         runtime.restore().await?;
+        runtime.logs.settle();
         client.attach(Arc::new(invoke::Local::new(&runtime)));
         tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
         runtime.start_services();
@@ -160,6 +166,11 @@ impl Runtime {
         &self.bounds
     }
 
+    /// What deployments wrote.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
     /// The engines, for reports.
     pub fn engines(&self) -> &Engines {
         &self.engines
@@ -186,7 +197,8 @@ impl Runtime {
         let mut routes = Routes::with_capacity(rows.len());
         for row in rows {
             let notices = self.notices(row.deployment.as_str().into());
-            let deployment = Deployment::restored(row, &self.bounds, notices);
+            let log = self.logs.of(&row.deployment);
+            let deployment = Deployment::restored(log, row, &self.bounds, notices);
             routes.insert(deployment.name.clone(), Arc::new(deployment));
         }
         for (row, percent) in self.with_store(Store::canaries).await? {

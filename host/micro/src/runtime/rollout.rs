@@ -132,6 +132,8 @@ impl Runtime {
             routes.remove(name);
             routes
         });
+        // Its log is kept for a while: who looks for it finds why it says nothing more.
+        deployment.log.host_line("removed");
         deployment.current().retire();
         if let Some(canary) = deployment.set_canary(None) {
             canary.revision.retire();

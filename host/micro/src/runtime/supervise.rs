@@ -73,6 +73,7 @@ impl Runtime {
         if let Err(error) = self.kept.close().await {
             tracing::error!("close the stores: {error}");
         }
+        self.logs.close().await;
     }
 
     async fn act(&self, Notice { deployment: name, revision: number, kind }: Notice) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! The admin API: deployments, their revisions and logs, events, stores, the host.
 
+mod logs;
 mod stores;
 mod stream;
 
@@ -50,7 +51,8 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
         .route("/deployments/{name}/revisions", get(revisions))
         .route("/deployments/{name}/promote", post(promote))
         .route("/deployments/{name}/rollback", post(roll_back))
-        .route("/deployments/{name}/logs", get(stream::logs))
+        .route("/deployments/{name}/logs", get(logs::of_one))
+        .route("/logs", get(logs::of_all))
         .route("/deployments/{name}/wit", get(wit))
         .route("/stores", get(stores::list))
         .route("/stores/{store}/keys", get(stores::keys))

@@ -21,6 +21,13 @@ impl Guest for Logger {
         let _ = std::io::stdout().flush();
     }
 
+    fn endless() {
+        let mut out = std::io::stdout().lock();
+        loop {
+            let _ = writeln!(out, "and on, and on, and on, and on, and on, and on, and on, and on");
+        }
+    }
+
     fn binary() {
         let _ = std::io::stdout().write_all(b"\xff\xfe not text\n");
     }

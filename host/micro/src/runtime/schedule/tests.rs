@@ -2,6 +2,7 @@ use super::*;
 use crate::runtime::bounds::Bounds;
 use crate::runtime::deployment::Revision;
 use crate::runtime::events::{Event, Notices};
+use crate::runtime::logs::DeploymentLog;
 use crate::runtime::store::RevisionRow;
 use async_trait::async_trait;
 use micro_engine::Manifest;
@@ -82,7 +83,8 @@ impl Bench {
         let client = client(Jobs { clock: clock.clone(), arrived: sender }).await;
         let events = Events::default();
         let notices = Notices::new("jobs".into(), events.clone(), mpsc::channel(1).0);
-        let deployment = Arc::new(Deployment::restored(row(1, schedules), &Bounds::default(), notices));
+        let log = DeploymentLog::unwritten("jobs");
+        let deployment = Arc::new(Deployment::restored(log, row(1, schedules), &Bounds::default(), notices));
         let listener = events.listen();
         let schedules = Schedules::start(store.clone(), client.clone(), events, clock.clone());
         schedules.set(&deployment).await;
@@ -240,8 +242,7 @@ async fn a_run_that_fails_is_told() {
     let last = &status[0]["last"];
     assert_eq!((&last["outcome"], &last["code"]), (&"failed".into(), &409.into()));
     assert_eq!(last["detail"], "no work today");
-    let lines = bench.deployment.log.tail(1);
-    assert_eq!(lines[0].message, "schedule * * * * *: 409 no work today");
+    assert_eq!(bench.deployment.log.waiting()[0], "schedule * * * * *: 409 no work today");
     // What was told is still known after a restart.
     bench.down_for(0).await;
     assert_eq!(&bench.status()[0]["last"], last);
