@@ -11,6 +11,7 @@ mod doors;
 mod everything;
 mod functions;
 mod imports;
+mod metrics;
 mod oci;
 mod openapi;
 mod raw;

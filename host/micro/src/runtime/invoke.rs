@@ -22,18 +22,20 @@ impl Runtime {
     /// Serves one call: its revision is chosen and loaded, it takes its turn, it runs in a fresh instance or in a live
     /// one.
     pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let began = std::time::Instant::now();
         let mut left: Option<Arc<Revision>> = None;
         loop {
             let routes = self.routes.load();
             let Some(deployment) = routes.get(&call.service) else {
                 return Err(errors::unknown_service(&call.service));
             };
-            let revision = deployment.choose(&call);
+            let (revision, counts) = (deployment.choose(&call), deployment.counts_for_call());
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
             let program = self.program(deployment, &revision, call.id).await?;
             let Some(callable) = program.endpoint(&call.endpoint) else {
+                counts.answered(began, Some(404));
                 deployment.count(&revision, Some(404));
                 return Err(unknown_endpoint(&call, program));
             };
@@ -43,10 +45,12 @@ impl Runtime {
             }
             match self.serve(deployment, &revision, program, callable, &call).await {
                 Ok((reply, code)) => {
+                    counts.answered(began, code);
                     deployment.count(&revision, code);
                     return Ok(reply);
                 }
                 Err(ServeError::Failed(error)) => {
+                    counts.answered(began, Some(error.code));
                     deployment.count(&revision, Some(error.code));
                     return Err(error);
                 }

@@ -13,6 +13,7 @@ mod imports;
 mod invoke;
 mod logs;
 mod message;
+pub(crate) mod metrics;
 mod paths;
 mod record;
 mod refuse;

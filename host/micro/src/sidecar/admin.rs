@@ -5,6 +5,7 @@ mod stream;
 
 use super::Sidecar;
 use crate::gateway::{error_response, read_up_to};
+use crate::runtime::metrics;
 use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -42,6 +43,7 @@ pub(crate) struct HostStatus {
 pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
     Router::new()
         .route("/status", get(status))
+        .route("/top", get(top))
         .route("/events", get(stream::events))
         .route("/deployments", get(list))
         .route("/deployments/{name}", get(one).put(deploy).delete(remove))
@@ -73,6 +75,18 @@ async fn status(State(sidecar): State<Sidecar>) -> Response {
     let mut status = serde_json::json!(&*sidecar.host);
     status["deployments"] = sidecar.gateway.runtime.deployments().len().into();
     Json(status).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopParameters {
+    /// `now_ms` of the look before.
+    since: Option<u64>,
+}
+
+/// The counts of the deployments that did something since the last look.
+async fn top(State(sidecar): State<Sidecar>, Query(parameters): Query<TopParameters>) -> Json<metrics::Top> {
+    Json(metrics::since(&sidecar.gateway.runtime, parameters.since))
 }
 
 async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {

@@ -3,11 +3,13 @@
 //! | path | what | token |
 //! |---|---|---|
 //! | `/health` | whether the host answers | |
+//! | `/metrics` | what Prometheus asks for; `?deployments=false` leaves out what there is of each | |
 //! | `/registry` | the services, as go-micro's sidecar shows them | |
 //! | `/rpc`, `/{service}/{path…}` | calls, as on the gateway | |
 //! | `/v1/…` | the admin API, see [`admin`] | needed |
 
 mod admin;
+mod metrics;
 mod registry;
 mod token;
 
@@ -42,6 +44,7 @@ impl FromRef<Sidecar> for Gateway {
 pub(crate) fn router(sidecar: Sidecar) -> Router {
     Router::new()
         .route("/health", get(health))
+        .route("/metrics", get(metrics::page))
         .route("/registry", get(registry::list))
         .route("/rpc", any(gateway::rpc))
         .nest("/v1", admin::router(&sidecar))
