@@ -1,6 +1,6 @@
 //! `/metrics` as Prometheus reads it, and the counts behind `micro top`.
 
-use micro_tests::{Host, guest, json, until, with_manifest};
+use micro_tests::{Host, HostProcess, guest, json, until, with_manifest};
 use prometheus_parse::{Sample, Scrape, Value};
 use reqwest::Method;
 
@@ -59,7 +59,8 @@ async fn what_a_host_does_is_counted_for_prometheus() {
     assert!(number(&scrape, "micro_compile_cache_written_bytes_total", &[]) > 10_000.0);
     assert!(number(&scrape, "process_resident_memory_bytes", &[]) > 1e6);
     assert!(number(&scrape, "process_start_time_seconds", &[]) > 1.5e9);
-    let names = |name: &str| scrape.samples.iter().filter(|sample| sample.labels.get("deployment") == Some(name)).count();
+    let names =
+        |name: &str| scrape.samples.iter().filter(|sample| sample.labels.get("deployment") == Some(name)).count();
     assert!(names("echo") > 0);
     assert_eq!((names("idle"), names("streams")), (0, 0), "who was not called has no samples");
 }
@@ -121,4 +122,36 @@ async fn top_tells_only_of_those_that_did_something_since_the_last_look() {
     assert_eq!(later["deployments"].as_array().map(Vec::len), Some(1));
     let third = host.admin(Method::GET, &format!("/top?since={}", later["now_ms"]), "").await.ok();
     assert_eq!(third["deployments"], json!([]), "nobody called since");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn micro_top_prints_one_interval_where_nobody_looks() {
+    let host = HostProcess::start().await;
+    host.deploy("echo").await;
+    let callers = async {
+        loop {
+            host.call("echo", "Echo.Sum", json!({"a": 1, "b": 2})).await.ok();
+        }
+    };
+    let looks = async {
+        let program = host.program();
+        let json = program.succeed(&["top", "--interval", "300ms", "--output", "json"]).await;
+        let sample: micro_tests::Value = json.parse().expect("it is JSON");
+        let echo = &sample["deployments"][0];
+        assert_eq!((&echo["name"], &echo["errors_per_second"]), (&json!("echo"), &json!(0.0)), "{sample}");
+        assert!(echo["calls_per_second"].as_f64() > Some(0.0) && echo["p99_seconds"].as_f64() > Some(0.0), "{sample}");
+        let text = program.succeed(&["top", "--interval", "300ms", "--sort", "p99"]).await;
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("host: ") && lines[1].starts_with("NAME") && lines[2].starts_with("echo "),
+            "{text}"
+        );
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+    };
+    tokio::select! {
+        () = callers => {}
+        () = looks => {}
+    }
+    let wrong = host.program().run(&["top", "--interval", "1ms"]).await;
+    assert_eq!((wrong.code, wrong.stderr.trim()), (2, "--interval must be 100ms or longer"));
 }

@@ -10,6 +10,7 @@ mod options;
 mod store;
 pub mod stream;
 mod streaming;
+mod top;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use error::HostError;
 pub use options::DeployOptions;
 pub use store::{Keys, Stores, Value};
 use stream::{EventStream, LineStream};
+pub use top::{Activity, Top};
 
 use crate::server;
 
