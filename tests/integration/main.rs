@@ -22,4 +22,5 @@ mod sdk;
 mod services;
 mod sources;
 mod streams;
+mod traces;
 mod types;

@@ -56,6 +56,7 @@ async fn start(folder: &Path, namespace: &str) -> (RunningHost, Client) {
         api_address: "127.0.0.1:0".into(),
         sidecar_address: "127.0.0.1:0".into(),
         namespace: namespace.into(),
+        telemetry: None,
     };
     let running = server::start(options).await.unwrap_or_else(|error| panic!("start a host: {error:#}"));
     let url = |address| format!("http://{address}");

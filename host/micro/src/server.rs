@@ -3,6 +3,7 @@
 use crate::gateway::{Door, Gateway};
 use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
+use crate::telemetry;
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
 use axum::ServiceExt as _;
@@ -42,6 +43,8 @@ pub struct Options {
     pub sidecar_address: String,
     /// What the gateway puts in front of service names.
     pub namespace: String,
+    /// Where spans of calls go, if anywhere.
+    pub telemetry: Option<telemetry::Settings>,
 }
 
 /// A host that runs inside this process.
@@ -72,6 +75,7 @@ impl RunningHost {
             tracing::warn!("calls still ran after {} and were ended", humantime::format_duration(DRAIN));
         }
         self.runtime.stop_services().await;
+        self.runtime.tracer().flush().await;
         // A file that is already gone says the same as one that is removed.
         let _ = fs::remove_file(self.address_file);
     }
@@ -94,7 +98,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string()).await?;
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.telemetry).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

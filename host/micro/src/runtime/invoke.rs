@@ -98,7 +98,8 @@ impl Runtime {
         };
         if matches!(call.payload, Payload::Value(_)) {
             let code = outcome::error_code(endpoint, returned.as_ref());
-            return Ok((Reply::new(Payload::Value(Box::new(Returned(returned)))), code));
+            let reply = Reply::new(Payload::Value(Box::new(Returned(returned))));
+            return Ok((Reply { status: code, ..reply }, code));
         }
         let reply = outcome::reply(endpoint, returned).map_err(|error| explain(deployment, call.id, error))?;
         let content_type = revision.manifest.reply.content_type.as_deref();
@@ -152,7 +153,7 @@ impl<'r> Turn<'r> {
 
 /// For whom an instance works, and what it may do in that name.
 pub(super) fn scope(program: &Program, call: &Call, deadline: Option<Instant>) -> Scope {
-    let mut scope = Scope::new(call.id);
+    let mut scope = Scope { trace: call.trace, ..Scope::new(call.id) };
     if program.calls_others() {
         scope.deadline = deadline;
         scope.depth = call.depth;
@@ -196,6 +197,10 @@ pub(super) fn unknown_endpoint(call: &Call, program: &Program) -> Error {
     Error::not_found(&*call.service, format!("endpoint {}: not found; {hint}", call.endpoint))
 }
 
+fn stopping() -> Error {
+    Error::unavailable("go.micro.client", "the host is stopping")
+}
+
 /// The transport that stays in this process.
 pub(super) struct Local {
     runtime: Weak<Runtime>,
@@ -214,17 +219,19 @@ impl Transport for Local {
         transport::LOCAL
     }
 
-    async fn call(&self, _: &Node, call: Call) -> Result<Reply, Error> {
-        match self.runtime.upgrade() {
-            Some(runtime) => runtime.invoke(call).await,
-            None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
-        }
+    async fn call(&self, _: &Node, mut call: Call) -> Result<Reply, Error> {
+        let Some(runtime) = self.runtime.upgrade() else { return Err(stopping()) };
+        let hop = runtime.tracer.hop(&mut call);
+        let outcome = runtime.invoke(call).await;
+        hop.end(outcome.as_ref().map(|reply| reply.status.filter(|_| matches!(reply.payload, Payload::Value(_)))));
+        outcome
     }
 
-    async fn open(&self, _: &Node, call: Call) -> Result<Exchange, Error> {
-        match self.runtime.upgrade() {
-            Some(runtime) => runtime.open_stream(call).await,
-            None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
-        }
+    async fn open(&self, _: &Node, mut call: Call) -> Result<Exchange, Error> {
+        let Some(runtime) = self.runtime.upgrade() else { return Err(stopping()) };
+        let hop = runtime.tracer.hop(&mut call);
+        let outcome = runtime.open_stream(call).await;
+        hop.end(outcome.as_ref().map(|_| None));
+        outcome
     }
 }

@@ -37,6 +37,7 @@ use crate::runtime::components::Components;
 use crate::runtime::deployment::Canary;
 use crate::runtime::events::{Notice, Notices};
 use crate::runtime::store::Store;
+use crate::telemetry::{self, Tracer};
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
 use micro_mesh::{Client, Registry, store as kept};
@@ -68,6 +69,7 @@ pub struct Runtime {
     kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
+    tracer: Tracer,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -90,7 +92,12 @@ impl Runtime {
     /// Opens the runtime in `data_dir` and brings back every deployment that was acknowledged, without loading any.
     ///
     /// `address` is what the registry says of this node.
-    pub async fn open(data_dir: &Path, client: Client, address: String) -> anyhow::Result<Arc<Runtime>> {
+    pub async fn open(
+        data_dir: &Path,
+        client: Client,
+        address: String,
+        telemetry: Option<telemetry::Settings>,
+    ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
         let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
@@ -114,6 +121,7 @@ impl Runtime {
             notices,
             client: client.clone(),
             kept,
+            tracer: Tracer::start(telemetry, &node.host)?,
             node,
             schedules,
         });
@@ -150,6 +158,11 @@ impl Runtime {
     /// The engines, for reports.
     pub fn engines(&self) -> &Engines {
         &self.engines
+    }
+
+    /// What records calls.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// The id that this host keeps for as long as its data folder lives.

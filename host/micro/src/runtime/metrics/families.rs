@@ -9,6 +9,7 @@ use super::text::Samples;
 use crate::runtime::Runtime;
 use crate::runtime::deployment::Deployment;
 use crate::runtime::schedule::ScheduleCounts;
+use crate::telemetry::SpanCounts;
 use micro_engine::engines::{CacheReport, PoolReport};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,7 @@ pub(super) struct HostFacts {
     pools: [PoolReport; 2],
     events: Vec<(&'static str, u64)>,
     schedules: ScheduleCounts,
+    spans: Option<SpanCounts>,
     process: Option<Process>,
 }
 
@@ -53,17 +55,13 @@ impl HostFacts {
             pools: runtime.engines.pool_report(),
             events: runtime.events.count_by_kind(),
             schedules: runtime.schedules.counts(),
+            spans: runtime.tracer.counts(),
             process: Process::read(),
         }
     }
 }
 
-const fn host(
-    kind: Kind,
-    name: &'static str,
-    help: &'static str,
-    source: fn(&HostFacts, &mut Samples<'_>),
-) -> Family {
+const fn host(kind: Kind, name: &'static str, help: &'static str, source: fn(&HostFacts, &mut Samples<'_>)) -> Family {
     Family { name, kind, help, source: Source::Host(source) }
 }
 
@@ -127,6 +125,10 @@ pub(super) const FAMILIES: &[Family] = &[
         }),
     host(Gauge, "micro_schedule_missed_runs", "Runs that were due and did not take place, as `micro status` counts them.",
         |facts, out| out.put(facts.schedules.missed)),
+    host(Counter, "micro_spans_exported_total", "Spans that the collector took.",
+        |facts, out| if let Some(spans) = facts.spans { out.put(spans.exported); }),
+    host(Counter, "micro_spans_dropped_total", "Spans that were lost: the queue was full, or the collector did not take them.",
+        |facts, out| if let Some(spans) = facts.spans { out.put(spans.dropped); }),
     host(Gauge, "micro_build_info", "1, and the version of the host.",
         |_, out| out.put_with("version", env!("CARGO_PKG_VERSION"), 1_u64)),
     host(Counter, "process_cpu_seconds_total", "CPU time of the process, guests included.",
