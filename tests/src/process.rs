@@ -39,7 +39,13 @@ impl HostProcess {
 
     /// Starts a host in a data folder that is there already.
     pub async fn start_in(folder: TempDir) -> HostProcess {
+        HostProcess::start_with(folder, &[]).await
+    }
+
+    /// The same, with these environment variables.
+    pub async fn start_with(folder: TempDir, variables: &[(&str, &str)]) -> HostProcess {
         let program = Program::new(folder.path());
+        let program = variables.iter().fold(program, |program, (name, value)| program.with_variable(name, value));
         let mut child = program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
         // Read to the end in the background, or a host that writes much would stand still.
         let mut stderr = child.stderr.take().expect("its standard error");

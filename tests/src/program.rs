@@ -105,7 +105,9 @@ impl Program {
         };
         command.args(arguments);
         // Nothing of the user's own settings.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MICRO_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| {
+            name.to_string_lossy().starts_with("MICRO_") || name.to_string_lossy().starts_with("OTEL_")
+        }) {
             command.env_remove(name);
         }
         command.env("MICRO_DATA_DIR", &self.data_dir).env("NO_COLOR", "1").env("COLUMNS", "100");

@@ -4,7 +4,7 @@ use crate::log::Log;
 use crate::manifest::Allow;
 use crate::usage::Usage;
 use micro_mesh::call::RequestId;
-use micro_mesh::{Client, HeaderMap, Store};
+use micro_mesh::{Client, HeaderMap, Store, Trace};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -57,6 +57,8 @@ impl Access {
 pub struct Scope {
     /// Ties the log lines of everything together that one request set off.
     pub id: RequestId,
+    /// Where the call stands in a trace, whose id is `id`, if somebody keeps one.
+    pub trace: Option<Trace>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// How many guests stand between the door and this one.
@@ -73,6 +75,6 @@ impl Scope {
 
     /// Work that nobody asked for from outside.
     pub fn new(id: RequestId) -> Scope {
-        Scope { id, deadline: None, depth: 0, header: None }
+        Scope { id, trace: None, deadline: None, depth: 0, header: None }
     }
 }

@@ -10,6 +10,8 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -21,6 +23,26 @@ const TAG: usize = blake3::OUT_LEN;
 pub(crate) struct Cache {
     folder: PathBuf,
     key: [u8; blake3::KEY_LEN],
+    hits: AtomicU64,
+    misses: AtomicU64,
+    read: AtomicU64,
+    written: AtomicU64,
+    compiling: AtomicU64,
+}
+
+/// What the cache was good for since the host started.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheReport {
+    /// Components whose code was there.
+    pub hits: u64,
+    /// Components that had to be compiled.
+    pub misses: u64,
+    /// Code that was read, in bytes.
+    pub read_bytes: u64,
+    /// Code that was written, in bytes.
+    pub written_bytes: u64,
+    /// How long compiling took, all components together.
+    pub compiling: Duration,
 }
 
 impl Cache {
@@ -29,7 +51,15 @@ impl Cache {
         fs::create_dir_all(folder).map_err(|error| LoadError::Host(format!("make {}: {error}", folder.display())))?;
         let key =
             host_key(key_file).map_err(|error| LoadError::Host(format!("host key {}: {error}", key_file.display())))?;
-        Ok(Cache { folder: folder.to_path_buf(), key })
+        Ok(Cache {
+            folder: folder.to_path_buf(),
+            key,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            compiling: AtomicU64::new(0),
+        })
     }
 
     /// The compiled component, if the cache holds it and it is ours.
@@ -44,7 +74,26 @@ impl Cache {
         }
         // SAFETY: the keyed hash says that this host serialised these very bytes, for this digest.
         let component = unsafe { Component::deserialize(engine, code) };
-        component.inspect_err(|error| tracing::debug!(digest, "cached code does not fit: {error:#}")).ok()
+        let component = component.inspect_err(|error| tracing::debug!(digest, "cached code does not fit: {error:#}"));
+        self.hits.fetch_add(u64::from(component.is_ok()), Ordering::Relaxed);
+        self.read.fetch_add(file.len() as u64, Ordering::Relaxed);
+        component.ok()
+    }
+
+    /// Notes that a component had to be compiled, and how long that took.
+    pub(crate) fn missed(&self, took: Duration) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.compiling.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn report(&self) -> CacheReport {
+        CacheReport {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            read_bytes: self.read.load(Ordering::Relaxed),
+            written_bytes: self.written.load(Ordering::Relaxed),
+            compiling: Duration::from_nanos(self.compiling.load(Ordering::Relaxed)),
+        }
     }
 
     /// Keeps a compiled component. A cache that cannot be written slows the next start down and hurts nobody.
@@ -66,7 +115,9 @@ impl Cache {
             file.persist(&path).map_err(|error| error.error)?;
             Ok(())
         };
-        write().map_err(|error| format!("{}: {error}", path.display()))
+        write().map_err(|error| format!("{}: {error}", path.display()))?;
+        self.written.fetch_add((TAG + code.len()) as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Forgets a component, in whichever engine it ran.

@@ -5,6 +5,7 @@
 
 use crate::bindings::{self, State};
 use crate::cache::Cache;
+pub use crate::cache::CacheReport;
 use crate::error::LoadError;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -71,6 +72,17 @@ pub struct Report {
     pub pagemap_scan: bool,
 }
 
+/// How full an engine is.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolReport {
+    /// `lean` or `concurrent`.
+    pub engine: &'static str,
+    /// Instances that may live at once.
+    pub places: usize,
+    /// Instances that live now.
+    pub used: usize,
+}
+
 impl Engines {
     /// Makes both engines. `cache_folder` holds compiled code, `key_file` the secret that makes it valid.
     pub fn new(cache_folder: &Path, key_file: &Path) -> Result<Engines, LoadError> {
@@ -87,6 +99,20 @@ impl Engines {
             engine: side.kind.as_str(),
             pool: side.pool,
             pagemap_scan: side.pool.is_some() && PoolingAllocationConfig::is_pagemap_scan_available(),
+        })
+    }
+
+    /// What the compile cache was good for.
+    pub fn cache_report(&self) -> CacheReport {
+        self.cache.report()
+    }
+
+    /// How full each engine is.
+    pub fn pool_report(&self) -> [PoolReport; 2] {
+        [&self.lean, &self.concurrent].map(|side| {
+            let places = side.places();
+            let used = places.saturating_sub(side.room.available_permits());
+            PoolReport { engine: side.kind.as_str(), places, used }
         })
     }
 
@@ -132,8 +158,10 @@ impl Engines {
             return Ok(component);
         }
         let bytes = bytes().map_err(|error| LoadError::Host(format!("read component {digest}: {error}")))?;
+        let began = Instant::now();
         let component = Component::from_binary(engine, &bytes)
             .map_err(|error| LoadError::Refused(format!("the component does not compile: {error:#}")))?;
+        self.cache.missed(began.elapsed());
         self.cache.put(engine, kind, digest, &component);
         Ok(component)
     }
@@ -163,10 +191,19 @@ impl Side {
     fn new(kind: EngineKind) -> Result<Side, LoadError> {
         let (engine, pool) = engine(kind)?;
         let linker = bindings::linker(&engine, kind == EngineKind::Concurrent)?;
-        let places = pool.map_or(UNPOOLED_INSTANCES, |size| size as usize);
+        let places = places(pool);
         let lasting = Arc::new(Semaphore::new(places * 3 / 4));
         Ok(Side { engine, linker, kind, room: Arc::new(Semaphore::new(places)), lasting, pool })
     }
+
+    fn places(&self) -> usize {
+        places(self.pool)
+    }
+}
+
+/// Instances that may live at once.
+fn places(pool: Option<u32>) -> usize {
+    pool.map_or(UNPOOLED_INSTANCES, |size| size as usize)
 }
 
 /// An engine with the largest pool that fits the address space, or one that makes instances on demand.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::exchange::Exchange;
+use crate::trace::Trace;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Serialize, Serializer};
@@ -45,8 +46,11 @@ pub struct Call {
     pub version: Option<Arc<str>>,
     /// How many services stand between the first caller and this call.
     pub depth: u8,
-    /// What ties the log lines of this call together; a call made while serving another one keeps its id.
+    /// What ties the log lines of this call together; a call made while serving another one keeps its id, and one that
+    /// is part of a trace has the trace's.
     pub id: RequestId,
+    /// Where it stands in a trace, if somebody keeps one.
+    pub trace: Option<Trace>,
 }
 
 impl Call {
@@ -63,6 +67,7 @@ impl Call {
             version: None,
             depth: 0,
             id: RequestId::next(),
+            trace: None,
         }
     }
 
@@ -88,7 +93,8 @@ impl Call {
 pub struct Reply {
     /// What travels beside the payload.
     pub header: HeaderMap,
-    /// The HTTP status that the callee chose, where it answers as HTTP does.
+    /// The HTTP status that the callee chose, where it answers as HTTP does; the code of the error that it is, where it
+    /// is a value of this process.
     pub status: Option<u16>,
     /// The reply message.
     pub payload: Payload,
@@ -148,15 +154,16 @@ impl Payload {
 pub struct RequestId(u128);
 
 impl RequestId {
-    /// An id this process has not given before, and that another process gives by accident only: half of it is
-    /// random per process, the other half a scrambled counter. It is no secret and must not be used as one.
+    /// An id this process has not given before, and that another process gives by accident only: a counter that begins
+    /// anywhere, scrambled in two ways. It is no secret and must not be used as one. As the id of a trace it is as random
+    /// as samplers need it, in its last bytes too.
     pub fn next() -> Self {
         static GIVEN: AtomicU64 = AtomicU64::new(0);
-        static SEED: LazyLock<[u64; 2]> = LazyLock::new(|| [random_seed(), random_seed()]);
-        let [process, start] = *SEED;
+        static SEEDS: LazyLock<[u64; 2]> = LazyLock::new(|| [random_seed(), random_seed()]);
+        let [first, last] = *SEEDS;
         let count = GIVEN.fetch_add(1, Ordering::Relaxed);
-        // The scrambled half comes first: log lines are told apart by their first few characters.
-        Self(u128::from(scramble(start.wrapping_add(count))) << 64 | u128::from(process))
+        let half = |seed: u64| u128::from(scramble(seed.wrapping_add(count)));
+        Self(half(first) << 64 | half(last))
     }
 
     /// The id as it is written, without an allocation.
@@ -219,17 +226,21 @@ impl Serialize for RequestId {
 /// A number below `bound`, evenly spread and cheap; good for spreading load, not for secrets.
 /// `bound` must not be 0.
 pub fn random_below(bound: usize) -> usize {
+    // The high half of the product is a fair pick without the cost of a division.
+    let picked = (u128::from(random()) * bound as u128) >> 64;
+    usize::try_from(picked).unwrap_or(0)
+}
+
+/// A number that looks like no other, and no secret either.
+pub(crate) fn random() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(random_seed());
     }
-    let number = STATE.with(|state| {
+    STATE.with(|state| {
         let next = state.get().wrapping_add(1);
         state.set(next);
         scramble(next)
-    });
-    // The high half of the product is a fair pick without the cost of a division.
-    let picked = (u128::from(number) * bound as u128) >> 64;
-    usize::try_from(picked).unwrap_or(0)
+    })
 }
 
 /// The standard library's hash keys are random per process, which makes them a seed without another crate.

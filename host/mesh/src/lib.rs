@@ -12,6 +12,8 @@ pub mod record;
 
 pub mod call;
 
+pub mod trace;
+
 mod sqlite;
 
 pub mod registry;
@@ -32,4 +34,5 @@ pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use record::{Endpoint, Metadata, Node, Service, Value};
 pub use registry::{Cache, Registry, RegistryError};
 pub use store::{Store, StoreError};
+pub use trace::Trace;
 pub use transport::Transport;

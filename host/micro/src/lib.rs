@@ -10,5 +10,6 @@ pub mod runtime;
 pub mod server;
 mod sidecar;
 pub mod source;
+pub mod telemetry;
 pub mod tls;
 mod whole_file;

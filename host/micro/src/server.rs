@@ -6,6 +6,7 @@ use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
 use crate::runtime::{Bounds, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
+use crate::telemetry;
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
 use micro_mesh::registry::{self, OpenOptions};
@@ -46,6 +47,8 @@ pub struct Options {
     pub bounds: Bounds,
     /// What the doors take.
     pub doors: DoorLimits,
+    /// Where spans of calls go, if anywhere.
+    pub telemetry: Option<telemetry::Settings>,
 }
 
 /// A host on ports that the system chooses, that keeps its state where it stands.
@@ -58,6 +61,7 @@ impl Default for Options {
             namespace: String::new(),
             bounds: Bounds::default(),
             doors: DoorLimits::default(),
+            telemetry: None,
         }
     }
 }
@@ -90,6 +94,7 @@ impl RunningHost {
             tracing::warn!("calls still ran after {} and were ended", humantime::format_duration(DRAIN));
         }
         self.runtime.stop_services().await;
+        self.runtime.tracer().flush().await;
         // A file that is already gone says the same as one that is removed.
         let _ = fs::remove_file(self.address_file);
     }
@@ -115,7 +120,8 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.bounds).await?;
+    let runtime =
+        Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.bounds, options.telemetry).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

@@ -124,6 +124,7 @@ impl State {
             version: None,
             depth: self.scope.depth + 1,
             id: self.scope.id,
+            trace: self.scope.trace,
         })
     }
 }

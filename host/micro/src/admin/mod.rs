@@ -11,6 +11,7 @@ mod store;
 pub mod stream;
 mod streaming;
 mod token;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use error::HostError;
 pub use options::{DeployOptions, LogOptions};
 pub use store::{Keys, Stores, Value};
 use stream::{EventStream, LineStream};
+pub use top::{Activity, Top};
 
 use crate::server;
 

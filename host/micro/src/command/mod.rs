@@ -32,6 +32,7 @@ mod stop;
 mod store;
 mod stream;
 mod token;
+mod top;
 mod version;
 mod wit;
 
@@ -87,6 +88,7 @@ enum Command {
     Registry(registry::Arguments),
     Ps(ps::Arguments),
     Status(status::Arguments),
+    Top(top::Arguments),
     Logs(logs::Arguments),
     Kill(kill::Arguments),
     Promote(promote::Arguments),
@@ -144,6 +146,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Registry(arguments) => registry::run(arguments, &options).await,
         Command::Ps(arguments) => ps::run(arguments, &options).await,
         Command::Status(arguments) => status::run(arguments, &options).await,
+        Command::Top(arguments) => top::run(arguments, &options).await,
         Command::Logs(arguments) => logs::run(arguments, &options).await,
         Command::Kill(arguments) => kill::run(arguments, &options).await,
         Command::Promote(arguments) => promote::run(arguments, &options).await,

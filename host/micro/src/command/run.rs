@@ -143,7 +143,7 @@ async fn manage(listen: Listen, restart: bool, options: &Options) -> Result<()> 
         Err(error) => return Err(error.into()),
     }
     if !restart {
-        return server::serve(listen, options).await;
+        return server::serve(listen, options, None).await;
     }
     let mut stop = Stop::listen().context("wait for signals")?;
     let started = Started::child(listen, Level::Host, options).await?;

@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use micro_engine::manifest::{AskedLimits, HostLimits};
 
+use super::failure::Failure;
 use super::log::{self, Level};
 use super::stop::Stop;
 use super::{Options, Output, print, settings};
@@ -12,6 +13,7 @@ use crate::runtime::Bounds;
 use crate::server;
 use super::{Options, Output, print};
 use crate::server::{self, DoorLimits};
+use crate::{server, telemetry};
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
@@ -19,10 +21,18 @@ use crate::server::{self, DoorLimits};
 Standard error has the log: what happens to deployments, and what goes wrong. MICRO_LOG says how much of it: a level, \
 like debug, or levels by part [default: warn,micro=info].
 
+Traces are recorded and sent where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says; OTEL_SERVICE_NAME, \
+OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG and OTEL_EXPORTER_OTLP_HEADERS mean what they \
+mean to OpenTelemetry.
+
 With --output json: {\"api_address\", \"sidecar_address\"}, on one line, once it listens.")]
 pub struct Arguments {
     #[command(flatten)]
     pub listen: Listen,
+
+    /// Where traces of calls go: the URL of a collector that takes OTLP over HTTP, as http://127.0.0.1:4318
+    #[arg(long, alias = "otlp_endpoint", env = telemetry::ENDPOINT, hide_env = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// Where a host listens.
@@ -68,10 +78,13 @@ pub struct Listen {
 
 impl Listen {
     /// The options of a host that listens there.
-    pub fn server_options(self, options: &Options) -> server::Options {
+    ///
+    /// Where it sends traces is told by the environment, and before that by `otlp_endpoint`.
+    pub fn server_options(self, options: &Options, otlp_endpoint: Option<&str>) -> Result<server::Options, Failure> {
+        let telemetry = telemetry::Settings::from_environment(otlp_endpoint);
         let limits = HostLimits { default: settings::all(&self.default_limit), most: settings::all(&self.max_limit) };
         let memory = self.guest_memory.map_or_else(guest_memory, |size| size.as_u64());
-        server::Options {
+        Ok(server::Options {
             data_dir: options.data_dir(),
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
@@ -82,7 +95,8 @@ impl Listen {
                 max_requests: self.max_requests,
                 ..DoorLimits::default()
             },
-        }
+            telemetry: telemetry.map_err(|error| Failure::usage(error.to_string()))?,
+        })
     }
 }
 
@@ -106,14 +120,15 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Runs a host.
 pub async fn run(arguments: Arguments, options: &Options) -> anyhow::Result<()> {
-    serve(arguments.listen, options).await
+    serve(arguments.listen, options, arguments.otlp_endpoint.as_deref()).await
 }
 
 /// Runs a host in this process until it is told to stop.
-pub async fn serve(listen: Listen, options: &Options) -> anyhow::Result<()> {
+pub async fn serve(listen: Listen, options: &Options, otlp_endpoint: Option<&str>) -> anyhow::Result<()> {
+    let server_options = listen.server_options(options, otlp_endpoint)?;
     log::start(Level::Host)?;
     let mut stop = Stop::listen().context("wait for signals")?;
-    let host = server::start(listen.server_options(options)).await?;
+    let host = server::start(server_options).await?;
     let (api, sidecar) = (host.api_address, host.sidecar_address);
     // That nobody reads where it listens is no reason to stop.
     let _ = match options.output {

@@ -19,6 +19,7 @@ pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
 use crate::runtime::Runtime;
+use crate::telemetry::{Arrival, Span};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -29,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::future::BoxFuture;
 use micro_mesh::call::RequestId;
+use micro_mesh::trace::Trace;
 use micro_mesh::{Call, Client, Error, Payload, Reply};
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -111,39 +113,45 @@ pub(crate) async fn call(State(gateway): State<Gateway>, request: Request) -> Re
 }
 
 async fn serve_call(gateway: &Gateway, request: Request) -> Response {
+    let arrival = gateway.runtime.tracer().arrival(&request);
     let (parts, body) = request.into_parts();
     if parts.method == Method::GET && stream::is_web_socket(&parts.headers) {
         return match read_head(gateway, &parts, parts.headers.clone()) {
-            Ok(call) => stream::web_socket(gateway, call, parts).await,
+            Ok(call) => stream::web_socket(gateway, call, parts, arrival).await,
             Err(error) => error_response(error),
         };
     }
     if parts.method == Method::POST && stream::is_lines(&parts.headers) {
         return match read_head(gateway, &parts, parts.headers.clone()) {
-            Ok(call) => stream::lines(gateway, call, body).await,
+            Ok(call) => stream::lines(gateway, call, body, arrival).await,
             Err(error) => error_response(error),
         };
     }
     match read_call(gateway, parts, body).await {
-        Ok(call) => answer(gateway, call).await,
+        Ok(call) => answer(gateway, call, arrival).await,
         Err(error) => error_response(error),
     }
 }
 
 /// Makes a call and puts its outcome into a response.
-pub(crate) async fn answer(gateway: &Gateway, call: Call) -> Response {
+pub(crate) async fn answer(gateway: &Gateway, mut call: Call, arrival: Arrival) -> Response {
+    let span = arrival.call(&mut call);
     let id = call.id;
     let form = stream::Form::of(&call.header);
     let service = call.service.clone();
     match gateway.client.call(call).await {
-        Ok(reply) => with_id(reply_response(reply, form), id),
-        Err(error) => refuse(gateway, &service, id, error),
+        Ok(reply) => with_id(reply_response(reply, form, span), id),
+        Err(error) => refuse(gateway, &service, id, error, span),
     }
 }
 
 /// The response to a call that failed before there was anything to show.
-fn refuse(gateway: &Gateway, service: &str, id: RequestId, error: Error) -> Response {
-    with_id(error_response(gateway.runtime.say_why_absent(service, error)), id)
+fn refuse(gateway: &Gateway, service: &str, id: RequestId, error: Error, mut span: Span) -> Response {
+    let error = gateway.runtime.say_why_absent(service, error);
+    span.failed(&error);
+    let response = error_response(error);
+    span.answered(response.status());
+    with_id(response, id)
 }
 
 /// The response with the id by which its log lines are found.
@@ -187,6 +195,9 @@ fn new_call(
 ) -> Result<Call, Error> {
     let mut call = Call::new(service, endpoint, payload);
     call.header = metadata(header);
+    if let Some((id, trace)) = Trace::read(&call.header) {
+        (call.id, call.trace) = (id, Some(trace));
+    }
     if let Some(version) = call.header.get(VERSION) {
         let text = version.to_str().map_err(|_| Error::bad_request(ID, "the header micro-version is not text"))?;
         call.version = Some(text.into());
@@ -237,16 +248,17 @@ fn metadata(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn reply_response(reply: Reply, form: stream::Form) -> Response {
+fn reply_response(reply: Reply, form: stream::Form, mut span: Span) -> Response {
     let (content_type, body) = match reply.payload {
         Payload::Bytes { content_type, body } => (content_type, body),
-        Payload::Stream(exchange) => return stream::response(*exchange, form),
+        Payload::Stream(exchange) => return stream::response(*exchange, form, span),
         Payload::Value(_) => return error_response(Error::internal(ID, "a reply that cannot leave the process")),
     };
     let mut response = Response::new(Body::from(body));
     if let Some(status) = reply.status {
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         response.headers_mut().extend(reply.header);
+        span.answered(response.status());
         return response;
     }
     let content_type = match content_type {
@@ -256,5 +268,6 @@ fn reply_response(reply: Reply, form: stream::Form) -> Response {
     if let Ok(content_type) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
+    span.answered(response.status());
     response
 }

@@ -31,6 +31,7 @@ struct Rpc {
 }
 
 pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Response {
+    let arrival = gateway.runtime.tracer().arrival(&request);
     let (parts, body) = request.into_parts();
     if parts.method != Method::POST {
         return error_response(Error::method_not_allowed(ID, "use POST"));
@@ -38,12 +39,12 @@ pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Res
     if stream::is_lines(&parts.headers) {
         let named = read_form(parts.uri.query().unwrap_or_default().as_bytes(), b"");
         return match named.and_then(|rpc| rpc.call(parts.headers)) {
-            Ok(call) => stream::lines(&gateway, call, body).await,
+            Ok(call) => stream::lines(&gateway, call, body, arrival).await,
             Err(error) => error_response(error),
         };
     }
     match read(parts, body).await {
-        Ok(call) => answer(&gateway, call).await,
+        Ok(call) => answer(&gateway, call, arrival).await,
         Err(error) => error_response(error),
     }
 }

@@ -12,12 +12,13 @@
 //! connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
 
 use super::{Gateway, ID, error_response};
+use crate::telemetry::{Arrival, Span};
 use axum::body::Body;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -107,10 +108,11 @@ pub(super) fn is_web_socket(header: &HeaderMap) -> bool {
     header.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// The response that gives the messages of a streaming call as they come.
-pub(super) fn response(exchange: Exchange, form: Form) -> Response {
-    let chunks = futures::stream::unfold(Some(exchange), move |exchange| async move {
-        let mut exchange = exchange?;
+/// The response that gives the messages of a streaming call as they come. The call's span ends with the last of them.
+pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Response {
+    span.answered(StatusCode::OK);
+    let chunks = futures::stream::unfold(Some((exchange, span)), move |exchange| async move {
+        let (mut exchange, mut span) = exchange?;
         let mut out = BytesMut::new();
         let mut next = exchange.next().await;
         loop {
@@ -118,6 +120,7 @@ pub(super) fn response(exchange: Exchange, form: Form) -> Response {
                 Some(Ok(message)) => form.write(&message, &mut out),
                 Some(Err(error)) => {
                     form.write_error(&error, &mut out);
+                    span.failed(&error);
                     return Some((Ok::<_, Infallible>(out.freeze()), None));
                 }
                 None if form == Form::Events => {
@@ -134,7 +137,7 @@ pub(super) fn response(exchange: Exchange, form: Form) -> Response {
                 None => break,
             }
         }
-        Some((Ok(out.freeze()), Some(exchange)))
+        Some((Ok(out.freeze()), Some((exchange, span))))
     });
     let mut response = Response::new(Body::from_stream(chunks));
     response.headers_mut().insert(CONTENT_TYPE, form.content_type());
@@ -143,12 +146,13 @@ pub(super) fn response(exchange: Exchange, form: Form) -> Response {
 }
 
 /// Opens the call and sends it the lines of the body, while its replies are on their way already.
-pub(super) async fn lines(gateway: &Gateway, call: Call, body: Body) -> Response {
+pub(super) async fn lines(gateway: &Gateway, mut call: Call, body: Body, arrival: Arrival) -> Response {
+    let span = arrival.call(&mut call);
     let (form, id) = (Form::of(&call.header), call.id);
     let service = call.service.clone();
     let mut exchange = match gateway.client.open(call).await {
         Ok(exchange) => exchange,
-        Err(error) => return super::refuse(gateway, &service, id, error),
+        Err(error) => return super::refuse(gateway, &service, id, error, span),
     };
     if let Some(sends) = exchange.take_sender() {
         tokio::spawn(async move {
@@ -158,7 +162,7 @@ pub(super) async fn lines(gateway: &Gateway, call: Call, body: Body) -> Response
             }
         });
     }
-    super::with_id(response(exchange, form), id)
+    super::with_id(response(exchange, form, span), id)
 }
 
 async fn send_lines(body: Body, sends: &Sender) -> Result<(), Error> {
@@ -188,26 +192,28 @@ async fn send_line(line: &Bytes, sends: &Sender) -> bool {
 }
 
 /// Takes a WebSocket, and passes messages both ways for as long as it is open.
-pub(super) async fn web_socket(gateway: &Gateway, call: Call, mut parts: Parts) -> Response {
+pub(super) async fn web_socket(gateway: &Gateway, mut call: Call, mut parts: Parts, arrival: Arrival) -> Response {
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return error_response(Error::bad_request(ID, rejection.body_text())),
     };
     // Whatever is wrong with the call is said by HTTP still.
+    let mut span = arrival.call(&mut call);
     let (service, id) = (call.service.clone(), call.id);
     let exchange = match gateway.client.open(call).await {
         Ok(exchange) => exchange,
-        Err(error) => return super::refuse(gateway, &service, id, error),
+        Err(error) => return super::refuse(gateway, &service, id, error, span),
     };
-    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| pass(socket, exchange))
+    span.answered(StatusCode::SWITCHING_PROTOCOLS);
+    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| pass(socket, exchange, span))
 }
 
 /// Passes messages both ways. Neither waits for the other: a guest that gives more than it takes fills one of them.
-async fn pass(socket: WebSocket, mut exchange: Exchange) {
+async fn pass(socket: WebSocket, mut exchange: Exchange, mut span: Span) {
     let (mut to_caller, from_caller) = socket.split();
     let mut sends = exchange.take_sender();
     tokio::select! {
-        close = give(&mut to_caller, &mut exchange) => {
+        close = give(&mut to_caller, &mut exchange, &mut span) => {
             // A caller that is gone needs no reason.
             let _ = to_caller.send(Message::Close(Some(close))).await;
         }
@@ -219,7 +225,7 @@ async fn pass(socket: WebSocket, mut exchange: Exchange) {
 }
 
 /// Passes on what the callee gives, to its end.
-async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exchange) -> CloseFrame {
+async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exchange, span: &mut Span) -> CloseFrame {
     let left = CloseFrame { code: close_code::AWAY, reason: "".into() };
     while let Some(reply) = exchange.next().await {
         let frame = match reply {
@@ -233,6 +239,7 @@ async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exch
             Ok(Payload::Bytes { body, .. }) => Message::Binary(body),
             Ok(_) => continue,
             Err(error) => {
+                span.failed(&error);
                 let text = format!("{{\"error\":{error}}}");
                 // As above.
                 let _ = to_caller.send(Message::Text(text.into())).await;

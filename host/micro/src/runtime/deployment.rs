@@ -5,6 +5,7 @@ use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
 use super::logs::DeploymentLog;
+use super::metrics::calls::CallCounts;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -13,7 +14,7 @@ use micro_engine::{Inspection, LoadError, Manifest, Program, Usage};
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -29,8 +30,8 @@ pub struct Deployment {
     pub(super) notices: Notices,
     current: ArcSwap<Revision>,
     canary: ArcSwapOption<Canary>,
-    calls: AtomicU64,
-    errors: AtomicU64,
+    /// Made at its first call.
+    counts: OnceLock<Box<CallCounts>>,
     failure: Mutex<Option<String>>,
 }
 
@@ -113,8 +114,7 @@ impl Deployment {
             notices,
             current: ArcSwap::new(revision),
             canary: ArcSwapOption::empty(),
-            calls: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
+            counts: OnceLock::new(),
             failure: Mutex::default(),
         }
     }
@@ -156,11 +156,20 @@ impl Deployment {
         self.canary.swap(canary.map(Arc::new))
     }
 
+    /// The counts of its calls, from its first one on.
+    pub(super) fn counts(&self) -> Option<&CallCounts> {
+        self.counts.get().map(|counts| &**counts)
+    }
+
+    /// The same for a call that begins: this may be the first.
+    pub(super) fn counts_for_call(&self) -> &CallCounts {
+        self.counts.get_or_init(Box::default)
+    }
+
+    /// Counts the end of a call for the revision that it went to.
     pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
         revision.stats.calls.fetch_add(1, Ordering::Relaxed);
         let Some(code) = error else { return };
-        self.errors.fetch_add(1, Ordering::Relaxed);
         revision.stats.errors.fetch_add(1, Ordering::Relaxed);
         if code < 500 {
             return;
@@ -175,12 +184,12 @@ impl Deployment {
 
     /// Calls since the host started.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.counts().map_or(0, CallCounts::calls)
     }
 
     /// How many of them failed.
     pub fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
+        self.counts().map_or(0, CallCounts::errors)
     }
 
     /// Why the deployment cannot serve, if it cannot.

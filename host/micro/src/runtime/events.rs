@@ -1,7 +1,8 @@
 //! What happened to the deployments of this host.
 
 use serde::Serialize;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{broadcast, mpsc};
 
@@ -27,18 +28,22 @@ pub struct Event {
 
 /// Tells events to whoever listens.
 #[derive(Debug, Clone)]
-pub struct Events(broadcast::Sender<Event>);
+pub struct Events {
+    listeners: broadcast::Sender<Event>,
+    /// How often each kind was told. It is rare, and there are few kinds.
+    counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
 
 impl Default for Events {
     fn default() -> Events {
-        Events(broadcast::Sender::new(LISTENER_LAG))
+        Events { listeners: broadcast::Sender::new(LISTENER_LAG), counts: Arc::default() }
     }
 }
 
 impl Events {
     /// All events from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
-        self.0.subscribe()
+        self.listeners.subscribe()
     }
 
     pub(super) fn tell(&self, kind: &'static str, deployment: &str, revision: Option<u64>, detail: impl Into<String>) {
@@ -46,7 +51,17 @@ impl Events {
             Event { time: SystemTime::now(), kind, deployment: deployment.into(), revision, detail: detail.into() };
         tracing::info!(kind, deployment, revision, detail = event.detail, "deployment changed");
         // Nobody listening is no error.
-        let _ = self.0.send(event);
+        let _ = self.listeners.send(event);
+        *self.counts().entry(kind).or_default() += 1;
+    }
+
+    /// How often each kind of event was told since the host started.
+    pub(super) fn count_by_kind(&self) -> Vec<(&'static str, u64)> {
+        self.counts().iter().map(|(kind, count)| (*kind, *count)).collect()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

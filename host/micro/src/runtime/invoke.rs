@@ -23,18 +23,20 @@ impl Runtime {
     /// Serves one call: its revision is chosen and loaded, it takes its turn, it runs in a fresh instance or in a live
     /// one.
     pub async fn invoke(self: &Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let began = std::time::Instant::now();
         let mut left: Option<Arc<Revision>> = None;
         loop {
             let routes = self.routes.load();
             let Some(deployment) = routes.get(&call.service) else {
                 return Err(errors::unknown_service(&call.service));
             };
-            let revision = deployment.choose(&call);
+            let (revision, counts) = (deployment.choose(&call), deployment.counts_for_call());
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
             let program = self.program(deployment, &revision, call.id).await?;
             let Some(callable) = program.endpoint(&call.endpoint) else {
+                counts.answered(began, Some(404));
                 deployment.count(&revision, Some(404));
                 return Err(unknown_endpoint(&call, program));
             };
@@ -44,10 +46,12 @@ impl Runtime {
             }
             match self.serve(deployment, &revision, program, callable, &call).await {
                 Ok((reply, code)) => {
+                    counts.answered(began, code);
                     deployment.count(&revision, code);
                     return Ok(reply);
                 }
                 Err(ServeError::Failed(error)) => {
+                    counts.answered(began, Some(error.code));
                     deployment.count(&revision, Some(error.code));
                     return Err(error);
                 }
@@ -95,7 +99,8 @@ impl Runtime {
         };
         if matches!(call.payload, Payload::Value(_)) {
             let code = outcome::error_code(endpoint, returned.as_ref());
-            return Ok((Reply::new(Payload::Value(Box::new(Returned(returned)))), code));
+            let reply = Reply::new(Payload::Value(Box::new(Returned(returned))));
+            return Ok((Reply { status: code, ..reply }, code));
         }
         let reply = outcome::reply(endpoint, returned).map_err(|error| explain(deployment, call.id, error))?;
         let content_type = revision.manifest.reply.content_type.as_deref();
@@ -174,7 +179,7 @@ fn check_reply(revision: &Revision, reply: &Reply) -> Result<(), CallError> {
 
 /// For whom an instance works, and what it may do in that name.
 pub(super) fn scope(program: &Program, call: &Call, deadline: Option<Instant>) -> Scope {
-    let mut scope = Scope::new(call.id);
+    let mut scope = Scope { trace: call.trace, ..Scope::new(call.id) };
     if program.calls_others() {
         scope.deadline = deadline;
         scope.depth = call.depth;
@@ -221,6 +226,10 @@ pub(super) fn unknown_endpoint(call: &Call, program: &Program) -> Error {
     Error::not_found(&*call.service, format!("endpoint {}: not found; {hint}", call.endpoint))
 }
 
+fn stopping() -> Error {
+    Error::unavailable("go.micro.client", "the host is stopping")
+}
+
 /// The transport that stays in this process.
 pub(super) struct Local {
     runtime: Weak<Runtime>,
@@ -239,17 +248,19 @@ impl Transport for Local {
         transport::LOCAL
     }
 
-    async fn call(&self, _: &Node, call: Call) -> Result<Reply, Error> {
-        match self.runtime.upgrade() {
-            Some(runtime) => runtime.invoke(call).await,
-            None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
-        }
+    async fn call(&self, _: &Node, mut call: Call) -> Result<Reply, Error> {
+        let Some(runtime) = self.runtime.upgrade() else { return Err(stopping()) };
+        let hop = runtime.tracer.hop(&mut call);
+        let outcome = runtime.invoke(call).await;
+        hop.end(outcome.as_ref().map(|reply| reply.status.filter(|_| matches!(reply.payload, Payload::Value(_)))));
+        outcome
     }
 
-    async fn open(&self, _: &Node, call: Call) -> Result<Exchange, Error> {
-        match self.runtime.upgrade() {
-            Some(runtime) => runtime.open_stream(call).await,
-            None => Err(Error::unavailable("go.micro.client", "the host is stopping")),
-        }
+    async fn open(&self, _: &Node, mut call: Call) -> Result<Exchange, Error> {
+        let Some(runtime) = self.runtime.upgrade() else { return Err(stopping()) };
+        let hop = runtime.tracer.hop(&mut call);
+        let outcome = runtime.open_stream(call).await;
+        hop.end(outcome.as_ref().map(|_| None));
+        outcome
     }
 }

@@ -14,6 +14,7 @@ mod imports;
 mod invoke;
 pub mod logs;
 mod message;
+pub(crate) mod metrics;
 mod paths;
 mod record;
 mod refuse;
@@ -39,6 +40,7 @@ use crate::runtime::deployment::Canary;
 use crate::runtime::events::{Notice, Notices};
 use crate::runtime::logs::Logs;
 use crate::runtime::store::Store;
+use crate::telemetry::{self, Tracer};
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
 use micro_mesh::{Client, Registry, store as kept};
@@ -72,6 +74,7 @@ pub struct Runtime {
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
     bounds: Bounds,
+    tracer: Tracer,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -100,6 +103,7 @@ impl Runtime {
         client: Client,
         address: String,
         bounds: Bounds,
+        telemetry: Option<telemetry::Settings>,
     ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
         let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
@@ -126,6 +130,7 @@ impl Runtime {
             notices,
             client: client.clone(),
             kept,
+            tracer: Tracer::start(telemetry, &node.host)?,
             node,
             schedules,
             bounds,
@@ -174,6 +179,11 @@ impl Runtime {
     /// The engines, for reports.
     pub fn engines(&self) -> &Engines {
         &self.engines
+    }
+
+    /// What records calls.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// The id that this host keeps for as long as its data folder lives.

@@ -336,11 +336,21 @@ impl Replicas {
         self.slots.iter().filter_map(|slot| lock(&slot.reason).clone()).collect()
     }
 
+    /// How many take calls.
+    pub(super) fn ready(&self) -> u32 {
+        self.slots.iter().map(|slot| u32::from(slot.ready().is_some())).sum()
+    }
+
+    /// How often one took the place of another that ended.
+    pub(super) fn restarts(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.restarts.load(Ordering::Relaxed)).sum()
+    }
+
     pub(super) fn status(&self) -> ReplicasStatus {
         ReplicasStatus {
             wanted: self.slots.len(),
-            ready: self.slots.iter().filter(|slot| slot.ready().is_some()).count(),
-            restarts: self.slots.iter().map(|slot| slot.restarts.load(Ordering::Relaxed)).sum(),
+            ready: self.ready() as usize,
+            restarts: self.restarts(),
             problems: self.problems(),
         }
     }

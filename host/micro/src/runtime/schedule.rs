@@ -79,6 +79,13 @@ impl Schedules {
         self.shared.plan().of(deployment).map(ScheduleStatus::new).collect()
     }
 
+    /// How many there are, and how their runs went.
+    pub(super) fn counts(&self) -> ScheduleCounts {
+        let (schedules, missed) = self.shared.plan().totals();
+        let [ok, failed] = self.shared.ended();
+        ScheduleCounts { schedules, missed, ok, failed }
+    }
+
     /// Begins no more runs, waits for those that run, and writes down how they went.
     pub(super) async fn stop(&self) {
         self.shared.stop.send_replace(true);
@@ -114,6 +121,17 @@ impl Drop for Schedules {
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
     }
+}
+
+/// The schedules of a host in numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScheduleCounts {
+    pub(super) schedules: usize,
+    /// Runs that were due and did not take place.
+    pub(super) missed: u64,
+    /// Runs that have ended since the host started, well or not.
+    pub(super) ok: u64,
+    pub(super) failed: u64,
 }
 
 /// One schedule as the admin API shows it.

@@ -45,6 +45,7 @@ impl Runtime {
                 return opened.tell(Err(errors::unknown_service(&call.service)));
             };
             let revision = Guard::into_inner(deployment.choose(&call));
+            let counts = deployment.counts_for_call();
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return opened.tell(Err(errors::no_instance(&call.service, "it is being stopped")));
             }
@@ -75,7 +76,9 @@ impl Runtime {
                     Err(error)
                 }
             };
-            return deployment.count(&revision, outcome.err().map(|error| error.code));
+            let code = outcome.err().map(|error| error.code);
+            counts.streamed(code);
+            return deployment.count(&revision, code);
         }
     }
 

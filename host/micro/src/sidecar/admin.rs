@@ -6,6 +6,7 @@ mod stream;
 
 use super::Sidecar;
 use crate::gateway::{error_response, read_up_to};
+use crate::runtime::metrics;
 use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -44,6 +45,7 @@ pub(crate) struct HostStatus {
 pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
     Router::new()
         .route("/status", get(status))
+        .route("/top", get(top))
         .route("/events", get(stream::events))
         .route("/token/rotate", post(rotate_token))
         .route("/deployments", get(list))
@@ -91,6 +93,18 @@ async fn rotate_token(State(sidecar): State<Sidecar>) -> Result<Response, Refusa
         Error::internal(ID, format!("the token file cannot be written, the old token stays: {error}"))
     })?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(serde_json::json!({ "token": token }))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopParameters {
+    /// `now_ms` of the look before.
+    since: Option<u64>,
+}
+
+/// The counts of the deployments that did something since the last look.
+async fn top(State(sidecar): State<Sidecar>, Query(parameters): Query<TopParameters>) -> Json<metrics::Top> {
+    Json(metrics::since(&sidecar.gateway.runtime, parameters.since))
 }
 
 async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {

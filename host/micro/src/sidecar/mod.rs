@@ -3,6 +3,7 @@
 //! | path | what | token |
 //! |---|---|---|
 //! | `/health` | whether the host answers | |
+//! | `/metrics` | what Prometheus asks for; `?deployments=false` leaves out what there is of each | |
 //! | `/registry` | the services, as go-micro's sidecar shows them | |
 //! | `/rpc`, `/{service}/{path…}` | calls, as on the gateway | |
 //! | `/v1/…` | the admin API, see [`admin`] | needed |
@@ -10,6 +11,7 @@
 //! Web pages are kept out, see [`visitors`].
 
 mod admin;
+mod metrics;
 mod registry;
 mod token;
 mod visitors;
@@ -51,6 +53,7 @@ pub(crate) fn router(sidecar: Sidecar) -> Router {
     let visitors = visitors::Visitors::of(sidecar.host.sidecar_address);
     Router::new()
         .route("/health", get(health))
+        .route("/metrics", get(metrics::page))
         .route("/registry", get(registry::list))
         .route("/rpc", any(gateway::rpc))
         .nest("/v1", admin::router(&sidecar))

@@ -57,7 +57,7 @@ pub(super) enum Started {
 impl Started {
     async fn here(listen: Listen, options: &Options) -> Result<Started> {
         log::start(Level::Beside)?;
-        let host = server::start(listen.server_options(options)).await.context("start of a host")?;
+        let host = server::start(listen.server_options(options, None)?).await.context("start of a host")?;
         let sidecar = format!("http://{}", host.sidecar_address);
         print::remark(format!("api      http://{}\nsidecar  {sidecar}", host.api_address));
         Ok(Started::Here { host, sidecar })

@@ -127,6 +127,11 @@ impl Plan {
         self.of_deployment.get(deployment).into_iter().flatten().filter_map(|id| self.jobs.get(id))
     }
 
+    /// How many jobs there are, and how many of their runs were missed.
+    pub(super) fn totals(&self) -> (usize, u64) {
+        (self.jobs.len(), self.jobs.values().map(|job| job.missed).sum())
+    }
+
     /// When the next run of any job is due.
     pub(super) fn next(&mut self) -> Option<i64> {
         if !self.ready.is_empty() {

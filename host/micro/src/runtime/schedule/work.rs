@@ -8,6 +8,7 @@ use micro_engine::log::{Log as _, Stream};
 use micro_engine::manifest::Missed;
 use micro_mesh::store::Clock;
 use micro_mesh::{Call, Client, Error, Payload};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     events: Events,
     clock: Clock,
     turns: Arc<Semaphore>,
+    /// Runs that ended well, and those that did not.
+    ended: [AtomicU64; 2],
 }
 
 impl Shared {
@@ -48,7 +51,13 @@ impl Shared {
             events,
             clock,
             turns: Arc::new(Semaphore::new(MAX_RUNNING as usize)),
+            ended: Default::default(),
         }
+    }
+
+    /// How many runs have ended well, and how many have not.
+    pub(super) fn ended(&self) -> [u64; 2] {
+        self.ended.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -164,6 +173,8 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let Run { job, at, schedule, deployment } = &self.run;
+        let [ok, failed] = &self.shared.ended;
+        if self.error.is_none() { ok } else { failed }.fetch_add(1, Ordering::Relaxed);
         if let Some(Error { code, detail, .. }) = &self.error {
             let detail = format!("{} at {}: {code} {detail}", schedule.endpoint, schedule.cron);
             self.shared.events.tell("schedule-failed", &deployment.name, None, detail);
