@@ -23,6 +23,7 @@ pub mod log;
 pub mod limits;
 pub mod engines;
 pub mod cache;
+pub mod loaded;
 mod canonical;
 mod dynamic;
 mod trap;

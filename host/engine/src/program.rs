@@ -10,6 +10,7 @@ use crate::inspect::{EngineKind, Inspection};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
 use crate::live::Live;
+use crate::loaded::Code;
 use crate::manifest::Limits;
 use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
@@ -39,7 +40,7 @@ pub struct Program {
     endpoints: HashMap<Arc<str>, Arc<Callable>>,
     calls_others: bool,
     /// Held so that other programs of the same bytes find it.
-    _component: Arc<Component>,
+    component: Arc<Code>,
     protos: Option<Protos>,
 }
 
@@ -119,7 +120,7 @@ impl Program {
             lifecycle: Lifecycle::find(&component),
             endpoints,
             calls_others: inspection.calls_others(),
-            _component: component,
+            component,
             protos: inspection.protos().map_err(LoadError::Refused)?,
         })
     }
@@ -222,6 +223,11 @@ impl Program {
     /// The engine that runs it.
     pub fn engine(&self) -> EngineKind {
         self.engine
+    }
+
+    /// The memory that its code takes, in bytes, about. Programs of the same component share it.
+    pub fn code_bytes(&self) -> u64 {
+        self.component.bytes()
     }
 
     /// The memory limit of one instance.
