@@ -1,6 +1,7 @@
 //! A host inside the test's own process.
 
 use crate::client::Client;
+use micro::runtime::CodeLimits;
 use micro::server::{self, Options, RunningHost};
 use std::ops::Deref;
 use std::path::Path;
@@ -11,6 +12,7 @@ pub struct Host {
     client: Client,
     running: Option<RunningHost>,
     folder: Option<TempDir>,
+    code: CodeLimits,
 }
 
 impl Host {
@@ -19,18 +21,26 @@ impl Host {
         Host::start_with_namespace("").await
     }
 
+    /// Starts a host that keeps no more code in memory than this, now and after restarts.
+    pub async fn start_with_code(code: CodeLimits) -> Host {
+        let folder = tempfile::tempdir().expect("a data folder");
+        let (running, client) = start(folder.path(), "", code).await;
+        Host { client, running: Some(running), folder: Some(folder), code }
+    }
+
     /// Starts a host whose gateway puts `namespace` in front of names.
     pub async fn start_with_namespace(namespace: &str) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
-        let (running, client) = start(folder.path(), namespace).await;
-        Host { client, running: Some(running), folder: Some(folder) }
+        let code = CodeLimits::default();
+        let (running, client) = start(folder.path(), namespace, code).await;
+        Host { client, running: Some(running), folder: Some(folder), code }
     }
 
     /// Stops the host in good order and starts it again in the same data folder.
     pub async fn restart(&mut self) {
         self.stop().await;
         let folder = self.folder.as_ref().expect("a data folder");
-        let (running, client) = start(folder.path(), "").await;
+        let (running, client) = start(folder.path(), "", self.code).await;
         (self.running, self.client) = (Some(running), client);
     }
 
@@ -50,12 +60,13 @@ impl Deref for Host {
     }
 }
 
-async fn start(folder: &Path, namespace: &str) -> (RunningHost, Client) {
+async fn start(folder: &Path, namespace: &str, code: CodeLimits) -> (RunningHost, Client) {
     let options = Options {
         data_dir: folder.to_path_buf(),
         api_address: "127.0.0.1:0".into(),
         sidecar_address: "127.0.0.1:0".into(),
         namespace: namespace.into(),
+        code,
     };
     let running = server::start(options).await.unwrap_or_else(|error| panic!("start a host: {error:#}"));
     let url = |address| format!("http://{address}");

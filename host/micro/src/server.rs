@@ -1,7 +1,7 @@
 //! A running host, and the one place where its parts are put together.
 
 use crate::gateway::{Door, Gateway};
-use crate::runtime::Runtime;
+use crate::runtime::{CodeLimits, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
@@ -42,6 +43,8 @@ pub struct Options {
     pub sidecar_address: String,
     /// What the gateway puts in front of service names.
     pub namespace: String,
+    /// How much code stays in memory.
+    pub code: CodeLimits,
 }
 
 /// A host that runs inside this process.
@@ -79,6 +82,7 @@ impl RunningHost {
 
 /// Starts a host and returns when it listens.
 pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
+    open_many_files();
     let data_dir = options.data_dir;
     fs::create_dir_all(&data_dir).with_context(|| format!("make the data folder {}", data_dir.display()))?;
     let lock = lock(&data_dir)?;
@@ -94,7 +98,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string()).await?;
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.code).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),
@@ -113,6 +117,17 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
+}
+
+/// Lets the process open as many files as it may at all: a connection is one, and the memory that a loaded component's
+/// instances begin with is one as well. The usual limit is for programs that wait for files with `select`.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::debug!("the limit of open files cannot be raised: {error}");
+    }
 }
 
 /// Two hosts in one data folder would undo each other's work.

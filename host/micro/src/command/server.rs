@@ -6,7 +6,9 @@ use clap::Args;
 use super::log::{self, Level};
 use super::stop::Stop;
 use super::{Options, Output, print};
+use crate::runtime::{CodeLimits, DEFAULT_BUDGET, DEFAULT_IDLE};
 use crate::server;
+use bytesize::ByteSize;
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
@@ -37,6 +39,16 @@ pub struct Listen {
     #[arg(long, alias = "api_namespace", env = "MICRO_NAMESPACE", hide_env = true)]
     #[arg(default_value = "", hide_default_value = true)]
     pub namespace: String,
+
+    /// Memory that the code of loaded functions may take; what was not called for longest goes first
+    #[arg(long, alias = "code_cache", env = "MICRO_CODE_CACHE", hide_env = true)]
+    #[arg(value_name = "SIZE", default_value_t = ByteSize(DEFAULT_BUDGET))]
+    pub code_cache: ByteSize,
+
+    /// How long the code of a function that nobody calls stays in memory
+    #[arg(long, alias = "code_idle", env = "MICRO_CODE_IDLE", hide_env = true)]
+    #[arg(value_name = "TIME", default_value_t = DEFAULT_IDLE.into())]
+    pub code_idle: humantime::Duration,
 }
 
 impl Listen {
@@ -47,6 +59,7 @@ impl Listen {
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
+            code: CodeLimits { budget: self.code_cache.as_u64(), idle: self.code_idle.into() },
         }
     }
 }

@@ -121,6 +121,8 @@ impl Plan {
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--api-address", &self.listen.api_address, "--sidecar-address", &self.listen.sidecar_address]);
         command.args(["--namespace", &self.listen.namespace]);
+        command.args(["--code-cache", &self.listen.code_cache.as_u64().to_string()]);
+        command.args(["--code-idle", &self.listen.code_idle.to_string()]);
         // Its addresses are read below, in the form for people.
         command.args(["--output", "text"]).envs([self.level.variable()]);
         // In a group of its own: a ctrl-C is for this command, which has something to take back first.
