@@ -4,6 +4,7 @@ pub mod admin;
 pub mod build;
 pub mod command;
 pub mod gateway;
+mod pieces;
 pub mod runtime;
 pub mod server;
 mod sidecar;

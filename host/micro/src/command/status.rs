@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::layout::{self, age, size, table, took, until};
 use super::{Options, Output, print};
-use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
+use crate::admin::{Canary, Code, Deployment, Replicas, Revision, Schedule, Status};
 
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
-\"engines\", \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
+\"engines\", \"deployments\", \"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}}; for NAME the deployment as `micro deploy` prints it, \
 with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
 \"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
 \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
@@ -50,9 +50,17 @@ fn host_layout(status: &Status) -> String {
         ("sidecar", status.sidecar_url()),
         ("data dir", status.data_dir.clone()),
         ("deployments", status.deployments.to_string()),
+        ("code", code_text(&status.code)),
         ("engines", engines_text(&status.engines)),
     ];
     table::pairs(&rows)
+}
+
+/// What code is in memory.
+fn code_text(code: &Code) -> String {
+    let Code { loaded, bytes, budget, loads, unloads } = code;
+    let (bytes, budget) = (size(*bytes), size(*budget));
+    format!("{loaded} components, {bytes} of {budget}; {loads} loads, {unloads} unloads")
 }
 
 /// The engines, one on a line.
