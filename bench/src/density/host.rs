@@ -88,7 +88,8 @@ impl Host {
     /// Calls a function, checks what it says, and tells how long that took.
     pub(super) async fn call(&self, number: usize) -> anyhow::Result<Duration> {
         let url = format!("http://{}/{}/number/tell", self.addresses.api, name(number));
-        let request = self.http.post(url).header("content-type", "application/json").body(r#"{"name":"John"}"#).build()?;
+        let request =
+            self.http.post(url).header("content-type", "application/json").body(r#"{"name":"John"}"#).build()?;
         let began = Instant::now();
         let answer = self.http.execute(request).await?;
         let body = answer.bytes().await?;

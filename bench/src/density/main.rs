@@ -72,7 +72,12 @@ async fn measure(settings: Settings) -> anyhow::Result<()> {
     say(format!("then {:.1} MB; {}", mb(host.resident()?), host.code().await?))?;
 
     let most = call_all(&host, settings.functions).await?;
-    say(format!("all were called: at most {:.1} MB, now {:.1} MB; {}", mb(most), mb(host.resident()?), host.code().await?))?;
+    say(format!(
+        "all were called: at most {:.1} MB, now {:.1} MB; {}",
+        mb(most),
+        mb(host.resident()?),
+        host.code().await?
+    ))?;
     listings(&host).await?;
     host.stop().await?;
 
@@ -104,9 +109,11 @@ async fn deploy_all(host: &Host, functions: usize) -> anyhow::Result<()> {
         let count = components.len();
         let began_slice = Instant::now();
         let queue = tokio::sync::Mutex::new(components.into_iter());
-        let deployers = (0..DEPLOYERS).map(async |_| loop {
-            let Some((number, component)) = queue.lock().await.next() else { return anyhow::Ok(()) };
-            host.deploy(number, component).await?;
+        let deployers = (0..DEPLOYERS).map(async |_| {
+            loop {
+                let Some((number, component)) = queue.lock().await.next() else { return anyhow::Ok(()) };
+                host.deploy(number, component).await?;
+            }
         });
         futures::future::try_join_all(deployers).await?;
         let each = began_slice.elapsed().as_secs_f64() * 1000.0 / count as f64;
@@ -126,14 +133,16 @@ async fn deploy_all(host: &Host, functions: usize) -> anyhow::Result<()> {
 async fn call_all(host: &Host, functions: usize) -> anyhow::Result<u64> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let most = std::sync::atomic::AtomicU64::new(0);
-    let callers = (0..CALLERS).map(async |_| loop {
-        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if number >= functions {
-            return anyhow::Ok(());
-        }
-        host.call(number).await?;
-        if number % 100 == 0 {
-            most.fetch_max(host.resident()?, std::sync::atomic::Ordering::Relaxed);
+    let callers = (0..CALLERS).map(async |_| {
+        loop {
+            let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if number >= functions {
+                return anyhow::Ok(());
+            }
+            host.call(number).await?;
+            if number % 100 == 0 {
+                most.fetch_max(host.resident()?, std::sync::atomic::Ordering::Relaxed);
+            }
         }
     });
     futures::future::try_join_all(callers).await?;
@@ -155,7 +164,10 @@ async fn listings(host: &Host) -> anyhow::Result<()> {
         };
         let (took, size) = (began.elapsed().as_secs_f64(), bytes as f64 / 1e6);
         let resident = mb(host.resident()?);
-        say(format!("{path}: {took:.2} s, {size:.1} MB; calls meanwhile at most {:.1} ms; host {resident:.1} MB", millis(worst)))?;
+        say(format!(
+            "{path}: {took:.2} s, {size:.1} MB; calls meanwhile at most {:.1} ms; host {resident:.1} MB",
+            millis(worst)
+        ))?;
     }
     Ok(())
 }
