@@ -114,6 +114,13 @@ bench: setup guests ## Measure the parts and the whole; the machine should have 
 	$(WASM) --manifest-path bench/wasi-http/Cargo.toml
 	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
 
+# The host is built unless MICRO names one.
+N ?= 10000
+.PHONY: density
+density: setup ## Measure a host with N=10000 functions: its start, its memory, first calls
+	cargo build --release --locked $(if $(filter command line environment,$(origin MICRO)),,-p micro) -p micro-bench --bins
+	@N=$(N) MICRO=$(MICRO) scripts/density
+
 .PHONY: deny
 deny: ## Check licences, sources and known vulnerabilities of all dependencies; gets cargo-deny if it is not here
 	@scripts/deny

@@ -7,6 +7,7 @@ mod bodies;
 mod cli;
 mod cli_services;
 mod crash;
+mod density;
 mod deploys;
 mod doors;
 mod everything;

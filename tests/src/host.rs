@@ -1,6 +1,7 @@
 //! A host inside the test's own process.
 
 use crate::client::Client;
+use micro::runtime::CodeLimits;
 use micro::server::{self, DoorLimits, Options, RunningHost};
 use std::ops::Deref;
 use std::path::Path;
@@ -11,12 +12,20 @@ pub struct Host {
     client: Client,
     running: Option<RunningHost>,
     folder: Option<TempDir>,
+    code: CodeLimits,
 }
 
 impl Host {
     /// Starts a host in a new data folder.
     pub async fn start() -> Host {
         Host::start_with_namespace("").await
+    }
+
+    /// Starts a host that keeps no more code in memory than this, now and after restarts.
+    pub async fn start_with_code(code: CodeLimits) -> Host {
+        let folder = tempfile::tempdir().expect("a data folder");
+        let (running, client) = start(folder.path(), Options { code, ..Options::default() }).await;
+        Host { client, running: Some(running), folder: Some(folder), code }
     }
 
     /// Starts a host whose gateway puts `namespace` in front of names.
@@ -27,8 +36,9 @@ impl Host {
     /// Starts a host with these options, in a new data folder.
     pub async fn start_with(options: Options) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
+        let code = options.code;
         let (running, client) = start(folder.path(), options).await;
-        Host { client, running: Some(running), folder: Some(folder) }
+        Host { client, running: Some(running), folder: Some(folder), code }
     }
 
     /// Starts a host whose doors take no more than this.
@@ -40,7 +50,8 @@ impl Host {
     pub async fn restart(&mut self) {
         self.stop().await;
         let folder = self.folder.as_ref().expect("a data folder");
-        let (running, client) = start(folder.path(), Options::default()).await;
+        let options = Options { code: self.code, ..Options::default() };
+        let (running, client) = start(folder.path(), options).await;
         (self.running, self.client) = (Some(running), client);
     }
 

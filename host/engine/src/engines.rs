@@ -9,10 +9,10 @@ pub use crate::cache::CacheReport;
 use crate::error::LoadError;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
-use std::collections::HashMap;
+use crate::loaded::{Code, Loaded, LoadedReport};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -42,12 +42,9 @@ pub struct Engines {
     lean: Side,
     concurrent: Side,
     pub(crate) cache: Cache,
-    loaded: Mutex<Loaded>,
+    loaded: Arc<Loaded>,
     ticker: Ticker,
 }
-
-/// What is in memory, by engine and digest. Each place has a lock of its own.
-type Loaded = HashMap<(EngineKind, String), Arc<Mutex<Weak<Component>>>>;
 
 /// One engine with everything it needs to make instances.
 pub(crate) struct Side {
@@ -90,7 +87,7 @@ impl Engines {
         let concurrent = Side::new(EngineKind::Concurrent)?;
         let cache = Cache::open(cache_folder, key_file)?;
         let ticker = Ticker::start([lean.engine.clone(), concurrent.engine.clone()])?;
-        Ok(Engines { lean, concurrent, cache, loaded: Mutex::default(), ticker })
+        Ok(Engines { lean, concurrent, cache, loaded: Arc::default(), ticker })
     }
 
     /// What the probes found, for each engine.
@@ -129,22 +126,19 @@ impl Engines {
         kind: EngineKind,
         digest: &str,
         bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
-    ) -> Result<Arc<Component>, LoadError> {
+    ) -> Result<Arc<Code>, LoadError> {
         let engine = &self.side(kind).engine;
-        let place = {
-            let mut loaded = lock(&self.loaded);
-            // Components that no program holds any more are gone.
-            loaded.retain(|_, place| Arc::strong_count(place) > 1 || lock(place).strong_count() > 0);
-            loaded.entry((kind, digest.to_string())).or_default().clone()
-        };
-        // Held while it is loaded: who comes meanwhile for the same one waits and shares it.
-        let mut place = lock(&place);
-        if let Some(component) = place.upgrade() {
-            return Ok(component);
-        }
-        let component = Arc::new(self.compiled(engine, kind, digest, bytes)?);
-        *place = Arc::downgrade(&component);
-        Ok(component)
+        self.loaded.get(kind, digest, || self.compiled(engine, kind, digest, bytes))
+    }
+
+    /// What is in memory.
+    pub fn loaded(&self) -> LoadedReport {
+        self.loaded.report()
+    }
+
+    /// A clock that costs nothing to read: the epochs since the engines were made.
+    pub fn epochs(&self) -> u64 {
+        self.ticker.epochs.load(Ordering::Relaxed)
     }
 
     fn compiled(
@@ -174,7 +168,7 @@ impl Engines {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -256,6 +250,7 @@ fn pool(size: u32) -> PoolingAllocationConfig {
 #[derive(Debug)]
 struct Ticker {
     stop: Arc<AtomicBool>,
+    epochs: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -264,15 +259,18 @@ impl Ticker {
     fn start(engines: [Engine; 2]) -> Result<Ticker, LoadError> {
         let stop = Arc::new(AtomicBool::new(false));
         let is_stopped = stop.clone();
+        let epochs = Arc::new(AtomicU64::new(0));
+        let count = epochs.clone();
         let tick = move || {
             while !is_stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(EPOCH);
                 engines.iter().for_each(Engine::increment_epoch);
+                count.fetch_add(1, Ordering::Relaxed);
             }
         };
         let thread = std::thread::Builder::new().name("micro-epoch".into()).spawn(tick);
         let thread = thread.map_err(|error| LoadError::Host(format!("start the epoch thread: {error}")))?;
-        Ok(Ticker { stop, thread: Some(thread) })
+        Ok(Ticker { stop, epochs, thread: Some(thread) })
     }
 }
 

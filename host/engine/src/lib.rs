@@ -24,6 +24,7 @@ pub mod limits;
 pub mod usage;
 pub mod engines;
 pub mod cache;
+pub mod loaded;
 mod canonical;
 mod dynamic;
 mod trap;

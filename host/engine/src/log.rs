@@ -50,8 +50,7 @@ pub enum Level {
 
 impl Level {
     /// All of them, the least grave first.
-    pub const ALL: [Level; 6] =
-        [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
+    pub const ALL: [Level; 6] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
 
     /// `trace`, `debug`, `info`, `warn`, `error` or `critical`.
     pub fn as_str(self) -> &'static str {

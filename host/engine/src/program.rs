@@ -10,6 +10,7 @@ use crate::inspect::{EngineKind, Inspection};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
 use crate::live::Live;
+use crate::loaded::Code;
 use crate::manifest::Limits;
 use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
@@ -38,7 +39,7 @@ pub struct Program {
     endpoints: HashMap<Arc<str>, Arc<Callable>>,
     calls_others: bool,
     /// Held so that other programs of the same bytes find it.
-    _component: Arc<Component>,
+    component: Arc<Code>,
     protos: Option<Protos>,
 }
 
@@ -118,7 +119,7 @@ impl Program {
             lifecycle: Lifecycle::find(&component),
             endpoints,
             calls_others: inspection.calls_others(),
-            _component: component,
+            component,
             protos: inspection.protos().map_err(LoadError::Refused)?,
         })
     }
@@ -237,6 +238,11 @@ impl Program {
     /// What binds it.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The memory that its code takes, in bytes, about. Programs of the same component share it.
+    pub fn code_bytes(&self) -> u64 {
+        self.component.bytes()
     }
 }
 

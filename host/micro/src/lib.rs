@@ -6,6 +6,7 @@ pub mod command;
 mod data_folder;
 mod doors;
 pub mod gateway;
+mod pieces;
 pub mod runtime;
 pub mod server;
 mod sidecar;

@@ -1,16 +1,16 @@
 //! A running host, and the one place where its parts are put together.
 
-use crate::data_folder;
 pub use crate::doors::DoorLimits;
 use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
-use crate::runtime::{Bounds, Runtime};
+use crate::runtime::{Bounds, CodeLimits, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
-use crate::telemetry;
 use crate::whole_file::{self, Readers};
+use crate::{data_folder, telemetry};
 use anyhow::Context as _;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,8 @@ pub struct Options {
     pub bounds: Bounds,
     /// What the doors take.
     pub doors: DoorLimits,
+    /// How much code stays in memory.
+    pub code: CodeLimits,
     /// Where spans of calls go, if anywhere.
     pub telemetry: Option<telemetry::Settings>,
 }
@@ -61,6 +63,7 @@ impl Default for Options {
             namespace: String::new(),
             bounds: Bounds::default(),
             doors: DoorLimits::default(),
+            code: CodeLimits::default(),
             telemetry: None,
         }
     }
@@ -102,6 +105,7 @@ impl RunningHost {
 
 /// Starts a host and returns when it listens.
 pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
+    open_many_files();
     let data_dir = options.data_dir;
     data_folder::make(&data_dir)?;
     let lock = lock(&data_dir)?;
@@ -120,8 +124,8 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime =
-        Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.bounds, options.telemetry).await?;
+    let Options { bounds, code, telemetry, .. } = options;
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), bounds, code, telemetry).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),
@@ -150,6 +154,17 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
+}
+
+/// Lets the process open as many files as it may at all: a connection is one, and the memory that a loaded component's
+/// instances begin with is one as well. The usual limit is for programs that wait for files with `select`.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::debug!("the limit of open files cannot be raised: {error}");
+    }
 }
 
 /// Two hosts in one data folder would undo each other's work.

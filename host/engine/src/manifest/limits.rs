@@ -175,6 +175,17 @@ impl AskedLimits {
         Ok(())
     }
 
+    /// What is asked for, as [`AskedLimits::read`] takes it.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        Limit::ALL.into_iter().filter_map(|limit| {
+            let value = self.get(limit)?;
+            Some(match limit.unit() {
+                Unit::Time => format!("{}={}", limit.name(), limit.text(value)),
+                Unit::Bytes | Unit::Count => format!("{}={value}", limit.name()),
+            })
+        })
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)

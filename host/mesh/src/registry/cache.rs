@@ -5,22 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rpds::HashTrieMapSync;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::{Action, Event, Registry, RegistryError, WatchOptions, Watcher};
-use crate::record::Service;
+use crate::record::{Endpoint, Service};
 
 #[cfg(test)]
 #[path = "cache_tests.rs"]
 mod tests;
 
-/// All records by service name, the versions of one sorted.
-pub type Snapshot = HashMap<Arc<str>, Arc<[Service]>>;
+/// All records by service name, the versions of one sorted. A changed one shares what did not change with the one before:
+/// one more service costs the same among ten thousand.
+///
+/// The trees of requests and responses are left out: they are for people, who ask the registry, and are most of a
+/// record.
+pub type Snapshot = HashTrieMapSync<Arc<str>, Arc<[Service]>>;
 
-/// After a change, how long further ones are collected before they show. A new snapshot copies the map, so a
-/// burst of registrations must not copy it once each. The first change of a burst shows at once.
+/// After a change, how long further ones are collected before they show. The first change of a burst shows at once.
 const COLLECT: Duration = Duration::from_millis(2);
 /// The pause before a lost watch is tried again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +74,7 @@ impl Cache {
         self.shared.snapshot.load_full()
     }
 
-    /// All records in full, sorted by name and version.
+    /// All records, sorted by name and version.
     pub fn list(&self) -> Vec<Service> {
         let snapshot = self.shared.snapshot.load();
         let mut records: Vec<_> = snapshot.values().flat_map(|versions| versions.iter()).collect();
@@ -104,7 +108,7 @@ impl Cache {
     pub async fn refresh_service(&self, name: &str) -> Result<(), RegistryError> {
         let _replacing = self.shared.replacing.lock().await;
         let records = match self.shared.registry.get(name).await {
-            Ok(records) => records,
+            Ok(records) => records.into_iter().map(kept).collect(),
             Err(RegistryError::NotFound(_)) => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -142,15 +146,15 @@ impl Shared {
 
     async fn refresh(&self) -> Result<(), RegistryError> {
         let _replacing = self.replacing.lock().await;
-        let mut snapshot: HashMap<Arc<str>, Vec<Service>> = HashMap::new();
+        let mut by_name: HashMap<String, Vec<Service>> = HashMap::new();
         for record in self.registry.list().await? {
-            if let Some(versions) = snapshot.get_mut(record.name.as_str()) {
-                versions.push(record);
-            } else {
-                snapshot.insert(Arc::from(record.name.as_str()), vec![record]);
-            }
+            by_name.entry(record.name.clone()).or_default().push(kept(record));
         }
-        self.store(snapshot.into_iter().map(|(name, records)| (name, records.into())).collect());
+        let mut snapshot = Snapshot::default();
+        for (name, records) in by_name {
+            put(&mut snapshot, &name, records);
+        }
+        self.store(snapshot);
         Ok(())
     }
 
@@ -202,10 +206,10 @@ fn follow_event(records: &mut Vec<Service>, event: &Event) {
             }
         }
         (Action::Create | Action::Update, Some(position)) => {
-            records[position].merge(change);
+            records[position].merge(&kept(Service::clone(change)));
         }
         (Action::Create | Action::Update, None) => {
-            records.push(Service::clone(change));
+            records.push(kept(Service::clone(change)));
             records.sort_unstable_by(|a, b| a.version.cmp(&b.version));
         }
     }
@@ -213,10 +217,21 @@ fn follow_event(records: &mut Vec<Service>, event: &Event) {
 
 fn put(snapshot: &mut Snapshot, name: &str, records: Vec<Service>) {
     if records.is_empty() {
-        snapshot.remove(name);
-    } else if let Some(known) = snapshot.get_mut(name) {
-        *known = records.into();
+        snapshot.remove_mut(name);
     } else {
-        snapshot.insert(Arc::from(name), records.into());
+        snapshot.insert_mut(Arc::from(name), records.into());
     }
+}
+
+/// A record without the trees of its requests and responses.
+fn kept(mut record: Service) -> Service {
+    for endpoint in &mut record.endpoints {
+        strip(endpoint);
+    }
+    record.endpoints.shrink_to_fit();
+    record
+}
+
+fn strip(endpoint: &mut Endpoint) {
+    (endpoint.request, endpoint.response) = (None, None);
 }

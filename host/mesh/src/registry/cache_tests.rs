@@ -142,7 +142,7 @@ async fn catches_up_after_more_changes_than_a_watcher_can_hold() {
     for number in 0..20_000 {
         register(&*registry, &service(&format!("demo.s{number}"), "1", &["n1"])).await;
     }
-    until(&cache, |cache| cache.snapshot().len() == 20_000).await;
+    until(&cache, |cache| cache.snapshot().size() == 20_000).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +156,7 @@ async fn a_burst_makes_few_snapshots() {
             tokio::task::yield_now().await;
         }
     }
-    until(&cache, |cache| cache.snapshot().len() == 1_000).await;
+    until(&cache, |cache| cache.snapshot().size() == 1_000).await;
     let snapshots = *cache.changes().borrow() - before;
     assert!(snapshots <= 2, "{snapshots}");
 }

@@ -27,6 +27,7 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Registry>) {
     an_empty_registry_has_nothing(&*make().await).await;
     a_record_comes_back_as_it_was_registered(&*make().await).await;
     nodes_of_one_version_are_merged_by_id(&*make().await).await;
+    many_are_registered_as_one_after_the_other(&*make().await).await;
     versions_are_records_of_their_own(&*make().await).await;
     the_list_is_complete_and_sorted(&*make().await).await;
     a_record_goes_with_its_last_node(&*make().await).await;
@@ -111,6 +112,22 @@ async fn nodes_of_one_version_are_merged_by_id(registry: &dyn Registry) {
     assert_eq!(record.node("n1"), moved.nodes.first(), "the latest registration of a node counts");
     assert_eq!(record.metadata, moved.metadata, "the latest metadata counts");
     assert_eq!(record.endpoints, [], "the latest endpoints count");
+}
+
+async fn many_are_registered_as_one_after_the_other(registry: &dyn Registry) {
+    let mut events = watch(registry, WatchOptions::default()).await;
+    let (one, other) = (service("many.a", "1", &["n1"]), service("many.b", "1", &["n1"]));
+    let more = service("many.a", "1", &["n2"]);
+    let all = [one.clone(), other.clone(), more.clone()];
+    must("register all", registry.register_all(&all, RegisterOptions::default()).await);
+    assert_eq!(found(registry, "many.a").await[0].nodes.len(), 2);
+    assert_eq!(found(registry, "many.b").await.first(), Some(&other));
+    for (action, service) in [(Action::Create, one), (Action::Create, other), (Action::Update, more)] {
+        assert_eq!(next(&mut events).await, Event { action, service: service.into() });
+    }
+    let wrong = registry.register_all(&[service("many.c", "1", &[])], RegisterOptions::default()).await;
+    assert!(matches!(wrong, Err(RegistryError::Invalid { .. })), "{wrong:?}");
+    must("register none", registry.register_all(&[], RegisterOptions::default()).await);
 }
 
 async fn versions_are_records_of_their_own(registry: &dyn Registry) {

@@ -34,6 +34,15 @@ pub trait Registry: Send + Sync {
     /// Adds the record's nodes, or renews them. The record needs a name and at least one node, each with an id.
     async fn register(&self, service: &Service, options: RegisterOptions) -> Result<(), RegistryError>;
 
+    /// Registers all of these, as one after the other: a backend that can does it in one step, which is what makes a host
+    /// with thousands of services start quickly. When it fails, some may be registered.
+    async fn register_all(&self, services: &[Service], options: RegisterOptions) -> Result<(), RegistryError> {
+        for service in services {
+            self.register(service, options).await?;
+        }
+        Ok(())
+    }
+
     /// Takes the record's nodes away, or the whole version when it lists none. What is not there is no error.
     async fn deregister(&self, service: &Service) -> Result<(), RegistryError>;
 

@@ -151,8 +151,19 @@ pub struct LastRun {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Deployments {
-    /// Every deployment.
+    /// Those that were asked for, by name.
     pub deployments: Vec<Deployment>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+/// Which deployments to list.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The most that are listed.
+    pub limit: Option<usize>,
+    /// Only names that come after this one.
+    pub after: Option<String>,
 }
 
 /// One deployed component of a deployment.
@@ -250,6 +261,8 @@ pub struct Status {
     pub deployments: u64,
     /// The memory of all guests.
     pub guest_memory: GuestMemory,
+    /// The code in memory.
+    pub code: Code,
 }
 
 /// The memory of all guests together, in bytes.
@@ -292,6 +305,22 @@ pub struct Entrance {
     pub connections: u64,
     /// Connections that were turned away because there were too many.
     pub refused: u64,
+}
+
+/// The code of functions and services that a host has in memory.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Code {
+    /// Components.
+    pub loaded: u64,
+    /// Bytes that they take, about.
+    pub bytes: u64,
+    /// What they may take.
+    pub budget: u64,
+    /// Loads since the host started.
+    pub loads: u64,
+    /// Unloads since then.
+    pub unloads: u64,
 }
 
 impl Status {

@@ -23,8 +23,8 @@ use serde_json::value::RawValue;
 
 pub use address::Address;
 pub use deployment::{
-    Canary, Deployment, Deployments, Event, GuestMemory, LogLine, Replicas, Revision, Revisions, Schedule, Stats,
-    Status,
+    Canary, Code, Deployment, Deployments, Event, GuestMemory, LogLine, Page, Replicas, Revision, Revisions, Schedule,
+    Stats, Status,
 };
 pub use error::HostError;
 pub use options::{DeployOptions, LogOptions};
@@ -128,8 +128,13 @@ impl Host {
     }
 
     /// Everything that is deployed.
-    pub async fn deployments(&self) -> Result<Answer<Deployments>, HostError> {
-        let request = self.admin(Method::GET, "/v1/deployments").await?;
+    pub async fn deployments(&self, page: &Page) -> Result<Answer<Deployments>, HostError> {
+        let limit = page.limit.map(|limit| limit.to_string());
+        let parameters = [("limit", limit.as_deref()), ("after", page.after.as_deref())];
+        let parameters: Vec<_> =
+            parameters.iter().filter_map(|(name, value)| value.map(|value| (*name, value))).collect();
+        let path = format!("/v1/deployments?{}", query(&parameters));
+        let request = self.admin(Method::GET, &path).await?;
         self.answer(request.timeout(ANSWER_LIMIT)).await
     }
 

@@ -66,8 +66,14 @@ impl LogOptions {
         let mut parameters = Vec::new();
         parameters.extend(lines.map(|lines| ("lines", lines.to_string())));
         parameters.extend(follow.then(|| ("follow", "true".to_owned())));
-        let texts =
-            [("since", since), ("until", until), ("grep", grep), ("request", request), ("stream", stream), ("level", level)];
+        let texts = [
+            ("since", since),
+            ("until", until),
+            ("grep", grep),
+            ("request", request),
+            ("stream", stream),
+            ("level", level),
+        ];
         parameters.extend(texts.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))));
         parameters
     }

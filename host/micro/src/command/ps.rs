@@ -5,21 +5,39 @@ use clap::Args;
 
 use super::layout::{age, table};
 use super::{Options, Output, print};
-use crate::admin::Deployment;
+use crate::admin::{Deployment, Page};
 
 /// List the deployments
-#[derive(Debug, Args)]
-#[command(after_help = "With --output json: {\"deployments\": [deployment, …]}, each as `micro deploy` prints it.")]
-pub struct Arguments {}
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+With --output json: {\"deployments\": [deployment, …], \"total\": N}, each as `micro deploy` prints it.")]
+pub struct Arguments {
+    /// List so many at most
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
+    /// List only those whose names come after this one
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+}
 
 /// Lists.
-pub async fn run(_: Arguments, options: &Options) -> Result<()> {
-    let answer = options.host()?.deployments().await?;
+pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
+    let page = Page { limit: arguments.limit, after: arguments.after };
+    let answer = options.host()?.deployments(&page).await?;
+    let (shown, total) = (answer.value.deployments.len(), answer.value.total);
+    if shown == 0 && total > 0 && options.output == Output::Text {
+        print::remark(format!("none of the {total} deployments"));
+        return Ok(());
+    }
     if answer.value.deployments.is_empty() && options.output == Output::Text {
         print::remark("nothing is deployed; 'micro deploy' does that");
         return Ok(());
     }
     options.print(&answer, |all| layout(&all.deployments))?;
+    if shown < total && options.output == Output::Text {
+        print::remark(format!("{shown} of {total} deployments"));
+    }
     Ok(())
 }
 

@@ -84,7 +84,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
     let target = arguments.name.clone().or_else(|| arguments.source.clone());
     if arguments.status {
-        let Some(target) = target else { return ps::run(ps::Arguments {}, options).await };
+        let Some(target) = target else { return ps::run(ps::Arguments::default(), options).await };
         let name = deployed_name(&target, options).await?;
         return status::run(status::Arguments { name: Some(name) }, options).await;
     }

@@ -9,11 +9,9 @@ use super::failure::Failure;
 use super::log::{self, Level};
 use super::stop::Stop;
 use super::{Options, Output, print, settings};
-use crate::runtime::Bounds;
-use crate::server;
-use super::{Options, Output, print};
+use crate::runtime::{Bounds, CodeLimits, DEFAULT_BUDGET, DEFAULT_IDLE};
 use crate::server::{self, DoorLimits};
-use crate::{server, telemetry};
+use crate::telemetry;
 
 /// Run a host: gateway, sidecar and admin API, until it is told to stop
 #[derive(Debug, Clone, Args)]
@@ -74,6 +72,15 @@ pub struct Listen {
     #[arg(long, env = "MICRO_MAX_REQUESTS", hide_env = true, alias = "max_requests")]
     #[arg(value_name = "N", default_value_t = DoorLimits::default().max_requests, value_parser = at_least_one)]
     pub max_requests: usize,
+    /// Memory that the code of loaded functions may take; what was not called for longest goes first
+    #[arg(long, alias = "code_cache", env = "MICRO_CODE_CACHE", hide_env = true)]
+    #[arg(value_name = "SIZE", default_value_t = ByteSize(DEFAULT_BUDGET))]
+    pub code_cache: ByteSize,
+
+    /// How long the code of a function that nobody calls stays in memory
+    #[arg(long, alias = "code_idle", env = "MICRO_CODE_IDLE", hide_env = true)]
+    #[arg(value_name = "TIME", default_value_t = DEFAULT_IDLE.into())]
+    pub code_idle: humantime::Duration,
 }
 
 impl Listen {
@@ -95,6 +102,7 @@ impl Listen {
                 max_requests: self.max_requests,
                 ..DoorLimits::default()
             },
+            code: CodeLimits { budget: self.code_cache.as_u64(), idle: self.code_idle.into() },
             telemetry: telemetry.map_err(|error| Failure::usage(error.to_string()))?,
         })
     }

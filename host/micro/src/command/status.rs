@@ -7,17 +7,17 @@ use clap::Args;
 
 use super::layout::{self, age, size, table, took, until};
 use super::{Options, Output, print};
-use crate::admin::{Canary, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
-use micro_engine::manifest::{Limit, Unit};
 use crate::admin::deployment::Doors;
-use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
+use crate::admin::{Canary, Code, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
+use micro_engine::manifest::{Limit, Unit};
 
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
 \"engines\", \"doors\": {\"gateway\": {\"connections\", \"refused\"}, \"sidecar\": {…}, \"max_connections\", \"requests\", \
-\"max_requests\", \"shed\", \"slow\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
+\"max_requests\", \"shed\", \"slow\"}, \"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}, \
+\"guest_memory\": {\"used\", \"limit\", \"refusals\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
 with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
 \"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
 \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
@@ -55,6 +55,7 @@ fn host_layout(status: &Status) -> String {
         ("data dir", status.data_dir.clone()),
         ("deployments", status.deployments.to_string()),
         ("guest memory", guest_memory_text(&status.guest_memory)),
+        ("code", code_text(&status.code)),
         ("engines", engines_text(&status.engines)),
         ("doors", status.doors.as_ref().map(doors_text).unwrap_or_default()),
     ];
@@ -75,6 +76,13 @@ fn doors_text(doors: &Doors) -> String {
     }
     lines.push(format!("{requests} of {max_requests} requests now, {shed} shed, {slow} ended for slowness"));
     lines.join("\n")
+}
+
+/// What code is in memory.
+fn code_text(code: &Code) -> String {
+    let Code { loaded, bytes, budget, loads, unloads } = code;
+    let (bytes, budget) = (size(*bytes), size(*budget));
+    format!("{loaded} components, {bytes} of {budget}; {loads} loads, {unloads} unloads")
 }
 
 /// The engines, one on a line.

@@ -1,10 +1,9 @@
 //! Request bodies, within their limit.
 
 use super::ID;
+use crate::doors::is_slow;
 use crate::runtime::Runtime;
 use axum::body::{Body, HttpBody};
-use crate::doors::is_slow;
-use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use micro_engine::manifest::Limit;

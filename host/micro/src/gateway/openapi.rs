@@ -3,68 +3,131 @@
 mod schemas;
 
 use super::Gateway;
-use crate::runtime::DeployError;
+use crate::pieces::{self, PIECE};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
 use micro_engine::Inspection;
 use micro_engine::schema::{Endpoint, Field, Type};
 use micro_mesh::Error;
 use schemas::Schemas;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const OPENAPI: &str = "3.1.0";
 
 pub(super) async fn document(State(gateway): State<Gateway>) -> Response {
-    match make(&gateway).await {
-        Ok(document) => axum::Json(document).into_response(),
+    match pieces::respond(write(gateway)).await {
+        Ok(document) => document,
         Err(error) => {
-            tracing::error!("the OpenAPI document cannot be made: {error}");
+            tracing::error!("the OpenAPI document cannot be made: {error:#}");
             super::error_response(Error::internal(super::ID, "the document cannot be made"))
         }
     }
 }
 
-async fn make(gateway: &Gateway) -> Result<Value, DeployError> {
-    let mut paths = Map::new();
-    let mut schemas = Schemas::default();
-    let mut tags = Vec::new();
-    for deployment in gateway.runtime.deployments() {
-        let inspection = gateway.runtime.current_inspection(&deployment).await?;
-        let revision = deployment.current();
-        let description = revision.manifest.description.as_deref();
-        tags.push(tag(&deployment.name, description));
-        add(&mut paths, &mut schemas, &deployment.name, &inspection);
-    }
-    Ok(json!({
+/// The parts of the document that are written after the paths, in the making.
+struct Rest {
+    tags: Vec<u8>,
+    schemas: Vec<u8>,
+    /// Two names may lead to one path; it is described once.
+    paths: HashSet<String>,
+}
+
+/// The document in pieces: the paths of some deployments each, and then what was collected meanwhile.
+fn write(gateway: Gateway) -> impl Stream<Item = anyhow::Result<Bytes>> {
+    let all = gateway.runtime.deployments();
+    let parts: Vec<Vec<_>> = all.chunks(PIECE).map(<[_]>::to_vec).collect();
+    let rest = Arc::new(Mutex::new(Rest { tags: Vec::new(), schemas: Vec::new(), paths: HashSet::new() }));
+    let end = rest.clone();
+    let paths = stream::iter(parts).then(move |part| {
+        let (runtime, rest) = (gateway.runtime.clone(), rest.clone());
+        async move {
+            let current: Vec<_> = part.iter().map(|deployment| (deployment, deployment.current())).collect();
+            let inspections = runtime.current_inspections(&current).await?;
+            let current = current.into_iter().map(|(deployment, revision)| (deployment.name.clone(), revision));
+            let current: Vec<_> = current.zip(inspections).collect();
+            // Thousands of values are made and written here: not on a thread that serves calls.
+            let add = move || {
+                let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut piece = Vec::new();
+                for ((name, revision), inspection) in current {
+                    rest.add(&mut piece, &name, revision.manifest.description.as_deref(), &inspection)?;
+                }
+                anyhow::Ok(Bytes::from(piece))
+            };
+            tokio::task::spawn_blocking(add).await?
+        }
+    });
+    let begin = stream::iter([begin()]);
+    let end = stream::once(async move { end.lock().unwrap_or_else(PoisonError::into_inner).end() });
+    begin.chain(paths).chain(end)
+}
+
+fn begin() -> anyhow::Result<Bytes> {
+    let head = json!({
         "openapi": OPENAPI,
         "info": {
             "title": "micro",
             "description": "The endpoints of all deployments on this host.",
             "version": env!("CARGO_PKG_VERSION"),
         },
-        "tags": tags,
-        "paths": paths,
-        "components": { "schemas": schemas.into_map() },
-    }))
+    });
+    let mut piece = b"{".to_vec();
+    piece.extend_from_slice(pieces::members(&serde_json::to_vec(&head)?));
+    piece.extend_from_slice(b",\"paths\":{");
+    Ok(piece.into())
+}
+
+impl Rest {
+    /// Adds one deployment: its paths to the piece, the rest to the rest.
+    fn add(
+        &mut self,
+        piece: &mut Vec<u8>,
+        service: &str,
+        description: Option<&str>,
+        inspection: &Inspection,
+    ) -> serde_json::Result<()> {
+        pieces::append(&mut self.tags, &serde_json::to_vec(&tag(service, description))?);
+        let mut schemas = Schemas::of_service(service);
+        for endpoint in &inspection.endpoints {
+            let path = path(service, &endpoint.name);
+            if self.paths.contains(&path) {
+                continue;
+            }
+            let operation = operation(&mut schemas, service, endpoint);
+            let mut item = json!({ "post": operation });
+            if let Some(get) = get_operation(&mut schemas, service, endpoint) {
+                item["get"] = get;
+            }
+            if !self.paths.is_empty() {
+                piece.push(b',');
+            }
+            serde_json::to_writer(&mut *piece, &path)?;
+            piece.push(b':');
+            serde_json::to_writer(&mut *piece, &item)?;
+            self.paths.insert(path);
+        }
+        pieces::append(&mut self.schemas, pieces::members(&serde_json::to_vec(&schemas.into_map())?));
+        Ok(())
+    }
+
+    /// What follows the paths.
+    fn end(&mut self) -> anyhow::Result<Bytes> {
+        let mut schemas = std::mem::take(&mut self.schemas);
+        pieces::append(&mut schemas, pieces::members(&serde_json::to_vec(&json!({ "Error": schemas::error() }))?));
+        let tags = std::mem::take(&mut self.tags);
+        let parts: [&[u8]; 5] = [b"},\"tags\":[", &tags, b"],\"components\":{\"schemas\":{", &schemas, b"}}}"];
+        Ok(parts.concat().into())
+    }
 }
 
 fn tag(name: &str, description: Option<&str>) -> Value {
     match description {
         Some(description) => json!({ "name": name, "description": description }),
         None => json!({ "name": name }),
-    }
-}
-
-fn add(paths: &mut Map<String, Value>, schemas: &mut Schemas, service: &str, inspection: &Inspection) {
-    schemas.enter(service);
-    schemas.add_error();
-    for endpoint in &inspection.endpoints {
-        let operation = operation(schemas, service, endpoint);
-        let mut item = json!({ "post": operation });
-        if let Some(get) = get_operation(schemas, service, endpoint) {
-            item["get"] = get;
-        }
-        paths.insert(path(service, &endpoint.name), item);
     }
 }
 

@@ -1,14 +1,14 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::deployment::{Canary, Deployment, Revision};
+use super::Runtime;
+use super::deployment::{Canary, Deployment, Revision, not_stored};
 use super::handover::Begun;
 use super::logs::DeploymentLog;
 use super::refuse::check_routes;
 use super::replicas::States;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
-use super::store::{NewRevision, RevisionRow};
-use super::{Routes, Runtime};
+use super::store::{NewRevision, Readers, RevisionRow, interfaces};
 use bytes::Bytes;
 use micro_engine::manifest::{AskedLimits, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
@@ -74,7 +74,7 @@ pub struct Deployed {
 /// A component that passed all checks.
 pub(super) struct Checked {
     pub(super) inspection: Arc<Inspection>,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) program: Arc<Program>,
     pub(super) log: Arc<DeploymentLog>,
     pub(super) usage: Arc<Usage>,
@@ -116,7 +116,7 @@ impl Runtime {
             && deployment.canary().is_none()
         {
             let current = deployment.current();
-            if current.digest == inspection.digest && current.version == version && current.manifest == manifest {
+            if current.digest == inspection.digest && current.version == version && *current.manifest == manifest {
                 return Ok(Deployed { status: self.status(deployment).await?, changed: false });
             }
         }
@@ -130,7 +130,8 @@ impl Runtime {
             self.check_importers(name, &inspection).await?;
         }
         let inspection = Arc::new(inspection);
-        let checked = self.check(name, deployment.as_deref(), inspection, manifest, component.clone()).await?;
+        let checked =
+            self.check(name, deployment.as_deref(), inspection, Arc::new(manifest), component.clone()).await?;
         let deployed = match canary {
             None => self.deploy_current(deployment, version, checked, component).await?,
             Some(percent) => {
@@ -190,8 +191,8 @@ impl Runtime {
         if let Some(replicas) = &replicas {
             replicas.supervise();
         }
-        let revision =
-            Arc::new(Revision::loaded(row, &self.bounds.limits, checked.inspection, checked.program, replicas));
+        let revision = Arc::new(Revision::loaded(row, &self.bounds.limits, checked.program, replicas));
+        self.code.note(&revision);
         revision.watch(None, true);
         let before = deployment.set_canary(Some(Canary { revision: revision.clone(), percent }));
         if let Some(before) = before {
@@ -227,7 +228,7 @@ impl Runtime {
         name: &str,
         deployment: Option<&Deployment>,
         inspection: Arc<Inspection>,
-        manifest: Manifest,
+        manifest: Arc<Manifest>,
         component: Bytes,
     ) -> Result<Checked, DeployError> {
         let (log, usage) = match deployment {
@@ -250,7 +251,7 @@ impl Runtime {
     }
 
     /// What the instances of a revision reach.
-    fn access(
+    pub(super) fn access(
         &self,
         manifest: &Manifest,
         imports: HashMap<Arc<str>, String>,
@@ -287,7 +288,7 @@ impl Runtime {
         let new = NewRevision {
             deployment: name.to_string(),
             version,
-            inspection: Inspection::clone(&checked.inspection),
+            inspection: checked.inspection.clone(),
             manifest: checked.manifest.clone(),
             deployed_at: status::now(),
             canary,
@@ -300,7 +301,7 @@ impl Runtime {
                     deployment: new.deployment,
                     number,
                     version: new.version,
-                    digest: new.inspection.digest,
+                    digest: new.inspection.digest.clone(),
                     size: new.inspection.size as u64,
                     manifest: new.manifest,
                     deployed_at: new.deployed_at,
@@ -321,11 +322,12 @@ impl Runtime {
         checked: Checked,
         begun: Begun,
     ) -> Arc<Deployment> {
-        let Checked { inspection, log, usage, program, .. } = checked;
+        let Checked { log, usage, program, .. } = checked;
         if let Some(replicas) = &begun.new {
             replicas.supervise();
         }
-        let revision = Arc::new(Revision::loaded(row, &self.bounds.limits, inspection, program, begun.new));
+        let revision = Arc::new(Revision::loaded(row, &self.bounds.limits, program, begun.new));
+        self.code.note(&revision);
         let deployment = match deployment {
             Some(deployment) => {
                 revision.watch(Some(Instant::now() + revision.manifest.rollout.window), false);
@@ -340,11 +342,7 @@ impl Runtime {
             None => {
                 let notices = self.notices(log.deployment().clone());
                 let deployment = Arc::new(Deployment::new(log, usage, revision, notices));
-                self.routes.rcu(|routes| {
-                    let mut routes = Routes::clone(routes);
-                    routes.insert(deployment.name.clone(), deployment.clone());
-                    routes
-                });
+                self.routes.rcu(|routes| routes.insert(deployment.name.clone(), deployment.clone()));
                 deployment
             }
         };
@@ -354,7 +352,7 @@ impl Runtime {
 
     /// Takes paths, schedules and the registry's records anew after a change that is true already.
     pub(super) async fn tell_of(&self, deployment: &Arc<Deployment>) {
-        self.refresh_paths();
+        self.refresh_paths_of(&deployment.name);
         self.schedules.set(deployment).await;
         if let Err(error) = self.register(deployment).await {
             tracing::error!(deployment = %deployment.name, "the registry was not told: {error:#}");
@@ -388,9 +386,24 @@ impl Runtime {
     }
 
     pub(super) async fn stored_inspection(&self, name: &str, number: u64) -> anyhow::Result<Inspection> {
-        let owned = name.to_string();
-        let found = self.with_store(move |store| store.inspection(&owned, number)).await?;
-        found.ok_or_else(|| anyhow::anyhow!("revision {number} of {name} is not in the database"))
+        let name = name.to_string();
+        let read = move |readers: &Readers| {
+            let found = readers.read(|connection| interfaces::inspection(connection, &name, number))?;
+            found.ok_or_else(|| not_stored(&name, number))
+        };
+        self.with_readers(read).await
+    }
+
+    /// What inspection found in these revisions, in their order.
+    pub(super) async fn inspections(&self, revisions: Vec<(Arc<str>, u64)>) -> anyhow::Result<Vec<Inspection>> {
+        let read = move |readers: &Readers| {
+            let one = |(name, number): &(Arc<str>, u64)| {
+                let found = readers.read(|connection| interfaces::inspection(connection, name, *number))?;
+                found.ok_or_else(|| not_stored(name, *number))
+            };
+            revisions.iter().map(one).collect()
+        };
+        self.with_readers(read).await
     }
 
     /// Waits until no other change of `name` is under way, and keeps others out until the guard is dropped.

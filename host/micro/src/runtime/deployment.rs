@@ -1,18 +1,21 @@
 //! A name with what runs under it now.
 
 use super::bounds::Bounds;
+use super::code::{InUse, Slot};
+use super::deploy::blocking;
 use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
 use super::logs::DeploymentLog;
 use super::metrics::calls::CallCounts;
 use super::replicas::{Replicas, Setting};
-use super::store::{RevisionRow, Store};
+use super::store::{RevisionRow, Store, interfaces};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use micro_engine::manifest::{HostLimits, Kind, Limits};
 use micro_engine::{Inspection, LoadError, Manifest, Program, Usage};
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::OnceCell;
@@ -56,7 +59,7 @@ pub struct Revision {
     /// Of the component, in bytes.
     pub size: u64,
     /// What the component's manifest says, or the defaults.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// What binds it.
     pub limits: Limits,
     pub(super) deployed_at: i64,
@@ -65,9 +68,8 @@ pub struct Revision {
     watch: Mutex<Option<Watch>>,
     is_watched: AtomicBool,
     is_retired: AtomicBool,
-    program: OnceCell<Arc<Program>>,
+    pub(super) code: Slot,
     replicas: OnceCell<Arc<Replicas>>,
-    inspection: OnceCell<Arc<Inspection>>,
 }
 
 /// The counts of one revision since the host started.
@@ -89,12 +91,7 @@ struct Watch {
 
 impl Deployment {
     /// A deployment whose revision is known and not loaded.
-    pub(super) fn restored(
-        log: Arc<DeploymentLog>,
-        row: RevisionRow,
-        bounds: &Bounds,
-        notices: Notices,
-    ) -> Deployment {
+    pub(super) fn restored(log: Arc<DeploymentLog>, row: RevisionRow, bounds: &Bounds, notices: Notices) -> Deployment {
         let revision = Arc::new(Revision::restored(row, &bounds.limits));
         Deployment::new(log, Arc::new(bounds.usage()), revision, notices)
     }
@@ -233,9 +230,8 @@ impl Revision {
             watch: Mutex::default(),
             is_watched: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
-            program: OnceCell::new(),
+            code: Slot::default(),
             replicas: OnceCell::new(),
-            inspection: OnceCell::new(),
         }
     }
 
@@ -243,14 +239,12 @@ impl Revision {
     pub(super) fn loaded(
         row: RevisionRow,
         host: &HostLimits,
-        inspection: Arc<Inspection>,
         program: Arc<Program>,
         replicas: Option<Arc<Replicas>>,
     ) -> Revision {
         let mut revision = Revision::restored(row, host);
-        revision.program = OnceCell::new_with(Some(program));
+        revision.code = Slot::with(program);
         revision.replicas = OnceCell::new_with(replicas);
-        revision.inspection = OnceCell::new_with(Some(inspection));
         revision
     }
 
@@ -294,7 +288,7 @@ impl Revision {
 
     /// Whether the component is in memory.
     pub fn is_loaded(&self) -> bool {
-        self.program.initialized()
+        self.code.look().is_some()
     }
 
     /// Whether its instances live on.
@@ -303,8 +297,8 @@ impl Revision {
     }
 
     /// The program, if it is loaded.
-    pub(super) fn program(&self) -> Option<&Arc<Program>> {
-        self.program.get()
+    pub(super) fn program(&self) -> Option<Arc<Program>> {
+        self.code.look()
     }
 
     /// Stops its instances, now or as soon as they come to live, while nobody waits for it.
@@ -327,46 +321,76 @@ impl Revision {
 }
 
 impl super::Runtime {
-    /// What inspection found in the revision's component, read from the database once.
-    pub(super) async fn inspection(
-        &self,
-        deployment: &Deployment,
-        revision: &Revision,
-    ) -> anyhow::Result<Arc<Inspection>> {
-        let read = async || {
-            let (name, number) = (deployment.name.to_string(), revision.number);
-            let found = self.with_store(move |store| store.inspection(&name, number)).await?;
-            let found =
-                found.ok_or_else(|| anyhow::anyhow!("revision {number} of {} is not in the database", deployment.name));
-            anyhow::Ok(Arc::new(found?))
-        };
-        revision.inspection.get_or_try_init(read).await.cloned()
+    /// What inspection found in the revision's component. It is read whenever it is asked for: calls do not need it, and
+    /// it would be the largest part of a deployment that nobody calls.
+    pub(super) async fn inspection(&self, deployment: &Deployment, revision: &Revision) -> anyhow::Result<Inspection> {
+        self.stored_inspection(&deployment.name, revision.number).await
     }
 
-    /// The revision's component, loaded at the first call.
-    pub(super) async fn program<'r>(
+    /// The revision's program, loaded at the first call and after it was unloaded.
+    pub(super) async fn program(
         &self,
         deployment: &Deployment,
-        revision: &'r Revision,
+        revision: &Arc<Revision>,
         request: RequestId,
-    ) -> Result<&'r Arc<Program>, Error> {
-        if let Some(program) = revision.program.get() {
+    ) -> Result<InUse, Error> {
+        let program = revision.code.enter(self.code.epoch());
+        if program.is_some() {
             return Ok(program);
         }
-        let loaded = revision.program.get_or_try_init(async || {
-            let inspection = self.inspection(deployment, revision).await;
-            let inspection = inspection.map_err(|error| LoadError::Host(format!("{error:#}")))?;
-            self.load(inspection, &revision.manifest, deployment.log.clone(), deployment.usage.clone()).await
-        });
-        match &loaded.await {
+        // Boxed, or its room would be kept on every call's way.
+        Box::pin(self.load_program(deployment, revision, request)).await
+    }
+
+    async fn load_program(
+        &self,
+        deployment: &Deployment,
+        revision: &Arc<Revision>,
+        request: RequestId,
+    ) -> Result<InUse, Error> {
+        let _loading = revision.code.loading().await;
+        let program = revision.code.enter(self.code.epoch());
+        if program.is_some() {
+            return Ok(program);
+        }
+        match self.load_stored(deployment, revision).await {
             Ok(program) => {
+                revision.code.put(program.clone());
+                self.code.note(revision);
                 // A reason that has passed, as a full disk has.
                 deployment.recover(revision);
-                Ok(program)
+                Ok(Guard::from_inner(Some(program)))
             }
             Err(error) => {
                 deployment.fail(revision, error.to_string());
-                Err(errors::load_error(&deployment.name, request, error))
+                Err(errors::load_error(&deployment.name, request, &error))
+            }
+        }
+    }
+
+    /// Reads what inspection found and loads the code, at one go unless imports have to be found in between.
+    async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
+        let access = self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone());
+        let (readers, engines, components) = (self.readers.clone(), self.engines.clone(), self.components.clone());
+        let (name, number, limits) = (deployment.name.clone(), revision.number, revision.limits);
+        let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {
+            let found = readers.read(|connection| interfaces::inspection(connection, &name, number))?;
+            let inspection = found.ok_or_else(|| not_stored(&name, number))?;
+            if !inspection.needs.is_empty() {
+                return Ok(Err(inspection));
+            }
+            let bytes = || components.read(&inspection.digest);
+            Ok(Ok(Arc::new(Program::load(&engines, &inspection, &limits, Arc::new(access), bytes)?)))
+        };
+        let loaded = blocking(load).await.flatten().map_err(|error| match error.downcast::<LoadError>() {
+            Ok(error) => error,
+            Err(error) => LoadError::Host(format!("{error:#}")),
+        });
+        match loaded? {
+            Ok(program) => Ok(program),
+            Err(inspection) => {
+                let (log, usage) = (deployment.log.clone(), deployment.usage.clone());
+                self.load(Arc::new(inspection), &revision.manifest, log, usage).await
             }
         }
     }
@@ -375,13 +399,15 @@ impl super::Runtime {
     pub(super) async fn replicas<'r>(
         &self,
         deployment: &Deployment,
-        revision: &'r Revision,
+        revision: &'r Arc<Revision>,
         request: RequestId,
     ) -> Result<&'r Arc<Replicas>, Error> {
         if let Some(replicas) = revision.replicas.get() {
             return Ok(replicas);
         }
-        let program = self.program(deployment, revision, request).await?.clone();
+        let Some(program) = Guard::into_inner(self.program(deployment, revision, request).await?) else {
+            return Err(errors::no_instance(&deployment.name, "its code was unloaded"));
+        };
         let restored = revision.replicas.get_or_try_init(async || {
             let name = deployment.name.to_string();
             let states = self.with_store(move |store: &mut Store| store.states(&name)).await?;
@@ -396,6 +422,11 @@ impl super::Runtime {
         }
         Ok(replicas)
     }
+}
+
+/// The error of a revision that the database should hold.
+pub(super) fn not_stored(name: &str, number: u64) -> anyhow::Error {
+    anyhow::anyhow!("revision {number} of {name} is not in the database")
 }
 
 /// What instances of a revision need.

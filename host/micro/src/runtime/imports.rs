@@ -3,10 +3,11 @@
 use super::Runtime;
 use super::deploy::DeployError;
 use super::deployment::Deployment;
-use micro_engine::compat::{differences, exports, unversioned};
+use super::store::interfaces;
+use micro_engine::compat::{differences, unversioned};
 use micro_engine::schema::Need;
 use micro_engine::{Inspection, LoadError, Manifest};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 impl Runtime {
@@ -44,12 +45,11 @@ impl Runtime {
             return self.fits(&deployment, need).await.map(|()| name.clone());
         }
         let mut reasons = Vec::new();
-        for deployment in self.deployments() {
+        let wanted = interface.clone();
+        let exporters = self.read(move |connection| interfaces::exporters(connection, &wanted)).await;
+        let exporters = exporters.map_err(|error| format!("import {interface}: {error:#}"))?;
+        for deployment in exporters.iter().filter_map(|name| self.deployment(name)) {
             if *deployment.name == *importer {
-                continue;
-            }
-            let exported = self.inspection(&deployment, &deployment.current()).await;
-            if !exported.is_ok_and(|inspection| exports(&inspection, interface)) {
                 continue;
             }
             match self.fits(&deployment, need).await {
@@ -83,7 +83,16 @@ impl Runtime {
     /// Refuses a component that would break deployments which import from `name` now.
     pub(super) async fn check_importers(&self, name: &str, new: &Inspection) -> Result<(), DeployError> {
         let mut broken = Vec::new();
-        for importer in self.deployments() {
+        let exporter = name.to_string();
+        // Whoever gets an interface from it does so because a revision that is kept exports it.
+        let importers = self.read(move |connection| {
+            let mut all = BTreeSet::new();
+            for interface in interfaces::exported(connection, &exporter)? {
+                all.extend(interfaces::importers(connection, &interface)?);
+            }
+            Ok(all)
+        });
+        for importer in importers.await?.iter().filter_map(|importer| self.deployment(importer)) {
             if *importer.name == *name {
                 continue;
             }

@@ -31,10 +31,12 @@ impl Runtime {
                 return Err(errors::unknown_service(&call.service));
             };
             let (revision, counts) = (deployment.choose(&call), deployment.counts_for_call());
-            if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
+            if left.as_ref().is_some_and(|left| Arc::ptr_eq(left, &revision)) {
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
             let program = self.program(deployment, &revision, call.id).await?;
+            // It is there: what `program` gives was loaded.
+            let Some(program) = &*program else { continue };
             let Some(callable) = program.endpoint(&call.endpoint) else {
                 counts.answered(began, Some(404));
                 deployment.count(&revision, Some(404));
@@ -78,7 +80,7 @@ impl Runtime {
     async fn serve(
         &self,
         deployment: &Deployment,
-        revision: &Revision,
+        revision: &Arc<Revision>,
         program: &Program,
         callable: &Arc<Callable>,
         call: &Call,

@@ -3,6 +3,7 @@
 //! Every change is written down before it is acknowledged, and every deployment is loaded when it is first called.
 
 mod bounds;
+mod code;
 mod components;
 mod deploy;
 mod deployment;
@@ -28,6 +29,7 @@ mod stream;
 mod supervise;
 
 pub use bounds::Bounds;
+pub use code::{CodeLimits, CodeStatus, DEFAULT_BUDGET, DEFAULT_IDLE};
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
@@ -35,27 +37,33 @@ pub use logs::DeploymentLog;
 pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 
+use crate::runtime::code::Code;
 use crate::runtime::components::Components;
 use crate::runtime::deployment::Canary;
 use crate::runtime::events::{Notice, Notices};
 use crate::runtime::logs::Logs;
-use crate::runtime::store::Store;
+use crate::runtime::store::{Readers, Store};
 use crate::telemetry::{self, Tracer};
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
 use micro_mesh::{Client, Registry, store as kept};
+use rpds::HashTrieMapSync;
+use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
-/// The deployments by name. Calls read it without a lock; a change puts a new map in its place.
-type Routes = HashMap<Arc<str>, Arc<Deployment>>;
+/// The deployments by name. Calls read it without a lock; a change puts a new map in its place, which shares with the
+/// old one what did not change.
+type Routes = HashTrieMapSync<Arc<str>, Arc<Deployment>>;
 
 /// The deployments of one host.
 pub struct Runtime {
     engines: Arc<Engines>,
     store: Arc<Mutex<Store>>,
+    readers: Arc<Readers>,
+    code: Arc<Code>,
     components: Components,
     routes: ArcSwap<Routes>,
     /// The paths that manifests give to endpoints; taken anew with each change.
@@ -103,10 +111,11 @@ impl Runtime {
         client: Client,
         address: String,
         bounds: Bounds,
+        code: CodeLimits,
         telemetry: Option<telemetry::Settings>,
     ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
-        let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
+        let engines = Arc::new(Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?);
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
         let components = Components::open(&data_dir.join(COMPONENTS))?;
         let logs = Logs::open(&data_dir.join(LOGS), logs::Bounds::default()).context("start the writer of logs")?;
@@ -118,8 +127,10 @@ impl Runtime {
         let schedules =
             schedule::Schedules::start(store.clone(), client.clone(), events.clone(), kept::Clock::default());
         let runtime = Arc::new(Runtime {
-            engines: Arc::new(engines),
+            code: Code::start(engines.clone(), code),
+            engines,
             store,
+            readers: Arc::new(Readers::new(&data_dir.join(DATABASE))),
             components,
             routes: ArcSwap::default(),
             paths: ArcSwap::default(),
@@ -186,6 +197,16 @@ impl Runtime {
         &self.tracer
     }
 
+    /// The code in memory.
+    pub fn code(&self) -> CodeStatus {
+        self.code.status()
+    }
+
+    /// How many deployments there are.
+    pub fn count(&self) -> usize {
+        self.routes.load().size()
+    }
+
     /// The id that this host keeps for as long as its data folder lives.
     pub fn host_id(&self) -> &str {
         &self.node.host
@@ -201,17 +222,18 @@ impl Runtime {
 
     /// Brings back what the database knows, and tells the registry; nothing is loaded.
     async fn restore(self: &Arc<Self>) -> anyhow::Result<()> {
-        let known = self.with_store(Store::digests).await?;
-        self.components.sweep(&known)?;
-        let rows = self.with_store(Store::current_revisions).await?;
-        let mut routes = Routes::with_capacity(rows.len());
+        let (known, rows, canaries) =
+            self.with_store(|store| Ok((store.digests()?, store.current_revisions()?, store.canaries()?))).await?;
+        let components = self.components.clone();
+        let swept = tokio::task::spawn_blocking(move || components.sweep(&known));
+        let mut routes = Routes::default();
         for row in rows {
             let notices = self.notices(row.deployment.as_str().into());
             let log = self.logs.of(&row.deployment);
             let deployment = Deployment::restored(log, row, &self.bounds, notices);
-            routes.insert(deployment.name.clone(), Arc::new(deployment));
+            routes.insert_mut(deployment.name.clone(), Arc::new(deployment));
         }
-        for (row, percent) in self.with_store(Store::canaries).await? {
+        for (row, percent) in canaries {
             if let Some(deployment) = routes.get(row.deployment.as_str()) {
                 let revision = Arc::new(Revision::restored(row, &self.bounds.limits));
                 revision.watch(None, true);
@@ -220,7 +242,8 @@ impl Runtime {
         }
         self.routes.store(Arc::new(routes));
         self.refresh_paths();
-        self.reconcile_registry().await
+        self.reconcile_registry().await?;
+        Ok(swept.await??)
     }
 
     /// Runs one database operation on a thread that may block.
@@ -231,5 +254,22 @@ impl Runtime {
         let store = self.store.clone();
         let run = move || operation(&mut store.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         Ok(tokio::task::spawn_blocking(run).await??)
+    }
+
+    /// Reads the database on a thread that may block, without waiting for changes that are written.
+    async fn with_readers<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Readers) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || read(&readers)).await?
+    }
+
+    /// The same for one read.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.with_readers(|readers| Ok(readers.read(read)?)).await
     }
 }

@@ -1,17 +1,17 @@
 //! `[[route]]`: HTTP paths that lead to endpoints, whatever go-micro's rules would make of them.
 
-use super::deployment::Deployment;
 use http::Method;
 use matchit::Router;
 use micro_engine::manifest::Route;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// All paths of all deployments.
 #[derive(Default)]
 pub struct Paths {
     patterns: Router<Vec<Leaf>>,
-    is_empty: bool,
+    /// The deployments that have paths, or asked for some.
+    services: HashSet<Arc<str>>,
 }
 
 /// Where a pattern leads for one method, or for all.
@@ -55,7 +55,11 @@ impl Paths {
         let mut by_pattern: HashMap<&str, Vec<Leaf>> = HashMap::new();
         let mut problems = Vec::new();
         let mut patterns: Vec<&str> = Vec::new();
+        let mut services = HashSet::new();
         for (service, routes) in deployments {
+            if !routes.is_empty() {
+                services.insert(service.clone());
+            }
             for route in routes {
                 let method = match &route.method {
                     None => None,
@@ -98,12 +102,12 @@ impl Paths {
                 problems.push(format!("{owner}: route {pattern}: {error}"));
             }
         }
-        (Paths { patterns: router, is_empty: patterns.is_empty() }, problems)
+        (Paths { patterns: router, services }, problems)
     }
 
     /// Where a request leads, if a pattern says so.
     pub fn find(&self, method: &Method, path: &str) -> Option<Found> {
-        if self.is_empty {
+        if self.services.is_empty() {
             return None;
         }
         let matched = self.patterns.at(path).ok()?;
@@ -121,12 +125,19 @@ impl super::Runtime {
         self.paths.load()
     }
 
+    /// Takes the paths anew after a change of one deployment. Most have none, and then nothing is done.
+    pub(super) fn refresh_paths_of(&self, name: &str) {
+        let has = self.deployment(name).is_some_and(|deployment| !deployment.current().manifest.route.is_empty());
+        if has || self.paths.load().services.contains(name) {
+            self.refresh_paths();
+        }
+    }
+
     /// Takes the paths of all current revisions anew.
     pub(super) fn refresh_paths(&self) {
         // Two names that change at once both look again until none has overtaken the other.
         self.paths.rcu(|_| {
-            let all = self.deployments().into_iter();
-            let current: Vec<_> = all.map(|deployment| (deployment.name.clone(), deployment.current())).collect();
+            let current = self.with_paths();
             let (paths, problems) =
                 Paths::of(current.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice())));
             for problem in problems {
@@ -142,18 +153,23 @@ impl super::Runtime {
             return Ok(());
         }
         let name: Arc<str> = name.into();
-        let others: Vec<(Arc<str>, Arc<super::Revision>)> = self
-            .deployments()
-            .into_iter()
-            .filter(|deployment: &Arc<Deployment>| deployment.name != name)
-            .map(|deployment| (deployment.name.clone(), deployment.current()))
-            .collect();
+        let mut others = self.with_paths();
+        others.retain(|(other, _)| *other != name);
         let others = others.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice()));
         let (_, problems) = Paths::of(others.chain([(&name, routes)]));
         match problems.into_iter().find(|problem| problem.starts_with(&format!("{name}: "))) {
             Some(problem) => Err(problem),
             None => Ok(()),
         }
+    }
+
+    /// The current revisions that have paths, by the names of their deployments.
+    fn with_paths(&self) -> Vec<(Arc<str>, Arc<super::Revision>)> {
+        let routes = self.routes.load();
+        let current = routes.values().map(|deployment| (deployment.name.clone(), deployment.current()));
+        let mut all: Vec<_> = current.filter(|(_, revision)| !revision.manifest.route.is_empty()).collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 }
 

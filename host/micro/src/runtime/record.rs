@@ -7,7 +7,7 @@ use micro_engine::name::title_case;
 use micro_engine::schema::{self, Type};
 use micro_mesh::registry::RegisterOptions;
 use micro_mesh::{Endpoint, Metadata, Node, Service, Value, transport};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Messages inside messages are shown this deep, as go-micro shows them.
@@ -24,6 +24,9 @@ pub(super) struct NodeIdentity {
 const HOST: &str = "host";
 /// The metadata key that tells which revision a node serves: two may have the same version.
 const REVISION: &str = "revision";
+
+/// So many records are made and told at a time when a host starts: each takes some kilobytes.
+const TOLD_AT_ONCE: usize = 512;
 
 /// What the registry holds of this node for one name: version, revision, address.
 type Entry = (String, String, String);
@@ -63,32 +66,67 @@ impl Runtime {
         Ok(self.client.cache().refresh_service(name).await?)
     }
 
-    /// Makes the registry agree with the deployments of this host, as after a crash between two writes.
+    /// Makes the registry agree with the deployments of this host, as after a crash between two writes. What the cache
+    /// knows is compared, so that a registry which agrees already is not read again, and what differs is told in few
+    /// steps.
     pub(super) async fn reconcile_registry(&self) -> anyhow::Result<()> {
-        let mut told: HashMap<String, BTreeSet<Entry>> = HashMap::new();
-        for known in self.registry().list().await? {
-            let own = self.own_part(known);
-            let entries = own.nodes.iter().map(|node| {
-                let revision = node.metadata.get(REVISION).cloned().unwrap_or_default();
-                (own.version.clone(), revision, node.address.clone())
-            });
-            told.entry(own.name.clone()).or_default().extend(entries);
-        }
-        for deployment in self.deployments() {
-            let due = served(&deployment)
+        let known = self.client.cache().snapshot();
+        let mut due = Vec::new();
+        let mut left = Vec::new();
+        let mut is_unknown = false;
+        let routes = self.routes.load_full();
+        for deployment in routes.values() {
+            let told = known.get(&deployment.name).map(|records| self.entries(records)).unwrap_or_default();
+            let wanted: BTreeSet<Entry> = served(deployment)
                 .into_iter()
-                .map(|revision| (revision.version.clone(), revision.number.to_string(), self.node.address.clone()));
-            let told = told.remove(&*deployment.name).unwrap_or_default();
-            if told != due.collect() {
-                self.register(&deployment).await?;
+                .map(|revision| (revision.version.clone(), revision.number.to_string(), self.node.address.clone()))
+                .collect();
+            if told != wanted {
+                due.push(deployment.clone());
+                is_unknown |= told.is_empty();
+                if told.iter().any(|(told, ..)| wanted.iter().all(|(version, ..)| version != told)) {
+                    left.push(deployment.clone());
+                }
             }
         }
-        for (name, entries) in told {
-            if !entries.is_empty() {
-                self.deregister(&name).await?;
+        for part in due.chunks(TOLD_AT_ONCE) {
+            self.registry().register_all(&self.records(part).await?, RegisterOptions::default()).await?;
+        }
+        // A name that the cache has leads here already; what is new of it, the cache hears in a moment.
+        if is_unknown {
+            self.client.cache().refresh().await?;
+        }
+        for deployment in left {
+            self.register(&deployment).await?;
+        }
+        for (name, records) in known.iter() {
+            if !routes.contains_key(name) && !self.entries(records).is_empty() {
+                self.deregister(name).await?;
             }
         }
-        Ok(self.client.cache().refresh().await?)
+        Ok(())
+    }
+
+    /// What records say of this host.
+    fn entries(&self, records: &[Service]) -> BTreeSet<Entry> {
+        let own = records.iter().flat_map(|record| record.nodes.iter().map(|node| (&record.version, node)));
+        let own = own.filter(|(_, node)| node.metadata.get(HOST) == Some(&self.node.host));
+        let entry = |(version, node): (&String, &Node)| {
+            (version.clone(), node.metadata.get(REVISION).cloned().unwrap_or_default(), node.address.clone())
+        };
+        own.map(entry).collect()
+    }
+
+    /// The records of these deployments, made of one reading of the database.
+    async fn records(&self, deployments: &[Arc<Deployment>]) -> anyhow::Result<Vec<Service>> {
+        let wanted = deployments
+            .iter()
+            .flat_map(|deployment| served(deployment).into_iter().map(move |revision| (deployment, revision)));
+        let wanted: Vec<_> = wanted.collect();
+        let keys = wanted.iter().map(|(deployment, revision)| (deployment.name.clone(), revision.number)).collect();
+        let inspections = self.inspections(keys).await?;
+        let records = wanted.iter().zip(inspections);
+        Ok(records.map(|((deployment, revision), inspection)| self.record(deployment, revision, &inspection)).collect())
     }
 
     fn record(&self, deployment: &Deployment, revision: &Revision, inspection: &Inspection) -> Service {

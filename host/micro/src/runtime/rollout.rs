@@ -1,9 +1,9 @@
 //! What becomes of a revision after its deploy: promoted, rolled back, removed.
 
+use super::Runtime;
 use super::deploy::{DeployError, blocking};
 use super::deployment::{Canary, Deployment};
 use super::status::DeploymentStatus;
-use super::{Routes, Runtime};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -127,18 +127,14 @@ impl Runtime {
         let unused = self.with_store(move |store| store.remove(&owned)).await?;
         self.forget(unused).await?;
         drop(storage);
-        self.routes.rcu(|routes| {
-            let mut routes = Routes::clone(routes);
-            routes.remove(name);
-            routes
-        });
+        self.routes.rcu(|routes| routes.remove(name));
         // Its log is kept for a while: who looks for it finds why it says nothing more.
         deployment.log.host_line("removed");
         deployment.current().retire();
         if let Some(canary) = deployment.set_canary(None) {
             canary.revision.retire();
         }
-        self.refresh_paths();
+        self.refresh_paths_of(name);
         self.schedules.remove(name);
         if let Err(error) = self.deregister(name).await {
             tracing::error!(deployment = name, "the registry still has it: {error:#}");

@@ -2,7 +2,7 @@
 
 use super::Runtime;
 use super::deploy::DeployError;
-use super::deployment::Deployment;
+use super::deployment::{Deployment, Revision};
 use super::status::{DeploymentStatus, RevisionStatus};
 use micro_engine::Inspection;
 use std::sync::Arc;
@@ -15,9 +15,24 @@ impl Runtime {
         Ok(DeploymentStatus::new(deployment, &revision, &inspection, self.schedules.status(&deployment.name)))
     }
 
-    /// The schema of the current revision.
-    pub async fn current_inspection(&self, deployment: &Deployment) -> Result<Arc<Inspection>, DeployError> {
-        Ok(self.inspection(deployment, &deployment.current()).await?)
+    /// So many deployments, sorted by name, as the admin API shows them.
+    pub async fn statuses(&self, deployments: &[Arc<Deployment>]) -> Result<Vec<DeploymentStatus>, DeployError> {
+        let current: Vec<_> = deployments.iter().map(|deployment| (deployment, deployment.current())).collect();
+        let inspections = self.current_inspections(&current).await?;
+        let all = current.iter().zip(&inspections).map(|((deployment, revision), inspection)| {
+            let schedules = self.schedules.status(&deployment.name);
+            DeploymentStatus::new(deployment, revision, inspection, schedules)
+        });
+        Ok(all.collect())
+    }
+
+    /// What inspection found in these revisions, in their order.
+    pub async fn current_inspections(
+        &self,
+        revisions: &[(&Arc<Deployment>, Arc<Revision>)],
+    ) -> Result<Vec<Inspection>, DeployError> {
+        let keys = revisions.iter().map(|(deployment, revision)| (deployment.name.clone(), revision.number));
+        Ok(self.inspections(keys.collect()).await?)
     }
 
     /// The kept revisions of a deployment, newest first.

@@ -51,15 +51,16 @@ impl Runtime {
             }
             let outcome = match self.streaming_endpoint(&deployment, &revision, &call).await {
                 Ok((program, callable)) if callable.schema().streams_natively() => {
-                    let native = NativeCall { deployment: &deployment, revision: &revision, call: &call, callable };
-                    native.run(program, server, opened).await
+                    let native =
+                        NativeCall { deployment: &deployment, revision: &revision, call: &call, callable: &callable };
+                    native.run(&program, server, opened).await
                 }
                 Ok((program, callable)) => {
-                    match self.begin_stream(&deployment, &revision, program, callable, &call).await {
+                    match self.begin_stream(&deployment, &revision, &program, &callable, &call).await {
                         Ok((_turn, streaming)) => {
                             opened.tell(Ok(()));
                             let (deployment, call, endpoint) = (&deployment, &call, callable.schema());
-                            Bridge { deployment, call, endpoint, program, streaming, server }.run().await
+                            Bridge { deployment, call, endpoint, program: &program, streaming, server }.run().await
                         }
                         Err(ServeError::Failed(error)) => {
                             opened.tell(Err(error.clone()));
@@ -82,20 +83,25 @@ impl Runtime {
         }
     }
 
-    async fn streaming_endpoint<'r>(
+    async fn streaming_endpoint(
         &self,
         deployment: &Deployment,
-        revision: &'r Revision,
+        revision: &Arc<Revision>,
         call: &Call,
-    ) -> Result<(&'r Arc<Program>, &'r Arc<Callable>), Error> {
-        let program = self.program(deployment, revision, call.id).await?;
+    ) -> Result<(Arc<Program>, Arc<Callable>), Error> {
+        let Some(program) = Guard::into_inner(self.program(deployment, revision, call.id).await?) else {
+            return Err(errors::no_instance(&call.service, "its code was unloaded"));
+        };
         match program.endpoint(&call.endpoint) {
-            None => Err(unknown_endpoint(call, program)),
+            None => Err(unknown_endpoint(call, &program)),
             Some(callable) if callable.schema().stream.is_none() => {
                 let detail = format!("{} does not stream: call it", callable.schema().name);
                 Err(Error::bad_request(&*call.service, detail))
             }
-            Some(callable) => Ok((program, callable)),
+            Some(callable) => {
+                let callable = callable.clone();
+                Ok((program, callable))
+            }
         }
     }
 
@@ -103,7 +109,7 @@ impl Runtime {
     async fn begin_stream<'r>(
         &self,
         deployment: &Deployment,
-        revision: &'r Revision,
+        revision: &'r Arc<Revision>,
         program: &Arc<Program>,
         callable: &Arc<Callable>,
         call: &Call,

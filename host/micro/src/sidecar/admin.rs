@@ -6,6 +6,7 @@ mod stream;
 
 use super::Sidecar;
 use crate::gateway::{error_response, read_up_to};
+use crate::pieces::{self, PIECE};
 use crate::runtime::metrics;
 use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
 use axum::body::Body;
@@ -15,6 +16,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
+use futures::{StreamExt as _, stream as streams};
 use micro_engine::engines::Report;
 use micro_engine::inspect::MAX_COMPONENT;
 use micro_engine::manifest::AskedLimits;
@@ -78,7 +81,8 @@ async fn check_token(State(sidecar): State<Sidecar>, request: Request, next: Nex
 async fn status(State(sidecar): State<Sidecar>) -> Response {
     let mut status = serde_json::json!(&*sidecar.host);
     let runtime = &sidecar.gateway.runtime;
-    status["deployments"] = runtime.deployments().len().into();
+    status["deployments"] = runtime.count().into();
+    status["code"] = serde_json::json!(runtime.code());
     let memory = &runtime.bounds().memory;
     status["guest_memory"] =
         serde_json::json!({ "used": memory.used(), "limit": memory.limit(), "refusals": memory.refusals() });
@@ -107,13 +111,38 @@ async fn top(State(sidecar): State<Sidecar>, Query(parameters): Query<TopParamet
     Json(metrics::since(&sidecar.gateway.runtime, parameters.since))
 }
 
-async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {
-    let runtime = &sidecar.gateway.runtime;
-    let mut all = Vec::new();
-    for deployment in runtime.deployments() {
-        all.push(runtime.status(&deployment).await?);
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ListParameters {
+    /// The most that are listed.
+    limit: Option<usize>,
+    /// Only names that come after this one.
+    after: Option<String>,
+}
+
+/// The deployments by name, and how many there are in all.
+async fn list(State(sidecar): State<Sidecar>, Query(parameters): Query<ListParameters>) -> Result<Response, Refusal> {
+    let runtime = sidecar.gateway.runtime.clone();
+    let mut all = runtime.deployments();
+    let total = all.len();
+    if let Some(after) = parameters.after {
+        all.retain(|deployment| *deployment.name > *after);
     }
-    Ok(Json(serde_json::json!({ "deployments": all })).into_response())
+    all.truncate(parameters.limit.unwrap_or(total));
+    let parts: Vec<Vec<_>> = all.chunks(PIECE).map(<[_]>::to_vec).collect();
+    let pieces = streams::iter(parts.into_iter().enumerate()).then(move |(place, part)| {
+        let runtime = runtime.clone();
+        async move {
+            let statuses = runtime.statuses(&part).await?;
+            let mut piece = if place == 0 { Vec::new() } else { b",".to_vec() };
+            let json = serde_json::to_vec(&statuses).map_err(|error| DeployError::Host(error.into()))?;
+            piece.extend_from_slice(pieces::members(&json));
+            Ok::<_, DeployError>(Bytes::from(piece))
+        }
+    });
+    let begin = streams::iter([Ok(Bytes::from_static(b"{\"deployments\":["))]);
+    let end = streams::iter([Ok(Bytes::from(format!("],\"total\":{total}}}")))]);
+    Ok(pieces::respond(begin.chain(pieces).chain(end)).await?)
 }
 
 async fn one(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {

@@ -44,7 +44,7 @@ pub struct Sqlite {
 type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 
 enum Request {
-    Register { service: Arc<Service>, ttl: Option<Duration>, answer: Answer<()> },
+    Register { services: Vec<Arc<Service>>, ttl: Option<Duration>, answer: Answer<()> },
     Deregister { service: Service, answer: Answer<()> },
     Get { name: String, answer: Answer<Vec<Service>> },
     List { answer: Answer<Vec<Service>> },
@@ -116,10 +116,17 @@ impl Registry for Sqlite {
     }
 
     async fn register(&self, service: &Service, options: RegisterOptions) -> Result<(), RegistryError> {
-        check(service)?;
-        let (copy, ttl) = (Arc::new(service.clone()), options.lease());
-        self.ask(|| format!("register {}", service.name), |answer| Request::Register { service: copy, ttl, answer })
-            .await
+        self.register_all(std::slice::from_ref(service), options).await
+    }
+
+    async fn register_all(&self, services: &[Service], options: RegisterOptions) -> Result<(), RegistryError> {
+        services.iter().try_for_each(check)?;
+        let doing = || match services {
+            [service] => format!("register {}", service.name),
+            services => format!("register {} services", services.len()),
+        };
+        let (copies, ttl) = (services.iter().cloned().map(Arc::new).collect(), options.lease());
+        self.ask(doing, |answer| Request::Register { services: copies, ttl, answer }).await
     }
 
     async fn deregister(&self, service: &Service) -> Result<(), RegistryError> {
@@ -193,9 +200,9 @@ impl Keeper {
     /// Answers one request. An answer nobody waits for any more is dropped: the asker may go away.
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Register { service, ttl, answer } => {
+            Request::Register { services, ttl, answer } => {
                 let expires = ttl.map(|ttl| now().after(ttl));
-                drop(answer.send(self.change(|tables| tables.register(&service, expires))));
+                drop(answer.send(self.change(|tables| tables.register(&services, expires))));
             }
             Request::Deregister { service, answer } => {
                 drop(answer.send(self.change(|tables| tables.deregister(&service))));

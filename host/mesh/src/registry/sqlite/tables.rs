@@ -103,19 +103,20 @@ impl Tables {
         expired
     }
 
-    pub(super) fn register(&mut self, service: &Arc<Service>, expires: Option<WallMillis>) -> Result<(), Failure> {
+    pub(super) fn register(&mut self, services: &[Arc<Service>], expires: Option<WallMillis>) -> Result<(), Failure> {
         let change = begin(&mut self.connection)?;
-        let known = record(&change, &service.name, &service.version)?;
-        let action = if known.is_some() { Action::Update } else { Action::Create };
-        let mut merged = known.unwrap_or_else(|| Service::new(&service.name, &service.version));
-        let logged = if merged.merge(service) {
-            write(&change, &merged)?;
-            Some(log(&change, Event { action, service: Arc::clone(service) })?)
-        } else {
-            None
-        };
-        for node in &service.nodes {
-            lease(&change, service, &node.id, expires)?;
+        let mut logged = Vec::new();
+        for service in services {
+            let known = record(&change, &service.name, &service.version)?;
+            let action = if known.is_some() { Action::Update } else { Action::Create };
+            let mut merged = known.unwrap_or_else(|| Service::new(&service.name, &service.version));
+            if merged.merge(service) {
+                write(&change, &merged)?;
+                logged.push(log(&change, Event { action, service: Arc::clone(service) })?);
+            }
+            for node in &service.nodes {
+                lease(&change, service, &node.id, expires)?;
+            }
         }
         change.commit()?;
         self.earliest = self.earliest.into_iter().chain(expires).min();

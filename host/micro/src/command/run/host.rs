@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use micro_engine::manifest::AskedLimits;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -123,6 +124,17 @@ impl Plan {
         command.args(["--namespace", &self.listen.namespace]);
         command.args(["--max-connections", &self.listen.max_connections.to_string()]);
         command.args(["--max-requests", &self.listen.max_requests.to_string()]);
+        command.args(["--code-cache", &self.listen.code_cache.as_u64().to_string()]);
+        command.args(["--code-idle", &self.listen.code_idle.to_string()]);
+        for (flag, limits) in [("--default-limit", &self.listen.default_limit), ("--max-limit", &self.listen.max_limit)]
+        {
+            for limit in limits.iter().flat_map(AskedLimits::texts) {
+                command.args([flag, &limit]);
+            }
+        }
+        if let Some(memory) = self.listen.guest_memory {
+            command.args(["--guest-memory", &memory.as_u64().to_string()]);
+        }
         // Its addresses are read below, in the form for people.
         command.args(["--output", "text"]).envs([self.level.variable()]);
         // In a group of its own: a ctrl-C is for this command, which has something to take back first.

@@ -4,36 +4,33 @@ use micro_engine::name::title_case;
 use micro_engine::schema::{Record, Reply, Type};
 use serde_json::{Map, Value, json};
 
-/// The named schemas of a document. Names are kept apart by service: `greeter.Request`.
-#[derive(Default)]
+/// The error that every endpoint may answer with.
+pub(super) fn error() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string", "description": "Who reports the error." },
+            "code": { "type": "integer", "description": "The HTTP status." },
+            "detail": { "type": "string", "description": "What is wrong, and where." },
+            "status": { "type": "string", "description": "The code in words." },
+        },
+    })
+}
+
+/// The named schemas of one service. Names are kept apart by service: `greeter.Request`.
 pub(super) struct Schemas {
     service: String,
     named: Map<String, Value>,
 }
 
 impl Schemas {
-    /// Types seen from now on belong to `service`.
-    pub(super) fn enter(&mut self, service: &str) {
-        self.service = service.to_string();
+    /// The schemas of one service.
+    pub(super) fn of_service(service: &str) -> Schemas {
+        Schemas { service: service.to_string(), named: Map::new() }
     }
 
     pub(super) fn into_map(self) -> Map<String, Value> {
         self.named
-    }
-
-    /// The error that every endpoint may answer with.
-    pub(super) fn add_error(&mut self) {
-        self.named.entry("Error").or_insert_with(|| {
-            json!({
-                "type": "object",
-                "properties": {
-                    "id": { "type": "string", "description": "Who reports the error." },
-                    "code": { "type": "integer", "description": "The HTTP status." },
-                    "detail": { "type": "string", "description": "What is wrong, and where." },
-                    "status": { "type": "string", "description": "The code in words." },
-                },
-            })
-        });
     }
 
     /// A request: a record, or the parameters of a function.

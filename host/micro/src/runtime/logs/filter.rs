@@ -100,7 +100,9 @@ impl Filter {
             && self.until.is_none_or(|until| record.time <= until)
             && self.level.is_none_or(|least| record.level.is_some_and(|level| level >= least))
             && (self.streams.is_empty() || self.streams.contains(&record.stream))
-            && self.request.is_none_or(|id| id.begin(record.request.as_u128()) || record.trace.is_some_and(|trace| id.begin(trace)))
+            && self.request.is_none_or(|id| {
+                id.begin(record.request.as_u128()) || record.trace.is_some_and(|trace| id.begin(trace))
+            })
             && self.grep.as_ref().is_none_or(|expression| expression.is_match(&record.text()))
     }
 }
@@ -146,7 +148,9 @@ fn streams(text: &str) -> Result<Vec<Stream>, BadFilter> {
 
 fn level_of(text: &str) -> Result<Level, BadFilter> {
     let known = Level::ALL.into_iter().find(|level| level.as_str() == text);
-    known.ok_or_else(|| BadFilter(format!("level {text:?}: expected one of {}", Level::ALL.map(Level::as_str).join(", "))))
+    known.ok_or_else(|| {
+        BadFilter(format!("level {text:?}: expected one of {}", Level::ALL.map(Level::as_str).join(", ")))
+    })
 }
 
 #[cfg(test)]
@@ -186,7 +190,12 @@ mod tests {
     #[test]
     fn lines_are_chosen_by_what_they_say_and_who_wrote_them() {
         let id = RequestId::from(0xabcd_u128 << 112);
-        let line = Line { request: id, trace: Some(0xef_u128 << 120), level: Some(Level::Warn), ..Line::of_host("Disk 7 full") };
+        let line = Line {
+            request: id,
+            trace: Some(0xef_u128 << 120),
+            level: Some(Level::Warn),
+            ..Line::of_host("Disk 7 full")
+        };
         let with = |change: fn(&mut Parameters)| {
             let mut parameters = Parameters::default();
             change(&mut parameters);
@@ -208,7 +217,9 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_its_name() {
         let none = Parameters::default;
-        assert!(refused(Parameters { since: some("yesterday"), ..none() }).starts_with("since \"yesterday\": expected"));
+        assert!(
+            refused(Parameters { since: some("yesterday"), ..none() }).starts_with("since \"yesterday\": expected")
+        );
         assert!(refused(Parameters { grep: some("(a"), ..none() }).starts_with("grep \"(a\": "));
         let bomb = "(a{1000}){1000}";
         assert!(refused(Parameters { grep: some(bomb), ..none() }).contains("size limit"));

@@ -57,7 +57,8 @@ impl Merged {
         // Those that were written to last may make it needless to read the others.
         logs.sort_by_key(|(written_at, _)| *written_at);
         let mut latest = Latest::new(query.lines);
-        let mut merged = Merged { shared, query, readers: Vec::new(), names: HashSet::new(), made, last: VecDeque::new() };
+        let mut merged =
+            Merged { shared, query, readers: Vec::new(), names: HashSet::new(), made, last: VecDeque::new() };
         for (Reverse(written_at), log) in logs {
             let is_beyond = latest.is_beyond(super::record::micros(written_at));
             if is_beyond && !merged.query.follow {

@@ -51,11 +51,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds {
-            deployment: ByteSize::mib(16),
-            host: ByteSize::gib(1),
-            removed: Duration::from_secs(24 * 60 * 60),
-        }
+        Bounds { deployment: ByteSize::mib(16), host: ByteSize::gib(1), removed: Duration::from_secs(24 * 60 * 60) }
     }
 }
 

@@ -151,7 +151,9 @@ impl Reader {
                     let is_wanted = |number: u64| number >= self.next && number < end;
                     if filter.may_fit(&head) {
                         let records = block::records(&head, block).filter(|(number, _)| is_wanted(*number));
-                        records.filter(|(_, record)| filter.fits(record)).for_each(|(number, record)| each(number, &record));
+                        records
+                            .filter(|(_, record)| filter.fits(record))
+                            .for_each(|(number, record)| each(number, &record));
                     }
                     self.next = head.end();
                 }

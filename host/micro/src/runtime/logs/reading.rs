@@ -104,7 +104,8 @@ impl Source {
             Source::One { reader, query, end } => (reader, query, *end),
         };
         let (mut bytes, log) = (Vec::new(), reader.log.clone());
-        let progress = reader.read(end, &query.filter, |_, record| Shown::new(log.deployment(), record).write(&mut bytes))?;
+        let progress =
+            reader.read(end, &query.filter, |_, record| Shown::new(log.deployment(), record).write(&mut bytes))?;
         if progress.missed > 0 {
             let mut all = missing(&log, progress.missed);
             all.append(&mut bytes);

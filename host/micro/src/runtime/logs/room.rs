@@ -186,7 +186,11 @@ mod tests {
         // A clock that goes back gives nothing, and takes nothing for ever.
         assert_eq!(let_through(&mut room, 10 * MICROS, &text, 30), 0);
         assert_eq!(let_through(&mut room, 11 * MICROS, &text, 30), 10);
-        assert_eq!(let_through(&mut room, 99 * MICROS, &"x".repeat(5000), 2), 1, "one that is too long for it, when full");
+        assert_eq!(
+            let_through(&mut room, 99 * MICROS, &"x".repeat(5000), 2),
+            1,
+            "one that is too long for it, when full"
+        );
     }
 
     #[test]

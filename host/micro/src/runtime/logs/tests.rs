@@ -106,7 +106,8 @@ fn rest(source: &mut Source) -> Vec<String> {
 
 fn messages_of(bytes: &[u8]) -> Vec<String> {
     let lines = std::str::from_utf8(bytes).unwrap().lines();
-    let message = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_string();
+    let message =
+        |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_string();
     lines.map(message).collect()
 }
 

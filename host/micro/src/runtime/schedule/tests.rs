@@ -144,7 +144,7 @@ fn row(number: u64, schedule: Vec<Schedule>) -> RevisionRow {
         version: "1".into(),
         digest: String::new(),
         size: 0,
-        manifest: Manifest { schedule, ..Manifest::default() },
+        manifest: Arc::new(Manifest { schedule, ..Manifest::default() }),
         deployed_at: NOON,
         previous: None,
     }

@@ -1,10 +1,18 @@
 //! What the host must not lose: names, revisions, and what inspection found, in SQLite.
 
+pub(super) mod interfaces;
+mod layout;
+mod readers;
+
+pub(super) use layout::OpenError;
+pub(super) use readers::Readers;
+
 use super::replicas::States;
 use micro_engine::{Inspection, Manifest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a change waits for another process to let go of the file.
@@ -13,67 +21,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Revisions that a deployment keeps to roll back to; older ones are forgotten.
 pub(super) const KEPT_REVISIONS: u64 = 10;
 
-/// The layout of the tables, counted up with each change.
-const SCHEMA_VERSION: i64 = 3;
-
-const SCHEMA: &str = "
-CREATE TABLE host (id TEXT NOT NULL);
-CREATE TABLE components (
-    digest TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    engine TEXT NOT NULL
-);
-CREATE TABLE revisions (
-    deployment TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    version TEXT NOT NULL,
-    digest TEXT NOT NULL REFERENCES components (digest),
-    inspection TEXT NOT NULL,
-    manifest TEXT NOT NULL,
-    deployed_at INTEGER NOT NULL,
-    previous INTEGER,
-    PRIMARY KEY (deployment, number)
-) WITHOUT ROWID;
-CREATE TABLE deployments (
-    name TEXT PRIMARY KEY,
-    revision INTEGER NOT NULL,
-    next_revision INTEGER NOT NULL,
-    canary INTEGER,
-    canary_percent REAL
-) WITHOUT ROWID;
-";
-
-/// What layout 2 adds: canaries, what services saved for their successors, and how schedules went.
-const FROM_1_TO_2: &str = "
-ALTER TABLE deployments ADD COLUMN canary INTEGER;
-ALTER TABLE deployments ADD COLUMN canary_percent REAL;
-";
-
-/// What layout 3 adds: the revision in whose place each came, which is what a rollback goes to.
-const FROM_2_TO_3: &str = "
-ALTER TABLE revisions ADD COLUMN previous INTEGER;
-UPDATE revisions SET previous = (SELECT MAX(o.number) FROM revisions o
-    WHERE o.deployment = revisions.deployment AND o.number < revisions.number);
-";
-
-const STATES: &str = "
-CREATE TABLE states (
-    deployment TEXT NOT NULL,
-    replica INTEGER NOT NULL,
-    state BLOB NOT NULL,
-    PRIMARY KEY (deployment, replica)
-) WITHOUT ROWID;
-CREATE TABLE schedules (
-    deployment TEXT NOT NULL,
-    key TEXT NOT NULL,
-    handled_at INTEGER NOT NULL,
-    missed INTEGER NOT NULL,
-    last_at INTEGER,
-    took_ms INTEGER,
-    error TEXT,
-    PRIMARY KEY (deployment, key)
-) WITHOUT ROWID;
-";
+/// Enough for every statement of a deploy, so that each is compiled once.
+const STATEMENTS: usize = 64;
 
 /// The database, on one connection.
 pub(super) struct Store {
@@ -88,7 +37,7 @@ pub(super) struct RevisionRow {
     pub(super) version: String,
     pub(super) digest: String,
     pub(super) size: u64,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     /// Milliseconds since 1970.
     pub(super) deployed_at: i64,
     /// The revision in whose place it came.
@@ -99,22 +48,13 @@ pub(super) struct RevisionRow {
 pub(super) struct NewRevision {
     pub(super) deployment: String,
     pub(super) version: String,
-    pub(super) inspection: Inspection,
-    pub(super) manifest: Manifest,
+    pub(super) inspection: Arc<Inspection>,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) deployed_at: i64,
     /// The share of the calls, in percent, of a revision that is a canary at first.
     pub(super) canary: Option<f64>,
     /// What its instances begin with, in place of what is kept; none leaves that as it is.
     pub(super) states: Option<States>,
-}
-
-/// Why the database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    #[error("{path} was written by a newer micro (layout {layout}, this one knows {SCHEMA_VERSION})", path = path.display())]
-    Newer { path: PathBuf, layout: i64 },
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
 }
 
 impl Store {
@@ -125,29 +65,8 @@ impl Store {
         // An acknowledged deploy survives the loss of power, not only of the process.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match version {
-            0 => {
-                let transaction = connection.transaction()?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.execute_batch(STATES)?;
-                transaction.execute("INSERT INTO host VALUES (?1)", [uuid::Uuid::new_v4().to_string()])?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()?;
-            }
-            1 | 2 => {
-                let transaction = connection.transaction()?;
-                if version == 1 {
-                    transaction.execute_batch(FROM_1_TO_2)?;
-                    transaction.execute_batch(STATES)?;
-                }
-                transaction.execute_batch(FROM_2_TO_3)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()?;
-            }
-            SCHEMA_VERSION => {}
-            layout => return Err(OpenError::Newer { path: path.to_path_buf(), layout }),
-        }
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        layout::prepare(&mut connection, path)?;
         Ok(Store { connection })
     }
 
@@ -156,7 +75,7 @@ impl Store {
         self.connection.query_row("SELECT id FROM host", [], |row| row.get(0))
     }
 
-    /// The revision that each deployment runs.
+    /// The revision that each deployment runs. Those whose manifests say the same share one.
     pub(super) fn current_revisions(&mut self) -> rusqlite::Result<Vec<RevisionRow>> {
         let mut statement = self.connection.prepare(
             "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous
@@ -164,7 +83,22 @@ impl Store {
              JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
              JOIN components c ON c.digest = r.digest",
         )?;
-        statement.query_map([], revision)?.collect()
+        let mut known: HashMap<String, Arc<Manifest>> = HashMap::new();
+        let mut all = Vec::new();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(5)?.as_str()?;
+            let manifest = match known.get(text) {
+                Some(manifest) => manifest.clone(),
+                None => {
+                    let manifest: Arc<Manifest> = json(row, 5)?;
+                    known.insert(text.to_string(), manifest.clone());
+                    manifest
+                }
+            };
+            all.push(with_manifest(row, manifest)?);
+        }
+        Ok(all)
     }
 
     /// The canary of each deployment that has one, with its share of the calls in percent.
@@ -214,13 +148,6 @@ impl Store {
         statement.query_map([deployment], revision)?.collect()
     }
 
-    /// What inspection found in one revision's component.
-    pub(super) fn inspection(&mut self, deployment: &str, number: u64) -> rusqlite::Result<Option<Inspection>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT inspection FROM revisions WHERE deployment = ?1 AND number = ?2")?;
-        statement.query_row(params![deployment, number], |row| json(row, 0)).optional()
-    }
-
     /// Adds a revision and makes it the current one, or the canary, in one step. Gives its number, that of the
     /// revision in whose place it came, and the digests nobody needs now.
     pub(super) fn add_revision(&mut self, new: &NewRevision) -> rusqlite::Result<(u64, Option<u64>, Vec<String>)> {
@@ -241,18 +168,23 @@ impl Store {
             params![new.inspection.digest, new.inspection.size as u64, new.inspection.engine.as_str()],
         )?;
         transaction.execute(
-            "INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO revisions (deployment, number, version, digest, manifest, deployed_at, previous)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 new.deployment,
                 number,
                 new.version,
                 new.inspection.digest,
-                to_json(&new.inspection)?,
-                to_json(&new.manifest)?,
+                to_json(&*new.manifest)?,
                 new.deployed_at,
                 previous
             ],
         )?;
+        transaction.execute(
+            "INSERT INTO inspections VALUES (?1, ?2, ?3)",
+            params![new.deployment, number, to_json(&*new.inspection)?],
+        )?;
+        interfaces::put(&transaction, &new.deployment, number, &new.inspection)?;
         match new.canary {
             None => transaction.execute(
                 "INSERT INTO deployments (name, revision, next_revision) VALUES (?1, ?2, ?3)
@@ -265,18 +197,21 @@ impl Store {
                 params![new.deployment, number, number + 1, percent],
             )?,
         };
-        transaction.execute(
-            "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3
-             AND number NOT IN (SELECT revision FROM deployments WHERE name = ?1)
-             AND number NOT IN (SELECT r.previous FROM deployments d
-                 JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
-                 WHERE d.name = ?1 AND r.previous IS NOT NULL)",
-            params![new.deployment, KEPT_REVISIONS, number],
-        )?;
+        let removed = {
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM revisions WHERE deployment = ?1 AND number + ?2 <= ?3
+                 AND number NOT IN (SELECT revision FROM deployments WHERE name = ?1)
+                 AND number NOT IN (SELECT r.previous FROM deployments d
+                     JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
+                     WHERE d.name = ?1 AND r.previous IS NOT NULL)
+                 RETURNING number, digest",
+            )?;
+            removed(&mut delete, params![new.deployment, KEPT_REVISIONS, number])?
+        };
         if let Some(states) = &new.states {
             put_states(&transaction, &new.deployment, states)?;
         }
-        let unused = remove_unused(&transaction)?;
+        let unused = forget(&transaction, &new.deployment, removed)?;
         transaction.commit()?;
         Ok((number, previous, unused))
     }
@@ -316,10 +251,14 @@ impl Store {
     pub(super) fn remove(&mut self, deployment: &str) -> rusqlite::Result<Vec<String>> {
         let transaction = self.connection.transaction()?;
         transaction.execute("DELETE FROM deployments WHERE name = ?1", [deployment])?;
-        transaction.execute("DELETE FROM revisions WHERE deployment = ?1", [deployment])?;
+        let removed = {
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM revisions WHERE deployment = ?1 RETURNING number, digest")?;
+            removed(&mut delete, params![deployment])?
+        };
         transaction.execute("DELETE FROM states WHERE deployment = ?1", [deployment])?;
         transaction.execute("DELETE FROM schedules WHERE deployment = ?1", [deployment])?;
-        let unused = remove_unused(&transaction)?;
+        let unused = forget(&transaction, deployment, removed)?;
         transaction.commit()?;
         Ok(unused)
     }
@@ -334,28 +273,51 @@ fn put_states(transaction: &Connection, deployment: &str, states: &[Option<Vec<u
     Ok(())
 }
 
-fn remove_unused(transaction: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = transaction
-        .prepare("DELETE FROM components WHERE digest NOT IN (SELECT digest FROM revisions) RETURNING digest")?;
-    statement.query_map([], |row| row.get(0))?.collect()
+/// The numbers and digests of the revisions that a statement takes away.
+fn removed(delete: &mut Statement<'_>, parameters: impl Params) -> rusqlite::Result<Vec<(u64, String)>> {
+    delete.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Forgets the rest of what was known of revisions that are gone. Gives the digests nobody needs now.
+fn forget(transaction: &Connection, deployment: &str, revisions: Vec<(u64, String)>) -> rusqlite::Result<Vec<String>> {
+    let mut unused = Vec::new();
+    for (number, digest) in revisions {
+        for table in ["DELETE FROM inspections", "DELETE FROM interfaces"] {
+            let mut delete = transaction.prepare_cached(&format!("{table} WHERE deployment = ?1 AND number = ?2"))?;
+            delete.execute(params![deployment, number])?;
+        }
+        // Others may run the same component.
+        let mut delete = transaction.prepare_cached(
+            "DELETE FROM components WHERE digest = ?1
+             AND NOT EXISTS (SELECT 1 FROM revisions WHERE revisions.digest = ?1)",
+        )?;
+        if delete.execute([&digest])? > 0 {
+            unused.push(digest);
+        }
+    }
+    Ok(unused)
 }
 
 fn revision(row: &Row<'_>) -> rusqlite::Result<RevisionRow> {
+    with_manifest(row, json(row, 5)?)
+}
+
+fn with_manifest(row: &Row<'_>, manifest: Arc<Manifest>) -> rusqlite::Result<RevisionRow> {
     Ok(RevisionRow {
         deployment: row.get(0)?,
         number: row.get(1)?,
         version: row.get(2)?,
         digest: row.get(3)?,
         size: row.get(4)?,
-        manifest: json(row, 5)?,
+        manifest,
         deployed_at: row.get(6)?,
         previous: row.get(7)?,
     })
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     })
 }
