@@ -55,6 +55,28 @@ impl EngineKind {
     }
 }
 
+/// The interface by which a component takes HTTP requests as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Web {
+    /// `wasi:http/incoming-handler@0.2`
+    #[serde(rename = "0.2")]
+    Wasi02,
+    /// `wasi:http/handler@0.3`
+    #[serde(rename = "0.3")]
+    Wasi03,
+}
+
+impl Web {
+    /// The exports that say so, without the rest of their versions.
+    const INTERFACES: [(&str, Web); 2] =
+        [("wasi:http/handler@0.3.", Web::Wasi03), ("wasi:http/incoming-handler@0.2.", Web::Wasi02)];
+
+    fn find(exports: &[String]) -> Option<Web> {
+        let found = Web::INTERFACES.iter().find(|(name, _)| exports.iter().any(|export| export.starts_with(name)));
+        found.map(|(_, web)| *web)
+    }
+}
+
 /// What inspection found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inspection {
@@ -76,6 +98,9 @@ pub struct Inspection {
     /// The descriptor set of a component whose endpoints a `.proto` file describes, as base64.
     #[serde(default)]
     pub descriptors: Option<String>,
+    /// How the component takes HTTP requests as they are, if it does.
+    #[serde(default)]
+    pub web: Option<Web>,
     /// The engine that runs the component.
     pub engine: EngineKind,
 }
@@ -149,6 +174,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         manifest,
         imports,
         endpoints,
+        web: Web::find(&other_exports),
         other_exports,
         needs,
         descriptors: descriptors.map(|descriptors| STANDARD.encode(descriptors)),
@@ -391,7 +417,7 @@ impl<'r> Reader<'r> {
                 )));
             }
         }
-        if self.endpoints.is_empty() {
+        if self.endpoints.is_empty() && Web::find(&self.other_exports).is_none() {
             let found = match self.other_exports.as_slice() {
                 [] => "it exports nothing".to_string(),
                 others => format!("it exports only {}", others.join(", ")),

@@ -1,6 +1,7 @@
 //! What a guest can import, and the state behind it.
 
 mod client;
+mod egress;
 mod guests;
 mod output;
 mod store;
@@ -11,12 +12,14 @@ use crate::inspect::Inspection;
 use crate::limits::Limiter;
 use crate::log::Stream;
 use crate::manifest::Limits;
+use egress::Egress;
 use micro_mesh::{Call, Error, Payload};
 use output::{CurrentRequest, Output};
 use std::sync::Arc;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use guests::link as link_needs;
 
@@ -50,6 +53,8 @@ pub(crate) struct State {
 
 struct Wasi {
     ctx: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
     table: ResourceTable,
     request: Arc<CurrentRequest>,
 }
@@ -101,6 +106,13 @@ impl WasiView for State {
     }
 }
 
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self.wasi();
+        WasiHttpCtxView { ctx: &mut wasi.http, table: &mut wasi.table, hooks: &mut wasi.egress }
+    }
+}
+
 impl Wasi {
     fn new(access: &Access, scope: &Scope) -> Wasi {
         let request = Arc::new(CurrentRequest::new(scope.id));
@@ -109,17 +121,20 @@ impl Wasi {
         builder.stderr(Output::new(access.log.clone(), request.clone(), Stream::Stderr));
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         builder.args(&access.args).envs(&access.env);
-        Wasi { ctx: builder.build(), table: ResourceTable::new(), request }
+        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress: Egress, table: ResourceTable::new(), request }
     }
 }
 
 /// Everything that the host gives. `with_wasi_0_3` is for the concurrent engine.
 pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<Linker<State>, LoadError> {
     let mut linker = Linker::new(engine);
-    let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker).and_then(|()| match with_wasi_0_3 {
-        true => wasmtime_wasi::p3::add_to_linker(&mut linker),
-        false => Ok(()),
-    });
+    let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+        .and_then(|()| match with_wasi_0_3 {
+            true => wasmtime_wasi::p3::add_to_linker(&mut linker)
+                .and_then(|()| wasmtime_wasi_http::p3::add_to_linker(&mut linker)),
+            false => Ok(()),
+        });
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
     let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
         .and_then(|()| contract::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state));
@@ -128,7 +143,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 8] = [
+const GIVEN: [&str; 9] = [
     "micro:function/client@0.1",
     "micro:function/store@0.1",
     "wasi:io/",
@@ -137,6 +152,7 @@ const GIVEN: [&str; 8] = [
     "wasi:cli/",
     "wasi:filesystem/",
     "wasi:sockets/",
+    "wasi:http/",
 ];
 
 /// The imports of `component` that are from no package that the host gives. Imports of nothing but types need nobody.

@@ -3,7 +3,14 @@
 //! The manifest lies beside the source and is embedded in the component as the custom section `micro.manifest`, so that
 //! one `.wasm` file is the whole deployable thing.
 
-use crate::name::hint;
+mod allow;
+mod duration;
+mod keys;
+mod limits;
+
+pub use allow::Allow;
+pub use limits::Limits;
+
 use crate::section;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -168,39 +175,6 @@ impl Default for Rollout {
     }
 }
 
-/// `[allow]`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Allow {
-    /// Services that it may call by name; `*` stands for anything.
-    pub call: Vec<String>,
-    /// Stores beside its own that it may open; `*` stands for anything.
-    pub store: Vec<String>,
-}
-
-impl Allow {
-    /// Whether the service may be called by name.
-    pub fn may_call(&self, service: &str) -> bool {
-        self.call.iter().any(|pattern| matches(pattern, service))
-    }
-
-    /// Whether the store may be opened.
-    pub fn may_open(&self, store: &str) -> bool {
-        self.store.iter().any(|pattern| matches(pattern, store))
-    }
-}
-
-/// Whether a name fits a pattern in which each `*` stands for any text.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            let ends = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-            ends.filter_map(|at| tail.get(at..)).any(|tail| matches(rest, tail))
-        }),
-    }
-}
-
 /// `[[route]]`: an HTTP path of the gateway that leads to an endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -262,27 +236,6 @@ pub struct Reply {
     pub content_type: Option<String>,
 }
 
-/// `[limits]`: what the host binds a deployment to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Limits {
-    /// Of one instance: all its linear memories and tables together.
-    pub memory: ByteSize,
-    /// Wall time of one call, from the moment it has an instance.
-    #[serde(with = "duration")]
-    pub timeout: Duration,
-    /// Calls that run at once.
-    pub concurrency: u32,
-    /// Calls that wait for their turn; the next one is turned away.
-    pub queue: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory: ByteSize::mib(64), timeout: Duration::from_secs(5), concurrency: 64, queue: 256 }
-    }
-}
-
 /// What a manifest may ask for at most.
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -308,7 +261,7 @@ impl Manifest {
             return Err(ManifestError(format!("larger than {}", ByteSize::b(MAX_MANIFEST as u64))));
         }
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ManifestError(error.to_string()))?;
-        check_keys(&table)?;
+        keys::check_keys(&table)?;
         let manifest: Manifest = toml::from_str(text).map_err(|error| ManifestError(error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
@@ -392,83 +345,10 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The keys of each table, so that a wrong one can be answered with the right one.
-const KEYS: [(&str, &[&str]); 10] = [
-    (
-        "",
-        &[
-            "name",
-            "namespace",
-            "version",
-            "description",
-            "kind",
-            "build",
-            "limits",
-            "service",
-            "rollout",
-            "allow",
-            "imports",
-            "args",
-            "env",
-            "route",
-            "subscribe",
-            "schedule",
-            "reply",
-            "metadata",
-        ],
-    ),
-    ("build", &["command", "output", "watch"]),
-    ("limits", &["memory", "timeout", "concurrency", "queue"]),
-    ("service", &["replicas", "restart", "hash", "on-state-refused", "grace", "health-interval"]),
-    ("rollout", &["window", "max-errors", "min-calls"]),
-    ("allow", &["call", "store"]),
-    ("route", &["method", "path", "endpoint"]),
-    ("subscribe", &["topic", "queue", "endpoint"]),
-    ("schedule", &["cron", "endpoint", "timezone", "request", "missed", "overlap"]),
-    ("reply", &["content-type"]),
-];
-
-fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
-    for (section, known) in KEYS {
-        let tables: Vec<&toml::Table> = match table.get(section) {
-            _ if section.is_empty() => vec![table],
-            Some(toml::Value::Table(one)) => vec![one],
-            Some(toml::Value::Array(many)) => many.iter().filter_map(toml::Value::as_table).collect(),
-            _ => Vec::new(),
-        };
-        for key in tables.into_iter().flat_map(|table| table.keys()) {
-            if known.contains(&key.as_str()) {
-                continue;
-            }
-            let place = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            let hint = hint(key, known.iter().copied());
-            return Err(ManifestError(format!("unknown key `{place}`: {hint}")));
-        }
-    }
-    Ok(())
-}
-
 /// Appends `manifest` to a component, in place of one that it already holds.
 pub fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, ManifestError> {
     Manifest::parse(manifest)?;
     section::put(component, SECTION, manifest.as_bytes()).map_err(ManifestError)
-}
-
-/// Durations as people write them: `5s`, `250ms`.
-mod duration {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::time::Duration;
-
-    pub fn serialize<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(&humantime::format_duration(*duration))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(input)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("expected a duration like \"5s\" or \"250ms\": {error}")))
-    }
 }
 
 #[cfg(test)]
