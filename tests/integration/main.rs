@@ -22,3 +22,5 @@ mod services;
 mod sources;
 mod streams;
 mod types;
+mod web;
+mod web_ends;

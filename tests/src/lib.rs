@@ -16,6 +16,7 @@
 mod client;
 mod guests;
 mod host;
+mod http;
 mod lines;
 mod process;
 mod program;
@@ -26,6 +27,7 @@ mod wait;
 pub use client::Client;
 pub use guests::{MARKER, built_guest, function, guest, versioned, with_manifest};
 pub use host::Host;
+pub use http::{Connection, Parts, Upload};
 pub use lines::Lines;
 pub use process::HostProcess;
 pub use program::{Outcome, Program, workspace};

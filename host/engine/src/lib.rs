@@ -35,6 +35,7 @@ mod lifecycle;
 mod streaming;
 pub mod actor;
 pub mod native;
+pub mod web;
 
 pub use access::{Access, Scope};
 pub use actor::Actor;
@@ -45,3 +46,4 @@ pub use manifest::Manifest;
 pub use program::{Callable, Deadline, Program};
 pub use proto::Protos;
 pub use value::Value;
+pub use web::WebRequest;

@@ -5,16 +5,18 @@ use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use anyhow::Context as _;
-use axum::ServiceExt as _;
 use axum::extract::Request;
 use axum::response::Response;
+use axum::serve::{IncomingStream, Listener};
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
 use std::convert::Infallible;
 use std::fs::{self, File, TryLockError};
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -109,7 +111,12 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let (stop, stopped) = watch::channel(false);
     let sidecar =
         Sidecar { gateway: gateway.clone(), token: Arc::new(token), host: Arc::new(host), stopped: stopped.clone() };
-    let servers = vec![serve(api, Door::new(gateway), stopped.clone()), serve(side, sidecar::router(sidecar), stopped)];
+    let door = Door::new(gateway);
+    let router = sidecar::router(sidecar);
+    let servers = vec![
+        serve(api, move |peer| door.seen_from(peer.ip()), stopped.clone()),
+        serve(side, move |_| router.clone(), stopped),
+    ];
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
@@ -134,7 +141,12 @@ async fn listen(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(&full).await.with_context(|| format!("listen on {address} ({flag})"))
 }
 
-fn serve<S>(listener: TcpListener, door: S, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>>
+/// Serves connections, each by a door of its own that knows who is on the other side.
+fn serve<S>(
+    listener: TcpListener,
+    door: impl Fn(SocketAddr) -> S + Send + 'static,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<std::io::Result<()>>
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -150,6 +162,27 @@ where
             // An ended sender means the host is gone, which is a stop as well.
             let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
         };
-        axum::serve(listener, door.into_make_service()).with_graceful_shutdown(stop).await
+        axum::serve(listener, PerConnection(door)).with_graceful_shutdown(stop).await
     })
+}
+
+/// Makes the service of each connection.
+struct PerConnection<F>(F);
+
+impl<L, F, S> Service<IncomingStream<'_, L>> for PerConnection<F>
+where
+    L: Listener<Addr = SocketAddr>,
+    F: Fn(SocketAddr) -> S,
+{
+    type Response = S;
+    type Error = Infallible;
+    type Future = Ready<Result<S, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
+        ready(Ok((self.0)(*stream.remote_addr())))
+    }
 }

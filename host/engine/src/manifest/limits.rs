@@ -18,10 +18,12 @@ pub struct Limits {
     pub concurrency: u32,
     /// Calls that wait for their turn; the next one is turned away.
     pub queue: u32,
+    /// Requests that one instance of a WASI 0.3 HTTP handler serves at most, one after the other.
+    pub reuse: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory: ByteSize::mib(64), timeout: Duration::from_secs(5), concurrency: 64, queue: 256 }
+        Limits { memory: ByteSize::mib(64), timeout: Duration::from_secs(5), concurrency: 64, queue: 256, reuse: 128 }
     }
 }

@@ -30,6 +30,10 @@ async fn make(gateway: &Gateway) -> Result<Value, DeployError> {
     let mut tags = Vec::new();
     for deployment in gateway.runtime.deployments() {
         let inspection = gateway.runtime.current_inspection(&deployment).await?;
+        if inspection.endpoints.is_empty() {
+            // What an HTTP handler serves is its own affair.
+            continue;
+        }
         let revision = deployment.current();
         let description = revision.manifest.description.as_deref();
         tags.push(tag(&deployment.name, description));

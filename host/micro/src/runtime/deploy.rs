@@ -118,7 +118,7 @@ impl Runtime {
         if let Some(percent) = canary {
             self.check_canary(percent, deployment.as_deref(), &inspection, &manifest).await?;
         }
-        self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
+        self.check_paths(name, &manifest).map_err(DeployError::Refused)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
         if !force {

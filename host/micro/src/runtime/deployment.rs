@@ -7,12 +7,13 @@ use super::logs::DeploymentLog;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use micro_engine::inspect::Web;
 use micro_engine::manifest::Kind;
 use micro_engine::{Inspection, LoadError, Manifest, Program};
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -62,6 +63,8 @@ pub struct Revision {
     program: OnceCell<Arc<Program>>,
     replicas: OnceCell<Arc<Replicas>>,
     inspection: OnceCell<Arc<Inspection>>,
+    /// How it takes HTTP requests as they are; told by inspection, and asked for with every request.
+    pub(super) web: OnceLock<Option<Web>>,
 }
 
 /// The counts of one revision since the host started.
@@ -115,10 +118,15 @@ impl Deployment {
     /// The revision for a call: by the version that it asks for, or else by chance. It is not counted as held once
     /// more: every call of every thread would write to that counter.
     pub(super) fn choose(&self, call: &Call) -> Guard<Arc<Revision>> {
+        self.choose_by(call.version.as_deref())
+    }
+
+    /// The same for a request that is no call.
+    pub(super) fn choose_by(&self, version: Option<&str>) -> Guard<Arc<Revision>> {
         let canary = self.canary.load();
         let Some(canary) = &*canary else { return self.current.load() };
-        let is_for_canary = match &call.version {
-            Some(version) => *canary.revision.version == **version && self.current.load().version != **version,
+        let is_for_canary = match version {
+            Some(version) => canary.revision.version == version && self.current.load().version != version,
             None => (random_below(10_000) as f64) < canary.percent * 100.0,
         };
         if is_for_canary { Guard::from_inner(canary.revision.clone()) } else { self.current.load() }
@@ -136,6 +144,11 @@ impl Deployment {
     /// Lets `canary` answer its share of the calls, and gives the one that did before.
     pub(super) fn set_canary(&self, canary: Option<Canary>) -> Option<Arc<Canary>> {
         self.canary.swap(canary.map(Arc::new))
+    }
+
+    /// How the current revision takes HTTP requests as they are, if that is known yet.
+    pub(super) fn known_web(&self) -> Option<Option<Web>> {
+        self.current.load().web.get().copied()
     }
 
     pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
@@ -206,6 +219,7 @@ impl Revision {
             program: OnceCell::new(),
             replicas: OnceCell::new(),
             inspection: OnceCell::new(),
+            web: OnceLock::new(),
         }
     }
 

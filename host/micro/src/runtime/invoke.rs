@@ -79,7 +79,7 @@ impl Runtime {
         call: &Call,
     ) -> Result<(Reply, Option<u16>), ServeError> {
         let endpoint = callable.schema();
-        let Turn { fields, deadline, _permit } = Turn::take(revision, program, callable, call).await?;
+        let (fields, Turn { deadline, _permit }) = Turn::take(revision, program, callable, call).await?;
         let scope = scope(program, call, Some(deadline.at));
         let returned = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
@@ -125,24 +125,34 @@ impl ServeError {
     }
 }
 
-/// A call that was read and let in, and that begins now.
+/// A call that was let in, and that begins now.
 pub(super) struct Turn<'r> {
-    pub(super) fields: Vec<Value>,
     pub(super) deadline: Deadline,
     pub(super) _permit: SemaphorePermit<'r>,
 }
 
 impl<'r> Turn<'r> {
+    /// Reads a call's message, and lets it in.
     pub(super) async fn take(
         revision: &'r Revision,
         program: &Program,
         callable: &Callable,
         call: &Call,
-    ) -> Result<Turn<'r>, Error> {
+    ) -> Result<(Vec<Value>, Turn<'r>), Error> {
         let fields = message::read(call, callable.schema(), program.protos())?;
-        let permit = revision.gate.enter(call.deadline).await;
-        let permit = permit.map_err(|reason| errors::turned_away(&call.service, reason))?;
-        Ok(Turn { fields, deadline: program.deadline(call.deadline), _permit: permit })
+        Ok((fields, Turn::enter(revision, program, &call.service, call.deadline).await?))
+    }
+
+    /// Lets in what is no message: an HTTP request as it is.
+    pub(super) async fn enter(
+        revision: &'r Revision,
+        program: &Program,
+        service: &str,
+        caller: Option<Instant>,
+    ) -> Result<Turn<'r>, Error> {
+        let permit = revision.gate.enter(caller).await;
+        let permit = permit.map_err(|reason| errors::turned_away(service, reason))?;
+        Ok(Turn { deadline: program.deadline(caller), _permit: permit })
     }
 }
 

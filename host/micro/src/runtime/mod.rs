@@ -20,17 +20,22 @@ mod replicas;
 mod rollout;
 mod schedule;
 mod show;
+mod sites;
 mod status;
 mod store;
 mod stream;
 mod supervise;
+mod web;
 
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::{DeploymentLog, LogRecord};
+pub use paths::query_with;
 pub(crate) use record::endpoint as endpoint_record;
+pub use sites::Destination;
 pub use status::{DeploymentStatus, RevisionStatus};
+pub use web::{MAX_WEB_REQUEST, WebCall};
 
 use crate::runtime::components::Components;
 use crate::runtime::deployment::Canary;
