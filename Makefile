@@ -21,7 +21,7 @@ PHASE := @scripts/phase
 EXAMPLES := $(wildcard examples/*/*/Cargo.toml)
 
 # Sources in workspaces of their own, whose formatting cargo fmt would follow into this one.
-WASM_SOURCES = $$(find examples functions tests/guests bench/wasi-http -name target -prune -o -name '*.rs' -print)
+WASM_SOURCES = $$(find examples functions tests/guests bench/wasi-http bench/wasi-http-03 -name target -prune -o -name '*.rs' -print)
 
 .PHONY: help
 help: ## List the targets
@@ -77,7 +77,7 @@ lint-wasm: ## Run clippy over functions, examples and guests; any warning fails
 	done
 	@toolchain=$$(scripts/wasm-target); export PATH="$$toolchain:$$PATH"; \
 	if ! cargo clippy --version >/dev/null 2>&1; then echo "skipped: no clippy beside $$toolchain/cargo"; exit 0; fi; \
-	for manifest in tests/guests bench/wasi-http; do \
+	for manifest in tests/guests bench/wasi-http bench/wasi-http-03; do \
 		cargo clippy --release --locked --target wasm32-wasip2 --target-dir $(GUESTS) \
 			--manifest-path $$manifest/Cargo.toml -- -D warnings; \
 	done
@@ -112,6 +112,7 @@ walk:
 bench: setup guests ## Measure the parts and the whole; the machine should have nothing else to do
 	cargo build --release --locked -p micro -p micro-engine -p micro-bench --bins --bench parts --bench route
 	$(WASM) --manifest-path bench/wasi-http/Cargo.toml
+	$(WASM) --manifest-path bench/wasi-http-03/Cargo.toml
 	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
 
 # The host is built unless MICRO names one.
@@ -131,4 +132,4 @@ install: build ## Install the program in PREFIX/bin, /usr/local/bin by default
 
 .PHONY: clean
 clean: ## Remove everything that was built, and the sample host's data
-	rm -rf target functions/target tests/guests/target bench/wasi-http/target
+	rm -rf target functions/target tests/guests/target bench/wasi-http/target bench/wasi-http-03/target

@@ -30,3 +30,5 @@ mod streams;
 mod trust;
 mod traces;
 mod types;
+mod web;
+mod web_ends;

@@ -16,6 +16,7 @@
 mod client;
 mod guests;
 mod host;
+mod http;
 mod lines;
 mod process;
 mod program;
@@ -27,6 +28,7 @@ mod wire;
 pub use client::Client;
 pub use guests::{MARKER, built_guest, function, guest, versioned, with_manifest};
 pub use host::Host;
+pub use http::{Connection, Parts, Upload};
 pub use lines::Lines;
 pub use micro::server::Options;
 pub use process::HostProcess;

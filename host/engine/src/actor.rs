@@ -7,6 +7,7 @@
 mod concurrent;
 mod lean;
 mod parking;
+mod web;
 
 use crate::access::Scope;
 use crate::error::CallError;
@@ -23,6 +24,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use web::WebJob;
+
+pub use web::WebFailure;
 
 /// Work that waits for one instance; the deployment's own queue stands before it and is what callers notice.
 const QUEUE: usize = 4096;
@@ -108,6 +112,7 @@ pub enum Flow {
 enum Job {
     Call(CallJob),
     Stream(u64, StreamJob),
+    Web(Box<WebJob>),
     Health(oneshot::Sender<Result<(), String>>),
     Save(oneshot::Sender<Result<Option<Vec<u8>>, String>>),
     Stop(oneshot::Sender<()>),
@@ -455,6 +460,7 @@ impl Job {
             Job::Stream(_, StreamJob::Open { fields, reply, .. }) => {
                 reply.send(Err(ActorError::NotBegun(fields))).is_ok()
             }
+            Job::Web(job) => job.reply.send(Err(WebFailure::NotBegun(Box::new(job.request)))).is_ok(),
             _ => true,
         };
     }

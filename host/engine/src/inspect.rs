@@ -71,9 +71,20 @@ impl Web {
     const INTERFACES: [(&str, Web); 2] =
         [("wasi:http/handler@0.3.", Web::Wasi03), ("wasi:http/incoming-handler@0.2.", Web::Wasi02)];
 
-    fn find(exports: &[String]) -> Option<Web> {
-        let found = Web::INTERFACES.iter().find(|(name, _)| exports.iter().any(|export| export.starts_with(name)));
-        found.map(|(_, web)| *web)
+    /// The export that says so, and what it says.
+    fn find(exports: &[String]) -> Option<(&str, Web)> {
+        Web::INTERFACES.iter().find_map(|(name, web)| {
+            let export = exports.iter().find(|export| export.starts_with(name))?;
+            Some((export.as_str(), *web))
+        })
+    }
+
+    /// `wasi:http 0.2`
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Web::Wasi02 => "wasi:http 0.2",
+            Web::Wasi03 => "wasi:http 0.3",
+        }
     }
 }
 
@@ -116,6 +127,11 @@ impl Inspection {
         let Some(text) = &self.descriptors else { return Ok(None) };
         let bytes = STANDARD.decode(text).map_err(|error| format!("section {}: {error}", proto::SECTION))?;
         Protos::read(&bytes).map(Some)
+    }
+
+    /// The interface by which the component takes HTTP requests as they are.
+    pub fn web_interface(&self) -> Option<&str> {
+        Web::find(&self.other_exports).map(|(interface, _)| interface)
     }
 
     /// Whether the component says something of its life: by its WIT that may be more than it exports.
@@ -174,7 +190,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         manifest,
         imports,
         endpoints,
-        web: Web::find(&other_exports),
+        web: Web::find(&other_exports).map(|(_, web)| web),
         other_exports,
         needs,
         descriptors: descriptors.map(|descriptors| STANDARD.encode(descriptors)),

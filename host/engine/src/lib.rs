@@ -38,6 +38,7 @@ mod lifecycle;
 mod streaming;
 pub mod actor;
 pub mod native;
+pub mod web;
 
 pub use access::{Access, Scope};
 pub use actor::Actor;
@@ -49,3 +50,4 @@ pub use program::{Callable, Deadline, Program};
 pub use proto::Protos;
 pub use usage::{GuestMemory, Usage};
 pub use value::Value;
+pub use web::WebRequest;

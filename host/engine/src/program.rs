@@ -16,6 +16,8 @@ use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
 use crate::streaming::StreamExports;
 use crate::value::Value;
+use crate::web::Handler;
+use crate::web::pool::Pool;
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,10 +34,13 @@ pub struct Program {
     pub(crate) limits: Limits,
     pub(crate) access: Arc<Access>,
     pub(crate) room: Arc<Semaphore>,
-    lasting: Arc<Semaphore>,
+    pub(crate) lasting: Arc<Semaphore>,
     /// What an instance's store lets through at each crossing from guest to host.
     pub(crate) fuel: usize,
     pub(crate) lifecycle: Lifecycle,
+    /// What takes HTTP requests as they are, and its instances between two of them.
+    pub(crate) handler: Option<Handler>,
+    pub(crate) idle: Arc<Pool>,
     endpoints: HashMap<Arc<str>, Arc<Callable>>,
     calls_others: bool,
     /// Held so that other programs of the same bytes find it.
@@ -108,7 +113,10 @@ impl Program {
         let is_dynamic = inspection.engine == EngineKind::Concurrent
             || !inspection.needs.is_empty()
             || endpoints.values().any(|callable| callable.road == Road::Dynamic);
+        let handler = Handler::find(&component, &pre, inspection)?;
         Ok(Program {
+            handler,
+            idle: Arc::default(),
             pre,
             engine: inspection.engine,
             limits: *limits,

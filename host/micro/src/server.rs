@@ -10,7 +10,6 @@ use crate::{data_folder, telemetry};
 use anyhow::Context as _;
 use micro_mesh::registry::{self, OpenOptions};
 use micro_mesh::{Cache, Client};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -105,7 +104,6 @@ impl RunningHost {
 
 /// Starts a host and returns when it listens.
 pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
-    open_many_files();
     let data_dir = options.data_dir;
     data_folder::make(&data_dir)?;
     let lock = lock(&data_dir)?;
@@ -147,24 +145,15 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         doors: doors.clone(),
         stopped: stopped.clone(),
     };
+    let (door, router) = (Door::new(gateway), sidecar::router(sidecar));
+    let door = move |peer: SocketAddr| door.seen_from(peer.ip());
     let servers = vec![
-        doors::serve(api, DoorName::Gateway, Door::new(gateway), doors.clone(), stopped.clone()),
-        doors::serve(side, DoorName::Sidecar, sidecar::router(sidecar), doors, stopped),
+        doors::serve(api, DoorName::Gateway, door, doors.clone(), stopped.clone()),
+        doors::serve(side, DoorName::Sidecar, move |_| router.clone(), doors, stopped),
     ];
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;
     Ok(RunningHost { api_address, sidecar_address, stop, runtime, servers, address_file, _lock: lock })
-}
-
-/// Lets the process open as many files as it may at all: a connection is one, and the memory that a loaded component's
-/// instances begin with is one as well. The usual limit is for programs that wait for files with `select`.
-fn open_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-    {
-        tracing::debug!("the limit of open files cannot be raised: {error}");
-    }
 }
 
 /// Two hosts in one data folder would undo each other's work.

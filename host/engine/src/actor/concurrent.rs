@@ -4,7 +4,8 @@
 //! done as on the lean engine.
 
 use super::lean::{self, Streams};
-use super::{ActorError, CallJob, Ending, Job};
+use super::web::WebJob;
+use super::{ActorError, CallJob, Ending, Job, WebFailure};
 use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
@@ -13,11 +14,13 @@ use crate::live::Live;
 use crate::program::{Deadline, Program};
 use crate::trap;
 use crate::value::Value;
+use crate::web::{Bounds, Handler, handle_03};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use wasmtime::component::{Accessor, Instance};
 
 /// Does jobs until the instance is stopped, fails, or nobody holds it any more.
@@ -95,7 +98,12 @@ async fn together(
                     if job.reply.is_closed() {
                         continue;
                     }
-                    calls.push(one(accessor, instance, program, job, running));
+                    calls.push(one(accessor, instance, program, Work::Call(job), running));
+                }
+                Some(Job::Web(job)) if matches!(program.handler, Some(Handler::Wasi03(_))) => {
+                    if !job.reply.is_closed() {
+                        calls.push(one(accessor, instance, program, Work::Web(job), running));
+                    }
                 }
                 Some(other) => *next = Next::Job(other),
                 None => *next = Next::End,
@@ -108,7 +116,26 @@ async fn together(
     }
 }
 
+/// What is done beside other work.
+enum Work {
+    Call(CallJob),
+    Web(Box<WebJob>),
+}
+
 async fn one(
+    accessor: &Accessor<State>,
+    instance: Instance,
+    program: &Program,
+    work: Work,
+    running: &Running,
+) -> Result<(), Failure> {
+    match work {
+        Work::Call(job) => call(accessor, instance, program, job, running).await,
+        Work::Web(job) => Box::pin(web(accessor, instance, program, *job, running)).await,
+    }
+}
+
+async fn call(
     accessor: &Accessor<State>,
     instance: Instance,
     program: &Program,
@@ -116,7 +143,7 @@ async fn one(
     running: &Running,
 ) -> Result<(), Failure> {
     let CallJob { scope, callable, fields, deadline, reply, busy: _busy } = job;
-    let id = running.add(scope, deadline, reply);
+    let id = running.add(scope, deadline, Bounds::new(deadline, None, None), Reply::Call(reply));
     accessor.with(|mut access| access.get().set_scope(running.scope()));
     let endpoint = &callable.endpoint;
     let call = async {
@@ -127,7 +154,44 @@ async fn one(
         func.call_concurrent(accessor, &params, &mut results).await?;
         callable.returned(&results)
     };
-    match call.await {
+    let result = call.await;
+    settle(accessor, program, running, id, result).map_err(|text| Failure::Call(endpoint.name.to_string(), text))
+}
+
+/// Serves an HTTP request, until nobody takes more of its response.
+async fn web(
+    accessor: &Accessor<State>,
+    instance: Instance,
+    program: &Program,
+    job: WebJob,
+    running: &Running,
+) -> Result<(), Failure> {
+    let WebJob { scope, request, deadline, reply, busy: _busy } = job;
+    let (request, slot) = request.into_parts();
+    let id = running.add(scope, deadline, Bounds::new(deadline, Some(slot.clone()), None), Reply::Web(reply));
+    accessor.with(|mut access| access.get().set_scope(running.scope()));
+    let serve = async {
+        let Some(Handler::Wasi03(indices)) = &program.handler else {
+            return Err(wasmtime::format_err!("no handler of WASI 0.3 is exported"));
+        };
+        let service = accessor.with(|access| indices.load(access, &instance))?;
+        handle_03(accessor, &service, request, &slot).await?;
+        slot.over().await;
+        Ok(None)
+    };
+    let result = serve.await;
+    settle(accessor, program, running, id, result).map_err(|text| Failure::Call("an HTTP request".into(), text))
+}
+
+/// Answers who waits for this; gives the reason if the instance cannot go on.
+fn settle(
+    accessor: &Accessor<State>,
+    program: &Program,
+    running: &Running,
+    id: u64,
+    result: wasmtime::Result<Option<Value>>,
+) -> Result<(), String> {
+    match result {
         Ok(value) => {
             running.end(id, Ok(value));
             accessor.with(|mut access| access.get().set_scope(running.scope()));
@@ -138,7 +202,7 @@ async fn one(
             let error = accessor.with(|mut access| trap::call_error(&error, Some(&access.get().limiter), limits));
             let text = error.to_string();
             running.end(id, Err(error));
-            Err(Failure::Call(endpoint.name.to_string(), text))
+            Err(text)
         }
     }
 }
@@ -152,16 +216,36 @@ struct Running {
 
 struct Entry {
     scope: Scope,
-    deadline: Deadline,
-    reply: oneshot::Sender<Result<Option<Value>, ActorError>>,
+    /// When it must be looked at again, and how far it may go on from there.
+    until: Instant,
+    bounds: Bounds,
+    /// Why it goes no further.
+    over: Option<CallError>,
+    reply: Reply,
+}
+
+/// Who waits.
+enum Reply {
+    Call(oneshot::Sender<Result<Option<Value>, ActorError>>),
+    Web(oneshot::Sender<Result<(), WebFailure>>),
+}
+
+impl Reply {
+    fn send(self, result: Result<Option<Value>, CallError>) {
+        // Who stopped waiting needs no answer.
+        let _ = match self {
+            Reply::Call(reply) => reply.send(result.map_err(ActorError::Failed)).is_ok(),
+            Reply::Web(reply) => reply.send(result.map(drop).map_err(WebFailure::Failed)).is_ok(),
+        };
+    }
 }
 
 impl Running {
-    fn add(&self, scope: Scope, deadline: Deadline, reply: oneshot::Sender<Result<Option<Value>, ActorError>>) -> u64 {
+    fn add(&self, scope: Scope, deadline: Deadline, bounds: Bounds, reply: Reply) -> u64 {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.0 += 1;
         let id = calls.0;
-        calls.1.insert(id, Entry { scope, deadline, reply });
+        calls.1.insert(id, Entry { scope, until: deadline.at, bounds, over: None, reply });
         drop(calls);
         self.changed.notify_one();
         id
@@ -170,8 +254,10 @@ impl Running {
     fn end(&self, id: u64, result: Result<Option<Value>, CallError>) {
         let entry = self.calls.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
         if let Some(entry) = entry {
-            // Who stopped waiting needs no answer.
-            let _ = entry.reply.send(result.map_err(ActorError::Failed));
+            if result.is_err() {
+                entry.bounds.cut();
+            }
+            entry.reply.send(result);
         }
     }
 
@@ -197,13 +283,12 @@ impl Running {
         loop {
             let next = {
                 let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                calls.1.values().map(|entry| entry.deadline.at).min()
+                calls.1.values().map(|entry| entry.until).min()
             };
             match next {
                 Some(deadline) => tokio::select! {
                     () = tokio::time::sleep_until(deadline) => {
-                        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-                        if calls.1.values().any(|entry| entry.deadline.has_passed()) {
+                        if self.is_any_over() {
                             return;
                         }
                     }
@@ -214,18 +299,38 @@ impl Running {
         }
     }
 
+    /// Looks at what has reached its time: a response that has begun may go on.
+    fn is_any_over(&self) -> bool {
+        let now = Instant::now();
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in calls.1.values_mut().filter(|entry| entry.until <= now) {
+            match entry.bounds.extend() {
+                Ok(until) => entry.until = until,
+                Err(error) => entry.over = Some(error),
+            }
+        }
+        calls.1.values().any(|entry| entry.over.is_some())
+    }
+
     /// Ends the calls that ran out of time with that reason; the others learn that the instance ended.
     fn end_out_of_time(&self) -> Ending {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reason = String::from("a call ran out of time");
         for (_, entry) in calls.1.drain() {
-            if entry.deadline.has_passed() {
-                let error = entry.deadline.missed();
+            entry.bounds.cut();
+            if let Some(error) = entry.over {
                 reason = error.to_string();
-                // Who stopped waiting needs no answer.
-                let _ = entry.reply.send(Err(ActorError::Failed(error)));
+                entry.reply.send(Err(error));
             }
         }
         Ending::Failed(reason)
+    }
+}
+
+/// What still runs ends with the instance. It must know before the instance is dropped, which is after this.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let calls = self.calls.get_mut().unwrap_or_else(PoisonError::into_inner);
+        calls.1.values().for_each(|entry| entry.bounds.cut());
     }
 }

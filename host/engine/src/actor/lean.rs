@@ -1,7 +1,7 @@
 //! An instance on the lean engine: one job after the other.
 
 use super::parking::{Borrowed, Parking};
-use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob};
+use super::{ActorError, CallJob, Ending, Flow, Job, Sink, StreamJob, web};
 use crate::access::Scope;
 use crate::error::CallError;
 use crate::live::Live;
@@ -84,6 +84,7 @@ pub(super) async fn perform(
     match job {
         Job::Call(job) => call(live, job).await?,
         Job::Stream(id, job) => stream(live, time, streams, id, job).await?,
+        Job::Web(job) => web::serve(live, program, *job).await?,
         Job::Health(reply) => {
             live.set_scope(Scope::idle());
             answer(within(time, live.health(&program.lifecycle)).await, reply)?;

@@ -29,6 +29,8 @@ pub enum Limit {
     Reply,
     /// What the deployment writes to its log in a second.
     Log,
+    /// Requests that one instance of a WASI 0.3 HTTP handler serves, one after the other.
+    Reuse,
 }
 
 /// How the number of a limit is to be read.
@@ -59,7 +61,7 @@ struct Kind {
 
 impl Limit {
     /// All of them, in the order in which people read them.
-    pub const ALL: [Limit; 8] = [
+    pub const ALL: [Limit; 9] = [
         Limit::Memory,
         Limit::Timeout,
         Limit::Cpu,
@@ -68,6 +70,7 @@ impl Limit {
         Limit::Request,
         Limit::Reply,
         Limit::Log,
+        Limit::Reuse,
     ];
 
     const fn kind(self) -> Kind {
@@ -83,6 +86,7 @@ impl Limit {
             // What an instance can pass to the host at once.
             Limit::Reply => ("reply", Unit::Bytes, 0, 64 * MIB, 64 * MIB),
             Limit::Log => ("log", Unit::Bytes, 0, GIB, MIB),
+            Limit::Reuse => ("reuse", Unit::Count, 1, 1_000_000, 128),
         };
         Kind { name, unit, least, most, default }
     }
@@ -239,6 +243,7 @@ impl AskedLimits {
             request: ByteSize::b(value(Limit::Request)),
             reply: ByteSize::b(value(Limit::Reply)),
             log: ByteSize::b(value(Limit::Log)),
+            reuse: count(Limit::Reuse),
         }
     }
 }
@@ -320,6 +325,8 @@ pub struct Limits {
     pub reply: ByteSize,
     /// [`Limit::Log`]
     pub log: ByteSize,
+    /// [`Limit::Reuse`]
+    pub reuse: u32,
 }
 
 impl Limits {
@@ -335,6 +342,7 @@ impl Limits {
             Limit::Request => self.request.as_u64(),
             Limit::Reply => self.reply.as_u64(),
             Limit::Log => self.log.as_u64(),
+            Limit::Reuse => self.reuse.into(),
         }
     }
 }

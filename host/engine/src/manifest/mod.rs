@@ -40,6 +40,8 @@ pub struct Manifest {
     pub description: Option<String>,
     /// Fresh instance per call, or long-lived instances.
     pub kind: Kind,
+    /// Host names whose requests go to the HTTP handler: `shop.example.com`, `*.example.com`.
+    pub host: Vec<String>,
     /// How the component is made from its source.
     pub build: Build,
     /// What one call, and all calls together, may use.
@@ -56,7 +58,7 @@ pub struct Manifest {
     pub args: Vec<String>,
     /// Environment variables of the guest.
     pub env: BTreeMap<String, String>,
-    /// HTTP paths that lead to endpoints.
+    /// HTTP paths that lead to endpoints, or to the HTTP handler.
     pub route: Vec<Route>,
     /// Topics whose messages go to endpoints.
     pub subscribe: Vec<Subscribe>,
@@ -175,15 +177,17 @@ impl Default for Rollout {
     }
 }
 
-/// `[[route]]`: an HTTP path of the gateway that leads to an endpoint.
+/// `[[route]]`: an HTTP path of the gateway that leads to an endpoint, or to the HTTP handler.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Route {
     /// `GET`; any method, if there is none.
     pub method: Option<String>,
+    /// `shop.example.com`: the host name that it is for; any, if there is none.
+    pub host: Option<String>,
     /// `/v1/hello/{name}`: what is in braces becomes a field of the request.
     pub path: String,
-    /// `Say.Hello`
+    /// `Say.Hello`; empty leads to the HTTP handler.
     pub endpoint: String,
 }
 
@@ -280,9 +284,14 @@ impl Manifest {
         if self.version.as_ref().is_some_and(|version| version.is_empty() || version.len() > MAX_NAME) {
             return Err(ManifestError(format!("version: expected 1 to {MAX_NAME} characters")));
         }
-        if let Some(route) = self.route.iter().find(|route| !route.path.starts_with('/') || route.endpoint.is_empty()) {
+        if let Some(route) = self.route.iter().find(|route| !route.path.starts_with('/')) {
             let path = &route.path;
-            return Err(ManifestError(format!("route {path:?}: expected a path that begins with / and an endpoint")));
+            return Err(ManifestError(format!("route {path:?}: expected a path that begins with /")));
+        }
+        let hosts = self.host.iter().chain(self.route.iter().filter_map(|route| route.host.as_ref()));
+        if let Some(host) = hosts.into_iter().find(|host| !is_host(host)) {
+            let reason = "expected a name as shop.example.com or *.example.com, without a port";
+            return Err(ManifestError(format!("host {host:?}: {reason}")));
         }
         self.check_ranges()
     }
@@ -314,6 +323,16 @@ fn time(key: &str, value: Duration, least: Duration, most: Duration) -> Result<(
         true => Ok(()),
         false => Err(ManifestError(format!("{key}: expected {} to {}", text(least), text(most)))),
     }
+}
+
+/// Whether a text is a host name, or one whose first word may be any.
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    host.len() <= 253 && host.strip_prefix("*.").unwrap_or(host).split('.').all(is_label)
 }
 
 /// Says why `name` cannot name a deployment, if so. Names are words of letters, digits, `-` and `_`, with dots

@@ -29,6 +29,10 @@ pub struct Deployment {
     pub deployed_at: String,
     /// `lean` or `concurrent`.
     pub engine: String,
+    /// How it takes HTTP requests as they are: `wasi:http 0.2`.
+    pub web: Option<String>,
+    /// Host names that are its own.
+    pub hosts: Vec<String>,
     /// Whether the component is in memory now.
     pub loaded: bool,
     /// `Say.Hello`, …

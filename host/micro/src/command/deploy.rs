@@ -20,7 +20,7 @@ REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker l
 #sha256:… behind it.
 
 With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
-\"deployed_at\", \"engine\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
+\"deployed_at\", \"engine\", \"web\", \"hosts\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
 false when that component was already the current one.")]
 pub struct Arguments {
     /// A folder with a micro.toml, a .wasm file, or where one is to be had
@@ -115,9 +115,11 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
         ("digest", deployment.digest.clone()),
         ("size", size(deployment.size)),
         ("engine", deployment.engine.clone()),
+        ("web", layout::web(deployment)),
         ("endpoints", table::list(&deployment.endpoints)),
         ("imports", table::list(&deployment.imports)),
     ];
+    rows.retain(|(name, value)| *name != "web" || !value.is_empty());
     if !deployment.detail.is_empty() {
         rows.insert(0, ("detail", deployment.detail.clone()));
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use micro_engine::Inspection;
+use micro_engine::inspect::Web;
 use micro_engine::schema::Endpoint;
 
 use super::layout::{service, size, table};
@@ -20,7 +21,7 @@ A folder is built first.
 
 With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \
 \"endpoints\": [{\"name\", \"docs\", \"interface\", \"request\", \"response\", \"error\"}], \
-\"other_exports\"}; request and response are trees of {\"name\", \"type\", \"values\"}.")]
+\"web\", \"other_exports\"}; web is the version of wasi:http by which it takes HTTP requests as they are, or null; request and response are trees of {\"name\", \"type\", \"values\"}.")]
 pub struct Arguments {
     /// A .wasm file, or a folder with a micro.toml
     #[arg(value_name = "FILE|DIR", default_value = ".", hide_default_value = true)]
@@ -50,7 +51,8 @@ fn layout(name: &str, inspection: &Inspection) -> String {
         ("digest", inspection.digest.clone()),
         ("engine", inspection.engine.as_str().to_owned()),
         ("imports", table::list(&inspection.imports)),
-        ("other exports", inspection.other_exports.join("\n")),
+        ("web", inspection.web.map(|web| web.as_str().to_owned()).unwrap_or_default()),
+        ("other exports", other_exports(inspection).join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut text = table::pairs(&rows);
@@ -87,8 +89,15 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
         "engine": inspection.engine.as_str(),
         "imports": inspection.imports,
         "endpoints": endpoints.collect::<Vec<_>>(),
-        "other_exports": inspection.other_exports,
+        "web": inspection.web.map(Web::as_str),
+        "other_exports": other_exports(inspection),
     })
+}
+
+/// What is neither an endpoint nor the HTTP handler.
+fn other_exports(inspection: &Inspection) -> Vec<&str> {
+    let handler = inspection.web_interface();
+    inspection.other_exports.iter().map(String::as_str).filter(|export| handler != Some(*export)).collect()
 }
 
 /// The type of an endpoint's own error, if it can give one.

@@ -134,6 +134,7 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         ("usage", usage_text(stats)),
         ("replicas", deployment.replicas.as_ref().map(replicas_text).unwrap_or_default()),
         ("canary", deployment.canary.as_ref().map(canary_text).unwrap_or_default()),
+        ("web", layout::web(deployment)),
         ("endpoints", table::list(&deployment.endpoints)),
         ("imports", table::list(&deployment.imports)),
         ("warnings", deployment.warnings.join("\n")),

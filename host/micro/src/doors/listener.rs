@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,10 +21,12 @@ use tower_service::Service;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves what comes in until `stopped`, and then until the last connection has come to its end.
+///
+/// `door` makes what serves a connection, of the address on its other side.
 pub(crate) fn serve<S>(
     listener: TcpListener,
     name: DoorName,
-    door: S,
+    door: impl Fn(SocketAddr) -> S + Send + 'static,
     doors: Arc<Doors>,
     stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()>
@@ -36,7 +39,7 @@ where
 async fn accept<S>(
     listener: TcpListener,
     name: DoorName,
-    door: S,
+    door: impl Fn(SocketAddr) -> S,
     doors: Arc<Doors>,
     mut stopped: watch::Receiver<bool>,
 ) where
@@ -52,8 +55,8 @@ async fn accept<S>(
             // An ended sender means the host is gone, which is a stop as well.
             _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             // It was gone before it was let in.
             Err(error) if is_the_callers(&error) => continue,
             Err(error) => {
@@ -72,7 +75,7 @@ async fn accept<S>(
         };
         let connection = Arc::new(Connection::new(doors.clone(), name));
         let socket = Socket::new(stream, connection.clone(), place);
-        let (door, stopped, each) = (door.clone(), stopped.clone(), each.clone());
+        let (door, stopped, each) = (door(peer), stopped.clone(), each.clone());
         tokio::spawn(async move {
             connection::serve(socket, connection, door, stopped).await;
             drop(each);

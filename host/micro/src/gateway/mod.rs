@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/{service}/{path…}` | a call, see [`path`] |
+//! | `/{service}/{path…}` | a call, see [`path`], or a request for a deployment that takes them as they are, see [`web`] |
 //! | `/rpc` | a call named in the body, see [`mod@rpc`] |
 //! | `/openapi.json` | what all deployments offer, see [`openapi`] |
 //! | `/` | the version |
@@ -13,16 +13,17 @@ mod openapi;
 pub mod path;
 mod rpc;
 mod stream;
+mod web;
 
 pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
-use crate::runtime::Runtime;
+use crate::runtime::{Destination, Runtime, query_with};
 use crate::telemetry::{Arrival, Span};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -34,6 +35,7 @@ use micro_mesh::trace::Trace;
 use micro_mesh::{Call, Client, Error, Payload, Reply};
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -60,12 +62,24 @@ pub(crate) struct Gateway {
 
 /// The gateway: a few pages, and calls.
 #[derive(Clone)]
-pub(crate) struct Door(Arc<Inside>);
+pub(crate) struct Door {
+    inside: Arc<Inside>,
+    /// Who is on the other side, where that is known.
+    peer: Option<IpAddr>,
+}
 
 /// What is behind the door, in one piece: it is shared with every request.
 struct Inside {
     gateway: Gateway,
     pages: Router,
+}
+
+impl Inside {
+    /// Whether the request is for the host name of a deployment, where the gateway has no pages.
+    fn is_elsewhere(&self, request: &Request) -> bool {
+        let paths = self.gateway.runtime.paths();
+        paths.has_hosts() && web::host(request.uri(), request.headers()).is_some_and(|host| paths.is_owned(host))
+    }
 }
 
 /// The paths that are no calls.
@@ -80,7 +94,12 @@ impl Door {
             .route(rpc_page, any(rpc))
             .route(document, get(openapi::document))
             .with_state(gateway.clone());
-        Door(Arc::new(Inside { gateway, pages }))
+        Door { inside: Arc::new(Inside { gateway, pages }), peer: None }
+    }
+
+    /// The door for one connection.
+    pub(crate) fn seen_from(&self, peer: IpAddr) -> Door {
+        Door { inside: self.inside.clone(), peer: Some(peer) }
     }
 }
 
@@ -95,11 +114,11 @@ impl tower_service::Service<Request> for Door {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if PAGES.contains(&request.uri().path()) {
-            return Box::pin(self.0.pages.clone().call(request));
+        if PAGES.contains(&request.uri().path()) && !self.inside.is_elsewhere(&request) {
+            return Box::pin(self.inside.pages.clone().call(request));
         }
-        let inside = self.0.clone();
-        Box::pin(async move { Ok(serve_call(&inside.gateway, request).await) })
+        let (inside, peer) = (self.inside.clone(), self.peer);
+        Box::pin(async move { Ok(serve_call(&inside.gateway, request, peer).await) })
     }
 }
 
@@ -109,25 +128,35 @@ async fn version() -> Response {
 
 /// The handler of a router whose other paths are calls.
 pub(crate) async fn call(State(gateway): State<Gateway>, request: Request) -> Response {
-    serve_call(&gateway, request).await
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    serve_call(&gateway, request, peer).await
 }
 
-async fn serve_call(gateway: &Gateway, request: Request) -> Response {
+async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -> Response {
     let arrival = gateway.runtime.tracer().arrival(&request);
     let (parts, body) = request.into_parts();
+    let host = web::host(&parts.uri, &parts.headers);
+    let path = parts.uri.path();
+    let destination = match gateway.runtime.destination(host, &parts.method, path, &gateway.namespace).await {
+        // Boxed, so that calls need no room for it.
+        Destination::Handler { service, prefix } => {
+            return Box::pin(web::serve(gateway, service, prefix, (parts, body), peer, arrival)).await;
+        }
+        other => other,
+    };
     if parts.method == Method::GET && stream::is_web_socket(&parts.headers) {
-        return match read_head(gateway, &parts, parts.headers.clone()) {
+        return match read_head(gateway, destination, &parts, parts.headers.clone()) {
             Ok(call) => stream::web_socket(gateway, call, parts, arrival).await,
             Err(error) => error_response(error),
         };
     }
     if parts.method == Method::POST && stream::is_lines(&parts.headers) {
-        return match read_head(gateway, &parts, parts.headers.clone()) {
+        return match read_head(gateway, destination, &parts, parts.headers.clone()) {
             Ok(call) => stream::lines(gateway, call, body, arrival).await,
             Err(error) => error_response(error),
         };
     }
-    match read_call(gateway, parts, body).await {
+    match read_call(gateway, destination, parts, body).await {
         Ok(call) => answer(gateway, call, arrival).await,
         Err(error) => error_response(error),
     }
@@ -163,19 +192,19 @@ fn with_id(mut response: Response, id: RequestId) -> Response {
 }
 
 /// The call that a request makes by its path, its query and its headers.
-fn read_head(gateway: &Gateway, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
+fn read_head(gateway: &Gateway, destination: Destination, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
     if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > MAX_URI {
         return Err(Error::new(ID, 414, format!("the path is longer than {MAX_URI} bytes")));
     }
     let mut query = parts.uri.query().map(Cow::Borrowed);
-    let (service, endpoint) = match gateway.runtime.paths().find(&parts.method, parts.uri.path()) {
-        Some(found) => {
-            if !found.fields.is_empty() {
-                query = Some(Cow::Owned(found.query(parts.uri.query())));
+    let (service, endpoint) = match destination {
+        Destination::Endpoint { service, endpoint, fields } => {
+            if !fields.is_empty() {
+                query = Some(Cow::Owned(query_with(&fields, parts.uri.query())));
             }
-            (found.service, found.endpoint)
+            (service, endpoint)
         }
-        None => {
+        Destination::Rules | Destination::Handler { .. } => {
             let target = path::resolve(parts.uri.path()).map_err(|reason| Error::not_found(ID, reason))?;
             (find_service(gateway, target.name), target.endpoint.into())
         }
@@ -205,7 +234,7 @@ fn new_call(
     Ok(call)
 }
 
-async fn read_call(gateway: &Gateway, mut parts: Parts, body: Body) -> Result<Call, Error> {
+async fn read_call(gateway: &Gateway, destination: Destination, mut parts: Parts, body: Body) -> Result<Call, Error> {
     let takes_body = match parts.method {
         Method::GET => false,
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => true,
@@ -221,7 +250,7 @@ async fn read_call(gateway: &Gateway, mut parts: Parts, body: Body) -> Result<Ca
         Some(Err(_)) => return Err(Error::bad_request(ID, "the header content-type is not text")),
     };
     let header = std::mem::take(&mut parts.headers);
-    let mut call = read_head(gateway, &parts, header)?;
+    let mut call = read_head(gateway, destination, &parts, header)?;
     if takes_body {
         let body = body::read_for(&gateway.runtime, &call.service, body).await?;
         call.payload = Payload::Bytes { content_type, body };

@@ -123,7 +123,7 @@ impl Runtime {
         if let Some(percent) = canary {
             self.check_canary(percent, deployment.as_deref(), &inspection, &manifest).await?;
         }
-        self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
+        self.check_paths(name, &manifest).map_err(DeployError::Refused)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
         if !force {
@@ -342,6 +342,7 @@ impl Runtime {
             None => {
                 let notices = self.notices(log.deployment().clone());
                 let deployment = Arc::new(Deployment::new(log, usage, revision, notices));
+                self.note_words(&deployment.name);
                 self.routes.rcu(|routes| routes.insert(deployment.name.clone(), deployment.clone()));
                 deployment
             }

@@ -13,6 +13,7 @@ use super::store::{RevisionRow, Store, interfaces};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use micro_engine::manifest::{HostLimits, Kind, Limits};
 use micro_engine::{Inspection, LoadError, Manifest, Program, Usage};
+use micro_engine::inspect::Web;
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
 use std::collections::HashMap;
@@ -70,6 +71,8 @@ pub struct Revision {
     is_retired: AtomicBool,
     pub(super) code: Slot,
     replicas: OnceCell<Arc<Replicas>>,
+    /// How it takes HTTP requests as they are; told by inspection, and asked for with every request.
+    pub(super) web: OnceLock<Option<Web>>,
 }
 
 /// The counts of one revision since the host started.
@@ -129,10 +132,15 @@ impl Deployment {
     /// The revision for a call: by the version that it asks for, or else by chance. It is not counted as held once
     /// more: every call of every thread would write to that counter.
     pub(super) fn choose(&self, call: &Call) -> Guard<Arc<Revision>> {
+        self.choose_by(call.version.as_deref())
+    }
+
+    /// The same for a request that is no call.
+    pub(super) fn choose_by(&self, version: Option<&str>) -> Guard<Arc<Revision>> {
         let canary = self.canary.load();
         let Some(canary) = &*canary else { return self.current.load() };
-        let is_for_canary = match &call.version {
-            Some(version) => *canary.revision.version == **version && self.current.load().version != **version,
+        let is_for_canary = match version {
+            Some(version) => canary.revision.version == version && self.current.load().version != version,
             None => (random_below(10_000) as f64) < canary.percent * 100.0,
         };
         if is_for_canary { Guard::from_inner(canary.revision.clone()) } else { self.current.load() }
@@ -164,6 +172,11 @@ impl Deployment {
     }
 
     /// Counts the end of a call for the revision that it went to.
+    /// How the current revision takes HTTP requests as they are, if that is known yet.
+    pub(super) fn known_web(&self) -> Option<Option<Web>> {
+        self.current.load().web.get().copied()
+    }
+
     pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
         revision.stats.calls.fetch_add(1, Ordering::Relaxed);
         let Some(code) = error else { return };
@@ -232,6 +245,7 @@ impl Revision {
             is_retired: AtomicBool::new(false),
             code: Slot::default(),
             replicas: OnceCell::new(),
+            web: OnceLock::new(),
         }
     }
 

@@ -86,7 +86,7 @@ impl Runtime {
         call: &Call,
     ) -> Result<(Reply, Option<u16>), ServeError> {
         let endpoint = callable.schema();
-        let Turn { fields, deadline, _permit } = Turn::take(deployment, revision, program, callable, call).await?;
+        let (fields, Turn { deadline, _permit }) = Turn::take(deployment, revision, program, callable, call).await?;
         let scope = scope(program, call, Some(deadline.at));
         let returned = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
@@ -135,37 +135,46 @@ impl ServeError {
     }
 }
 
-/// A call that was read and let in, and that begins now.
+/// A call that was let in, and that begins now.
 pub(super) struct Turn<'r> {
-    pub(super) fields: Vec<Value>,
     pub(super) deadline: Deadline,
     pub(super) _permit: Permit<'r>,
 }
 
 impl<'r> Turn<'r> {
+    /// Reads a call's message, and lets it in.
     pub(super) async fn take(
         deployment: &Deployment,
         revision: &'r Revision,
         program: &Program,
         callable: &Callable,
         call: &Call,
-    ) -> Result<Turn<'r>, Error> {
-        let usage = &deployment.usage;
+    ) -> Result<(Vec<Value>, Turn<'r>), Error> {
         if let Payload::Bytes { body, .. } = &call.payload
             && body.len() as u64 > revision.limits.request.as_u64()
         {
-            usage.hit(Limit::Request);
+            deployment.usage.hit(Limit::Request);
             return Err(errors::request_too_large(&call.service, body.len(), revision.limits.request));
         }
         let fields = message::read(call, callable.schema(), program.protos())?;
-        let permit = revision.gate.enter(call.deadline).await.map_err(|reason| {
-            usage.hit(Limit::Queue);
-            errors::turned_away(&call.service, reason)
+        Ok((fields, Turn::enter(deployment, revision, program, call.deadline).await?))
+    }
+
+    /// Lets in what is no message: an HTTP request as it is.
+    pub(super) async fn enter(
+        deployment: &Deployment,
+        revision: &'r Revision,
+        program: &Program,
+        caller: Option<Instant>,
+    ) -> Result<Turn<'r>, Error> {
+        let permit = revision.gate.enter(caller).await.map_err(|reason| {
+            deployment.usage.hit(Limit::Queue);
+            errors::turned_away(&deployment.name, reason)
         })?;
         if permit.has_waited {
-            usage.hit(Limit::Concurrency);
+            deployment.usage.hit(Limit::Concurrency);
         }
-        Ok(Turn { fields, deadline: program.deadline(permit.begun, call.deadline), _permit: permit })
+        Ok(Turn { deadline: program.deadline(permit.begun, caller), _permit: permit })
     }
 }
 

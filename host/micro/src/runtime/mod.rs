@@ -23,10 +23,12 @@ mod replicas;
 mod rollout;
 mod schedule;
 mod show;
+mod sites;
 mod status;
 mod store;
 mod stream;
 mod supervise;
+mod web;
 
 pub use bounds::Bounds;
 pub use code::{CodeLimits, CodeStatus, DEFAULT_BUDGET, DEFAULT_IDLE};
@@ -34,8 +36,11 @@ pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::DeploymentLog;
+pub use paths::query_with;
 pub(crate) use record::endpoint as endpoint_record;
+pub use sites::Destination;
 pub use status::{DeploymentStatus, RevisionStatus};
+pub use web::{MAX_WEB_REQUEST, WebCall};
 
 use crate::runtime::code::Code;
 use crate::runtime::components::Components;
@@ -51,6 +56,7 @@ use rpds::HashTrieMapSync;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
@@ -82,6 +88,8 @@ pub struct Runtime {
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
     bounds: Bounds,
+    /// Of the name of a deployment; never less than there are.
+    most_words: AtomicUsize,
     tracer: Tracer,
 }
 
@@ -145,6 +153,7 @@ impl Runtime {
             node,
             schedules,
             bounds,
+            most_words: AtomicUsize::new(0),
         });
         runtime.restore().await?;
         runtime.logs.settle();
@@ -228,6 +237,7 @@ impl Runtime {
         let swept = tokio::task::spawn_blocking(move || components.sweep(&known));
         let mut routes = Routes::default();
         for row in rows {
+            self.note_words(&row.deployment);
             let notices = self.notices(row.deployment.as_str().into());
             let log = self.logs.of(&row.deployment);
             let deployment = Deployment::restored(log, row, &self.bounds, notices);

@@ -1,17 +1,35 @@
-//! `[[route]]`: HTTP paths that lead to endpoints, whatever go-micro's rules would make of them.
+//! `[[route]]` and `host`: HTTP paths and host names that lead to endpoints and handlers, whatever go-micro's rules would make
+//! of them.
 
 use http::Method;
 use matchit::Router;
+use micro_engine::Manifest;
 use micro_engine::manifest::Route;
 use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// All paths of all deployments.
+/// All paths and host names of all deployments.
 #[derive(Default)]
 pub struct Paths {
-    patterns: Router<Vec<Leaf>>,
-    /// The deployments that have paths, or asked for some.
+    any: Patterns,
+    hosts: HashMap<String, Host>,
+    /// The deployments that have paths or host names, or asked for some.
     services: HashSet<Arc<str>>,
+}
+
+/// What a host name leads to.
+#[derive(Default)]
+struct Host {
+    patterns: Patterns,
+    /// The deployment whose handler gets the rest.
+    owner: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Patterns {
+    router: Router<Vec<Leaf>>,
+    is_empty: bool,
 }
 
 /// Where a pattern leads for one method, or for all.
@@ -19,115 +37,208 @@ pub struct Paths {
 struct Leaf {
     method: Option<Method>,
     service: Arc<str>,
-    endpoint: Arc<str>,
+    /// None leads to the handler.
+    endpoint: Option<Arc<str>>,
 }
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// The deployment.
-    pub service: Arc<str>,
-    /// The endpoint.
-    pub endpoint: Arc<str>,
-    /// What stands in the path for the pattern's names.
-    pub fields: Vec<(String, String)>,
+    pub(super) service: Arc<str>,
+    pub(super) leads: Leads,
 }
 
-impl Found {
-    /// The query string together with the fields of the path, which go before it.
-    pub fn query(&self, query: Option<&str>) -> String {
-        let mut all = form_urlencoded::Serializer::new(String::new());
-        all.extend_pairs(&self.fields);
-        let all = all.finish();
-        match query {
-            Some(query) if !query.is_empty() => format!("{all}&{query}"),
-            _ => all,
-        }
+/// What of a deployment a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// An endpoint, and what stands in the path for the pattern's names.
+    Endpoint { endpoint: Arc<str>, fields: Vec<(String, String)> },
+    /// The HTTP handler.
+    Handler,
+}
+
+/// The query string together with the fields of the path, which go before it.
+pub fn query_with(fields: &[(String, String)], query: Option<&str>) -> String {
+    let mut all = form_urlencoded::Serializer::new(String::new());
+    all.extend_pairs(fields);
+    let all = all.finish();
+    match query {
+        Some(query) if !query.is_empty() => format!("{all}&{query}"),
+        _ => all,
     }
 }
 
 /// The methods by which the gateway makes calls.
 const CALLED: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
+/// What a deployment asks for.
+pub(super) struct Claims<'d> {
+    name: &'d Arc<str>,
+    hosts: &'d [String],
+    routes: &'d [Route],
+}
+
+impl<'d> Claims<'d> {
+    pub(super) fn new(name: &'d Arc<str>, manifest: &'d Manifest) -> Claims<'d> {
+        Claims { name, hosts: &manifest.host, routes: &manifest.route }
+    }
+}
+
 impl Paths {
     /// The paths of these deployments. Where two of them claim the same, the first by name has it.
-    pub(super) fn of<'d>(deployments: impl Iterator<Item = (&'d Arc<str>, &'d [Route])>) -> (Paths, Vec<String>) {
-        let mut by_pattern: HashMap<&str, Vec<Leaf>> = HashMap::new();
+    pub(super) fn of<'d>(claims: impl Iterator<Item = Claims<'d>>) -> (Paths, Vec<String>) {
         let mut problems = Vec::new();
-        let mut patterns: Vec<&str> = Vec::new();
+        let mut drafts: HashMap<String, Draft<'d>> = HashMap::new();
+        let mut owners: HashMap<String, Arc<str>> = HashMap::new();
         let mut services = HashSet::new();
-        for (service, routes) in deployments {
-            if !routes.is_empty() {
-                services.insert(service.clone());
+        for Claims { name, hosts, routes } in claims {
+            if !routes.is_empty() || !hosts.is_empty() {
+                services.insert(name.clone());
+            }
+            for host in hosts {
+                let host = host.to_ascii_lowercase();
+                match owners.get(&host).filter(|owner| *owner != name) {
+                    Some(owner) => problems.push(format!("{name}: host {host} is taken by {owner}")),
+                    None => drop(owners.insert(host, name.clone())),
+                }
             }
             for route in routes {
-                let method = match &route.method {
-                    None => None,
-                    Some(text) => {
-                        let called = CALLED.iter().find(|method| method.as_str().eq_ignore_ascii_case(text));
-                        if called.is_none() {
-                            let path = &route.path;
-                            problems.push(format!(
-                                "{service}: route {path}: nothing is called by {text}: use GET, POST, PUT, PATCH or DELETE"
-                            ));
-                            continue;
-                        }
-                        called.cloned()
-                    }
-                };
-                let leaves = by_pattern.entry(&route.path).or_insert_with(|| {
-                    patterns.push(&route.path);
-                    Vec::new()
-                });
-                let taken = leaves.iter().find(|leaf| leaf.method == method && leaf.service != *service);
-                match taken {
-                    Some(leaf) => {
-                        problems.push(format!("{service}: route {} is taken by {}", route.path, leaf.service));
-                    }
-                    None => {
-                        leaves.push(Leaf {
-                            method,
-                            service: service.clone(),
-                            endpoint: route.endpoint.as_str().into(),
-                        });
-                    }
+                let host = route.host.as_deref().unwrap_or_default().to_ascii_lowercase();
+                let draft = drafts.entry(host).or_default();
+                if let Err(problem) = draft.add(name, route) {
+                    problems.push(problem);
                 }
             }
         }
+        let any = drafts.remove("").map(|draft| draft.finish(&mut problems)).unwrap_or_else(Patterns::none);
+        let mut hosts: HashMap<String, Host> = HashMap::new();
+        for (host, owner) in owners {
+            hosts.insert(host, Host { patterns: Patterns::none(), owner: Some(owner) });
+        }
+        for (host, draft) in drafts {
+            hosts.entry(host).or_default().patterns = draft.finish(&mut problems);
+        }
+        (Paths { any, hosts, services }, problems)
+    }
+
+    /// Where a request leads, if a pattern or a host name says so.
+    pub(super) fn find(&self, host: Option<&str>, method: &Method, path: &str) -> Option<Found> {
+        if let Some(host) = host.and_then(|host| self.host(host)) {
+            let owned = || host.owner.clone().map(|service| Found { service, leads: Leads::Handler });
+            if let Some(found) = host.patterns.find(method, path).or_else(owned) {
+                return Some(found);
+            }
+        }
+        self.any.find(method, path)
+    }
+
+    /// Whether a host name belongs to a deployment, the gateway's own pages on it included.
+    pub fn is_owned(&self, host: &str) -> bool {
+        self.host(host).is_some_and(|host| host.owner.is_some())
+    }
+
+    /// Whether there is any host name that leads somewhere.
+    pub fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// What a host name leads to: `shop.example.com`, or else `*.example.com`.
+    fn host(&self, host: &str) -> Option<&Host> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(host.to_ascii_lowercase()),
+            false => Cow::Borrowed(host),
+        };
+        let wildcard = || self.hosts.get(&format!("*.{}", host.split_once('.')?.1));
+        self.hosts.get(&*host).or_else(wildcard)
+    }
+}
+
+/// The patterns of one host, while they are collected.
+#[derive(Default)]
+struct Draft<'d> {
+    leaves: HashMap<&'d str, Vec<Leaf>>,
+    patterns: Vec<&'d str>,
+}
+
+impl<'d> Draft<'d> {
+    fn add(&mut self, service: &Arc<str>, route: &'d Route) -> Result<(), String> {
+        let endpoint = Some(route.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+        let path = &route.path;
+        let method = match &route.method {
+            None => None,
+            Some(text) if endpoint.is_some() => {
+                let called = CALLED.iter().find(|method| method.as_str().eq_ignore_ascii_case(text));
+                Some(called.cloned().ok_or_else(|| {
+                    format!("{service}: route {path}: nothing is called by {text}: use GET, POST, PUT, PATCH or DELETE")
+                })?)
+            }
+            // A handler takes whatever there is.
+            Some(text) => {
+                let method = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
+                Some(method.map_err(|_| format!("{service}: route {path}: {text:?} is no method"))?)
+            }
+        };
+        let leaves = self.leaves.entry(path).or_insert_with(|| {
+            self.patterns.push(path);
+            Vec::new()
+        });
+        if let Some(leaf) = leaves.iter().find(|leaf| leaf.method == method && leaf.service != *service) {
+            return Err(format!("{service}: route {path} is taken by {}", leaf.service));
+        }
+        leaves.push(Leaf { method, service: service.clone(), endpoint: endpoint.map(Into::into) });
+        Ok(())
+    }
+
+    fn finish(mut self, problems: &mut Vec<String>) -> Patterns {
         let mut router = Router::new();
-        for pattern in &patterns {
-            let leaves = by_pattern.remove(pattern).unwrap_or_default();
+        for pattern in &self.patterns {
+            let leaves = self.leaves.remove(pattern).unwrap_or_default();
             let owner = leaves.first().map(|leaf| leaf.service.clone()).unwrap_or_default();
             if let Err(error) = router.insert(*pattern, leaves) {
                 problems.push(format!("{owner}: route {pattern}: {error}"));
             }
         }
-        (Paths { patterns: router, services }, problems)
+        Patterns { router, is_empty: self.patterns.is_empty() }
+    }
+}
+
+impl Patterns {
+    fn none() -> Patterns {
+        Patterns { is_empty: true, ..Patterns::default() }
     }
 
-    /// Where a request leads, if a pattern says so.
-    pub fn find(&self, method: &Method, path: &str) -> Option<Found> {
-        if self.services.is_empty() {
+    fn find(&self, method: &Method, path: &str) -> Option<Found> {
+        if self.is_empty {
             return None;
         }
-        let matched = self.patterns.at(path).ok()?;
+        let matched = self.router.at(path).ok()?;
         let exact = matched.value.iter().find(|leaf| leaf.method.as_ref() == Some(method));
         let leaf = exact.or_else(|| matched.value.iter().find(|leaf| leaf.method.is_none()))?;
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let fields = matched.params.iter().map(|(name, value)| (name.to_string(), decode(value)));
-        Some(Found { service: leaf.service.clone(), endpoint: leaf.endpoint.clone(), fields: fields.collect() })
+        let leads = match &leaf.endpoint {
+            None => Leads::Handler,
+            Some(endpoint) => {
+                let fields = matched.params.iter().map(|(name, value)| (name.to_string(), decode(value)));
+                Leads::Endpoint { endpoint: endpoint.clone(), fields: fields.collect() }
+            }
+        };
+        Some(Found { service: leaf.service.clone(), leads })
     }
 }
 
 impl super::Runtime {
-    /// The paths that manifests give to endpoints.
+    /// The paths and host names that manifests claim.
     pub fn paths(&self) -> arc_swap::Guard<Arc<Paths>> {
         self.paths.load()
     }
 
     /// Takes the paths anew after a change of one deployment. Most have none, and then nothing is done.
     pub(super) fn refresh_paths_of(&self, name: &str) {
-        let has = self.deployment(name).is_some_and(|deployment| !deployment.current().manifest.route.is_empty());
+        let has = self.deployment(name).is_some_and(|deployment| has_paths(&deployment.current()));
         if has || self.paths.load().services.contains(name) {
             self.refresh_paths();
         }
@@ -139,7 +250,7 @@ impl super::Runtime {
         self.paths.rcu(|_| {
             let current = self.with_paths();
             let (paths, problems) =
-                Paths::of(current.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice())));
+                Paths::of(current.iter().map(|(name, revision)| Claims::new(name, &revision.manifest)));
             for problem in problems {
                 tracing::warn!("{problem}");
             }
@@ -147,16 +258,16 @@ impl super::Runtime {
         });
     }
 
-    /// Says why a deployment cannot have the paths that it asks for, if so.
-    pub(super) fn check_paths(&self, name: &str, routes: &[Route]) -> Result<(), String> {
-        if routes.is_empty() {
+    /// Says why a deployment cannot have the paths and host names that it asks for, if so.
+    pub(super) fn check_paths(&self, name: &str, manifest: &Manifest) -> Result<(), String> {
+        if manifest.route.is_empty() && manifest.host.is_empty() {
             return Ok(());
         }
         let name: Arc<str> = name.into();
         let mut others = self.with_paths();
         others.retain(|(other, _)| *other != name);
-        let others = others.iter().map(|(name, revision)| (name, revision.manifest.route.as_slice()));
-        let (_, problems) = Paths::of(others.chain([(&name, routes)]));
+        let others = others.iter().map(|(name, revision)| Claims::new(name, &revision.manifest));
+        let (_, problems) = Paths::of(others.chain([Claims::new(&name, manifest)]));
         match problems.into_iter().find(|problem| problem.starts_with(&format!("{name}: "))) {
             Some(problem) => Err(problem),
             None => Ok(()),
@@ -167,53 +278,16 @@ impl super::Runtime {
     fn with_paths(&self) -> Vec<(Arc<str>, Arc<super::Revision>)> {
         let routes = self.routes.load();
         let current = routes.values().map(|deployment| (deployment.name.clone(), deployment.current()));
-        let mut all: Vec<_> = current.filter(|(_, revision)| !revision.manifest.route.is_empty()).collect();
+        let mut all: Vec<_> = current.filter(|(_, revision)| has_paths(revision)).collect();
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         all
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(method: Option<&str>, path: &str, endpoint: &str) -> Route {
-        Route { method: method.map(str::to_string), path: path.into(), endpoint: endpoint.into() }
-    }
-
-    #[test]
-    fn a_path_leads_to_the_endpoint_of_its_method_with_its_fields() {
-        let name: Arc<str> = "shortener".into();
-        let routes = [route(Some("GET"), "/s/{code}", "Shortener.Follow"), route(None, "/v1/{*rest}", "Shortener.Any")];
-        let (paths, problems) = Paths::of([(&name, &routes[..])].into_iter());
-        assert!(problems.is_empty(), "{problems:?}");
-        let found = paths.find(&Method::GET, "/s/a%20b").unwrap();
-        assert_eq!((&*found.service, &*found.endpoint), ("shortener", "Shortener.Follow"));
-        assert_eq!(found.query(Some("x=1")), "code=a+b&x=1");
-        assert_eq!(paths.find(&Method::POST, "/s/a"), None);
-        assert_eq!(&*paths.find(&Method::POST, "/v1/a/b").unwrap().endpoint, "Shortener.Any");
-        assert_eq!(paths.find(&Method::GET, "/other"), None);
-    }
-
-    #[test]
-    fn a_path_for_a_method_that_calls_nothing_is_refused() {
-        let name: Arc<str> = "a".into();
-        for method in ["HEAD", "OPTIONS", "GOT"] {
-            let (_, problems) = Paths::of([(&name, &[route(Some(method), "/s", "A.B")][..])].into_iter());
-            assert!(problems.len() == 1 && problems[0].contains(method), "{problems:?}");
-        }
-        let (_, problems) = Paths::of([(&name, &[route(Some("get"), "/s", "A.B")][..])].into_iter());
-        assert!(problems.is_empty(), "{problems:?}");
-    }
-
-    #[test]
-    fn two_deployments_cannot_have_the_same_path() {
-        let (first, second): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let routes = [route(Some("GET"), "/s/{code}", "A.B")];
-        let other = [route(Some("GET"), "/s/{id}", "A.B")];
-        let (_, problems) = Paths::of([(&first, &routes[..]), (&second, &routes[..])].into_iter());
-        assert_eq!(problems, ["b: route /s/{code} is taken by a"]);
-        let (_, problems) = Paths::of([(&first, &routes[..]), (&second, &other[..])].into_iter());
-        assert_eq!(problems.len(), 1, "{problems:?}");
-    }
+fn has_paths(revision: &super::Revision) -> bool {
+    !revision.manifest.route.is_empty() || !revision.manifest.host.is_empty()
 }
+
+#[cfg(test)]
+#[path = "paths_tests.rs"]
+mod tests;

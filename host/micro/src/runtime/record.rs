@@ -144,6 +144,9 @@ impl Runtime {
         if let Some(description) = &revision.manifest.description {
             metadata.insert("description".into(), description.clone());
         }
+        if let Some(web) = inspection.web {
+            metadata.insert("web".into(), web.as_str().into());
+        }
         Service {
             name: deployment.name.to_string(),
             version: revision.version.clone(),

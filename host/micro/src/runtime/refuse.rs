@@ -40,7 +40,9 @@ impl Runtime {
 
 /// Says which endpoint of the manifest the component does not have, if so.
 pub(super) fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
-    let routes = manifest.route.iter().map(|route| ("route", &route.path, &route.endpoint));
+    check_handler(inspection, manifest)?;
+    let routes = manifest.route.iter().filter(|route| !route.endpoint.is_empty());
+    let routes = routes.map(|route| ("route", &route.path, &route.endpoint));
     let schedules = manifest.schedule.iter().map(|schedule| ("schedule", &schedule.cron, &schedule.endpoint));
     for (kind, what, endpoint) in routes.chain(schedules) {
         if inspection.endpoint(endpoint).is_none() {
@@ -50,4 +52,21 @@ pub(super) fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Resu
         }
     }
     Ok(())
+}
+
+/// Says what of the manifest needs an HTTP handler that the component does not have, if so.
+fn check_handler(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
+    if inspection.web.is_some() {
+        return Ok(());
+    }
+    let host = manifest.host.first().map(|host| format!("host {host:?}"));
+    let route = manifest.route.iter().find(|route| route.endpoint.is_empty());
+    let route = route.map(|route| format!("route {:?} without an endpoint", route.path));
+    match host.or(route) {
+        None => Ok(()),
+        Some(what) => Err(DeployError::Refused(format!(
+            "{what}: the component takes no HTTP requests: it exports neither wasi:http/incoming-handler of WASI 0.2 nor \
+             wasi:http/handler of WASI 0.3"
+        ))),
+    }
 }

@@ -1,6 +1,7 @@
 //! The live instances of one revision of a service: started, called, handed over and stopped.
 
 mod watch;
+mod web;
 
 use super::events::Notices;
 use super::logs::DeploymentLog;

@@ -7,6 +7,7 @@ use super::store::RevisionRow;
 use super::{DeployError, Runtime};
 use anyhow::Context as _;
 use micro_engine::manifest::{Limit, Unit};
+use micro_engine::inspect::Web;
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -27,6 +28,11 @@ pub struct DeploymentStatus {
     #[serde(serialize_with = "rfc3339")]
     deployed_at: SystemTime,
     engine: &'static str,
+    /// How it takes HTTP requests as they are: `wasi:http 0.2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<String>,
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
@@ -99,6 +105,8 @@ impl DeploymentStatus {
             size: revision.size,
             deployed_at: time(revision.deployed_at),
             engine: inspection.engine.as_str(),
+            web: inspection.web.map(Web::as_str),
+            hosts: revision.manifest.host.clone(),
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),
@@ -153,7 +161,7 @@ fn limits(deployment: &Deployment, revision: &Revision) -> BTreeMap<&'static str
                 Limit::Memory => Some(deployment.usage.largest()),
                 Limit::Concurrency => Some(in_flight.into()),
                 Limit::Queue => Some(queued.into()),
-                Limit::Timeout | Limit::Cpu | Limit::Request | Limit::Reply | Limit::Log => None,
+                Limit::Timeout | Limit::Cpu | Limit::Request | Limit::Reply | Limit::Log | Limit::Reuse => None,
             },
             hits: deployment.usage.hits(limit),
         };
@@ -164,7 +172,8 @@ fn limits(deployment: &Deployment, revision: &Revision) -> BTreeMap<&'static str
 
 /// What a deployer should know although nothing is wrong.
 fn warnings(inspection: &Inspection, manifest: &Manifest) -> Vec<String> {
-    const SERVED: [&str; 2] = ["wasi:cli/run", "micro:function/lifecycle@0.1"];
+    const SERVED: [&str; 4] =
+        ["wasi:cli/run", "micro:function/lifecycle@0.1", "wasi:http/handler@0.3.", "wasi:http/incoming-handler@0.2."];
     let unused = inspection.other_exports.iter().filter(|export| !SERVED.iter().any(|name| export.starts_with(name)));
     let unused = unused.map(|export| format!("{export} is exported and not served by this host"));
     let topics = manifest.subscribe.iter();

@@ -114,7 +114,7 @@ impl Runtime {
         callable: &Arc<Callable>,
         call: &Call,
     ) -> Result<(Permit<'r>, Streaming), ServeError> {
-        let Turn { fields, deadline, _permit } = Turn::take(deployment, revision, program, callable, call).await?;
+        let (fields, Turn { deadline, _permit }) = Turn::take(deployment, revision, program, callable, call).await?;
         let scope = scope(program, call, call.deadline);
         let streaming = if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
@@ -165,8 +165,8 @@ struct NativeCall<'c> {
 impl NativeCall<'_> {
     async fn run(&self, program: &Program, server: ExchangeServer, opened: Opened) -> Result<(), Error> {
         let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
-        let turn = match Turn::take(deployment, self.revision, program, self.callable, call).await {
-            Ok(turn) => turn,
+        let (fields, turn) = match Turn::take(deployment, self.revision, program, self.callable, call).await {
+            Ok(taken) => taken,
             Err(error) => {
                 opened.tell(Err(error.clone()));
                 return Err(error);
@@ -195,7 +195,7 @@ impl NativeCall<'_> {
         let (tell, told) = oneshot::channel();
         let ends = Ends { requests: server.requests, decode, sink, opened: tell };
         let scope = scope(program, call, call.deadline);
-        let run = program.stream_natively(scope, self.callable, turn.fields, ends, turn.deadline);
+        let run = program.stream_natively(scope, self.callable, fields, ends, turn.deadline);
         let telling = async {
             let outcome = match told.await {
                 Ok(Ok(())) => Ok(()),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 
-use crate::admin::Canary;
+use crate::admin::{Canary, Deployment};
 
 /// A number of bytes as people write it.
 pub fn size(bytes: u64) -> String {
@@ -54,6 +54,15 @@ pub fn until(time: &str) -> String {
 /// What a canary gets: `revision 4 gets 10% of the calls`.
 pub fn canary(canary: &Canary) -> String {
     format!("revision {} gets {}% of the calls", canary.revision, canary.percent)
+}
+
+/// How a deployment takes HTTP requests as they are: `wasi:http 0.2, on shop.example.com`; empty if it does not.
+pub fn web(deployment: &Deployment) -> String {
+    match (&deployment.web, deployment.hosts.as_slice()) {
+        (None, _) => String::new(),
+        (Some(web), []) => web.clone(),
+        (Some(web), hosts) => format!("{web}, on {}", hosts.join(", ")),
+    }
 }
 
 /// A short time as people say it: `45 ms`, `1.2 s`.

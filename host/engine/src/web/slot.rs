@@ -1,0 +1,117 @@
+//! Where a guest puts its response, and what passes between the guest's run and the bodies on both sides of it.
+
+use super::WasiResponse;
+use crate::error::CallError;
+use http_body_util::BodyExt as _;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// Stands for the status that nobody was told any more.
+const CLIENT_LEFT: u16 = 499;
+
+/// One request on its way through a guest.
+#[derive(Debug, Default)]
+pub struct Slot {
+    head: Mutex<Option<Result<WasiResponse, CallError>>>,
+    /// Of the response; 0 until there is one.
+    status: AtomicU16,
+    /// Counted up with each piece of a body that passes, either way.
+    moves: AtomicU32,
+    /// Whether the guest failed, so that a body that ends now is not whole.
+    is_cut: AtomicBool,
+    /// Whether the response's body was taken to its end.
+    is_taken: AtomicBool,
+    /// Whether the request's body was larger than it may be.
+    is_too_large: AtomicBool,
+    /// Whether the client is gone.
+    is_left: AtomicBool,
+    /// Told when nobody takes more of the body, because there is no more or because the client is gone.
+    over: Notify,
+}
+
+impl Slot {
+    /// The guest has chosen its response, or says that it has none.
+    pub(super) fn tell(&self, head: Result<WasiResponse, CallError>) {
+        if self.is_left.load(Ordering::Acquire) {
+            // A guest that lives on writes its body as if somebody took it.
+            if let Ok(response) = head {
+                tokio::spawn(response.into_body().collect());
+            }
+            self.status.store(CLIENT_LEFT, Ordering::Release);
+            return;
+        }
+        let status = match &head {
+            Ok(response) => response.status().as_u16(),
+            Err(CallError::Guest { code, .. }) => *code,
+            Err(_) => 500,
+        };
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        self.status.store(status, Ordering::Release);
+        self.note_move();
+    }
+
+    pub(super) fn take_head(&self) -> Option<Result<WasiResponse, CallError>> {
+        // Most looks come before there is one.
+        self.status()?;
+        self.head.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The status of the response, once the guest has chosen it.
+    pub fn status(&self) -> Option<u16> {
+        Some(self.status.load(Ordering::Acquire)).filter(|status| *status != 0)
+    }
+
+    /// Whether the request's body was larger than it may be.
+    pub fn is_too_large(&self) -> bool {
+        self.is_too_large.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_too_large(&self) {
+        self.is_too_large.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_move(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn moves(&self) -> u32 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// Must come before the guest's store is dropped: what is left of the body then ends like one that is whole.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_taken(&self) {
+        self.is_taken.store(true, Ordering::Release);
+        self.over.notify_waiters();
+    }
+
+    /// The client is gone.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Release);
+        self.over.notify_waiters();
+    }
+
+    /// Waits until nobody takes more of the body.
+    pub(crate) async fn over(&self) {
+        loop {
+            let mut over = std::pin::pin!(self.over.notified());
+            over.as_mut().enable();
+            if self.is_taken() || self.is_left.load(Ordering::Acquire) {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,221 @@
+//! Requests that go to a guest as they are, and what it answers.
+//!
+//! What a guest sees of a request: its method, path and query; the authority that the client asked for; its headers but
+//! for those of the connection; and these, which the gateway sets itself:
+//!
+//! | header | holds |
+//! |---|---|
+//! | `x-micro-web-base-path` | the part of the path that named the deployment, where one did |
+//! | `x-request-id` | the id of the request, as the response has it |
+//! | `x-forwarded-for` | the client's address, after those that a proxy on this machine tells |
+//! | `x-forwarded-host`, `x-forwarded-proto` | what the client asked for, or what a proxy on this machine says of it |
+
+use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
+use crate::runtime::{MAX_WEB_REQUEST, WebCall};
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
+use axum::http::request::Parts;
+use axum::http::uri::{Authority, PathAndQuery, Scheme};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use axum::response::Response;
+use crate::telemetry::Arrival;
+use bytes::Bytes;
+use micro_engine::WebRequest;
+use micro_mesh::call::RequestId;
+use micro_mesh::trace::{TRACEPARENT, Trace};
+use micro_mesh::{Call, Error, Payload};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The part of the path that named the deployment, as go-micro's web tells it.
+const BASE_PATH: HeaderName = HeaderName::from_static("x-micro-web-base-path");
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The endpoint of requests that go to a handler, where calls are traced.
+const HANDLER: &str = "HTTP";
+
+/// Who is asked for where a client of HTTP/1.0 does not say.
+const NOBODY: Authority = Authority::from_static("localhost");
+
+/// Passes a request to the handler of a deployment. `prefix` is how much of its path is the deployment's name.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    service: Arc<str>,
+    prefix: usize,
+    request: (Parts, Body),
+    peer: Option<IpAddr>,
+    arrival: Arrival,
+) -> Response {
+    let (mut parts, body) = request;
+    let mut traced = traced(&service, &parts.headers);
+    let mut span = arrival.call(&mut traced);
+    let id = traced.id;
+    if let Some(place) = traced.header.remove(TRACEPARENT) {
+        parts.headers.insert(TRACEPARENT, place);
+    }
+    let call = match read(&service, prefix, (parts, body), peer, id) {
+        Ok(call) => call,
+        Err(error) => return refuse(gateway, &service, id, error, span),
+    };
+    match gateway.runtime.serve_web(call).await {
+        Ok(response) => {
+            span.answered(response.status());
+            let response = response.map(|body| match body.into_whole() {
+                Ok(whole) => Body::from(whole),
+                Err(streamed) => Body::new(streamed),
+            });
+            with_id(response, id)
+        }
+        Err(error) => refuse(gateway, &service, id, error, span),
+    }
+}
+
+/// A call that stands for the request where calls are traced, with the place that its client gives it in a trace.
+fn traced(service: &Arc<str>, headers: &HeaderMap) -> Call {
+    let nothing = Payload::Bytes { content_type: Cow::Borrowed(""), body: Bytes::new() };
+    let mut call = Call::new(service.clone(), HANDLER, nothing);
+    for name in [TRACEPARENT, TRACESTATE] {
+        if let Some(value) = headers.get(&name) {
+            call.header.insert(name, value.clone());
+        }
+    }
+    if let Some((id, trace)) = Trace::read(&call.header) {
+        (call.id, call.trace) = (id, Some(trace));
+    }
+    call
+}
+
+fn read(
+    service: &Arc<str>,
+    prefix: usize,
+    (parts, body): (Parts, Body),
+    peer: Option<IpAddr>,
+    id: RequestId,
+) -> Result<WebCall, Error> {
+    let Parts { method, uri, mut headers, .. } = parts;
+    if method == Method::CONNECT {
+        return Err(Error::method_not_allowed(ID, "CONNECT: this host is no proxy"));
+    }
+    if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI {
+        return Err(Error::new(ID, 414, format!("the path is longer than {MAX_URI} bytes")));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_WEB_REQUEST) {
+        return Err(Error::new(ID, 413, format!("the body is larger than {MAX_WEB_REQUEST} bytes")));
+    }
+    let version = match headers.get(VERSION).map(HeaderValue::to_str) {
+        None => None,
+        Some(Ok(version)) => Some(Arc::from(version)),
+        Some(Err(_)) => return Err(Error::bad_request(ID, "the header micro-version is not text")),
+    };
+    let authority = authority(&uri, &headers)?;
+    set_headers(&mut headers, uri.path().get(..prefix).unwrap_or_default(), &authority, peer, id);
+    let uri = absolute(uri, prefix, authority)?;
+    let mut request = Request::new(body);
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+    let request = WebRequest::new(request, MAX_WEB_REQUEST);
+    Ok(WebCall { service: service.clone(), version, id, request })
+}
+
+/// Whom the client asked for.
+fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Error> {
+    if let Some(authority) = uri.authority() {
+        return Ok(authority.clone());
+    }
+    match headers.get(HOST) {
+        None => Ok(NOBODY),
+        Some(host) => Authority::try_from(host.as_bytes())
+            .map_err(|_| Error::bad_request(ID, format!("the header host is no name of a host: {host:?}"))),
+    }
+}
+
+/// The URI that the guest sees: absolute, and without the deployment's name.
+fn absolute(uri: Uri, prefix: usize, authority: Authority) -> Result<Uri, Error> {
+    let mut parts = uri.into_parts();
+    let whole = parts.path_and_query.take();
+    parts.path_and_query = Some(match &whole {
+        Some(whole) if prefix > 0 => {
+            let rest = whole.as_str().get(prefix..).unwrap_or_default();
+            let rest = match rest.starts_with('/') {
+                true => PathAndQuery::try_from(rest),
+                // `/site` and `/site?page=1` are the site's first page.
+                false => PathAndQuery::try_from(format!("/{rest}")),
+            };
+            rest.map_err(|error| Error::bad_request(ID, format!("the path: {error}")))?
+        }
+        _ => whole.unwrap_or(PathAndQuery::from_static("/")),
+    });
+    parts.authority = Some(authority);
+    parts.scheme = Some(Scheme::HTTP);
+    Uri::from_parts(parts).map_err(|error| Error::bad_request(ID, format!("the path: {error}")))
+}
+
+/// Takes away what is of the connection alone or what only the gateway may say, and says it.
+fn set_headers(headers: &mut HeaderMap, base: &str, authority: &Authority, peer: Option<IpAddr>, id: RequestId) {
+    if headers.contains_key(CONNECTION) {
+        let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let named: Vec<HeaderName> =
+            named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    // The host has answered it: it says `100 Continue` when the guest asks for the body.
+    headers.remove(EXPECT);
+    if headers.get(TE).is_some_and(|accepted| accepted != "trailers") {
+        headers.remove(TE);
+    }
+    // Only a proxy on this machine is believed: by default nobody else reaches the gateway, and where others do, they
+    // could say anything.
+    let is_trusted = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    if !is_trusted {
+        for name in [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, FORWARDED] {
+            headers.remove(name);
+        }
+    }
+    if let Some(peer) = peer {
+        let chain = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let mut chain: String = chain.flat_map(|before| [before, ", "]).collect();
+        chain.push_str(&peer.to_canonical().to_string());
+        insert(headers, FORWARDED_FOR, HeaderValue::try_from(chain));
+    }
+    if !headers.contains_key(FORWARDED_HOST) {
+        insert(headers, FORWARDED_HOST, HeaderValue::try_from(authority.as_str()));
+    }
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    headers.remove(BASE_PATH);
+    if !base.is_empty() {
+        insert(headers, BASE_PATH, HeaderValue::try_from(base));
+    }
+    insert(headers, super::REQUEST_ID, HeaderValue::from_bytes(&id.to_hex()));
+}
+
+/// What cannot be a header's value is none.
+fn insert<E>(headers: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {
+    if let Ok(value) = value {
+        headers.insert(name, value);
+    }
+}
+
+/// The host name that a request asks for, without a port.
+pub(super) fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Option<&'r str> {
+    if let Some(authority) = uri.authority() {
+        return Some(authority.host());
+    }
+    let host = headers.get(HOST)?.to_str().ok()?;
+    // An address of version 6 stands in brackets, and names nobody.
+    Some(host.split_once(':').map_or(host, |(name, _)| name))
+}
+
+#[cfg(test)]
+#[path = "web_tests.rs"]
+mod tests;

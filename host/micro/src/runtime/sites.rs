@@ -1,0 +1,134 @@
+//! Where a request goes that came to the gateway.
+//!
+//! | asked in turn | what it leads to |
+//! |---|---|
+//! | `[[route]]` with the request's host | an endpoint, or the handler of its deployment |
+//! | `host` | the handler of its deployment |
+//! | `[[route]]` without a host | an endpoint, or the handler of its deployment |
+//! | the longest name that the path begins with and a deployment with a handler has | that handler, without the name |
+//! | go-micro's rules | an endpoint |
+
+use super::Runtime;
+use super::deployment::Deployment;
+use super::paths::Leads;
+use http::Method;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// To the HTTP handler of a deployment.
+    Handler {
+        /// The deployment.
+        service: Arc<str>,
+        /// How much of the path is its name, which the handler does not see: `/demo/site` of `/demo/site/index.html`.
+        prefix: usize,
+    },
+    /// To an endpoint that a manifest names.
+    Endpoint {
+        /// The deployment.
+        service: Arc<str>,
+        /// The endpoint.
+        endpoint: Arc<str>,
+        /// What stands in the path for the pattern's names.
+        fields: Vec<(String, String)>,
+    },
+    /// Where go-micro's rules lead.
+    Rules,
+}
+
+/// A deployment was asked for of which is not known yet what it takes.
+struct Unknown(Arc<Deployment>);
+
+impl Runtime {
+    /// Where a request goes.
+    pub async fn destination(&self, host: Option<&str>, method: &Method, path: &str, namespace: &str) -> Destination {
+        loop {
+            match self.known_destination(host, method, path, namespace) {
+                Ok(destination) => return destination,
+                Err(Unknown(deployment)) => {
+                    if !self.learn(&deployment).await {
+                        return Destination::Rules;
+                    }
+                }
+            }
+        }
+    }
+
+    fn known_destination(
+        &self,
+        host: Option<&str>,
+        method: &Method,
+        path: &str,
+        namespace: &str,
+    ) -> Result<Destination, Unknown> {
+        let paths = self.paths.load();
+        if let Some(found) = paths.find(host, method, path) {
+            let service = found.service;
+            return Ok(match found.leads {
+                Leads::Endpoint { endpoint, fields } => Destination::Endpoint { service, endpoint, fields },
+                Leads::Handler => Destination::Handler { service, prefix: 0 },
+            });
+        }
+        let mut destination = Destination::Rules;
+        let mut name = Cow::Borrowed("");
+        let mut prefix = 0;
+        for word in path.split('/').skip(1).take(self.most_words.load(Ordering::Relaxed)) {
+            prefix += 1 + word.len();
+            let Some(word) = plain(word) else { break };
+            name = if name.is_empty() { word } else { Cow::Owned(format!("{name}.{word}")) };
+            let found = match namespace {
+                "" => None,
+                _ => self.handler_of(&format!("{namespace}.{name}"))?,
+            };
+            let found = if found.is_some() { found } else { self.handler_of(&name)? };
+            if let Some(service) = found {
+                destination = Destination::Handler { service, prefix };
+            }
+        }
+        Ok(destination)
+    }
+
+    /// Notes how many words the name of a deployment has: paths are not searched for longer names than there are.
+    pub(super) fn note_words(&self, name: &str) {
+        self.most_words.fetch_max(name.split('.').count(), Ordering::Relaxed);
+    }
+
+    /// The name as the deployment holds it, if it has a handler.
+    fn handler_of(&self, name: &str) -> Result<Option<Arc<str>>, Unknown> {
+        let routes = self.routes.load();
+        let Some(deployment) = routes.get(name) else { return Ok(None) };
+        match deployment.known_web() {
+            Some(web) => Ok(web.map(|_| deployment.name.clone())),
+            None => Err(Unknown(deployment.clone())),
+        }
+    }
+
+    /// Finds out how the current revision takes HTTP requests.
+    async fn learn(&self, deployment: &Deployment) -> bool {
+        let revision = deployment.current();
+        match self.inspection(deployment, &revision).await {
+            Ok(inspection) => {
+                revision.web.get_or_init(|| inspection.web);
+                true
+            }
+            Err(error) => {
+                tracing::error!(deployment = %deployment.name, "what it takes is not known: {error:#}");
+                false
+            }
+        }
+    }
+}
+
+/// A part of a path as a word of a name; none if it cannot be one.
+fn plain(word: &str) -> Option<Cow<'_, str>> {
+    let word = match word.contains('%') {
+        true => percent_decode_str(word).decode_utf8().ok()?,
+        false => Cow::Borrowed(word),
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (!word.is_empty() && word.bytes().all(is_name)).then_some(word)
+}
