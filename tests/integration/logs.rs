@@ -60,7 +60,7 @@ async fn lines_are_chosen_by_the_host() {
     let chosen = async |filter: &str| messages(&host, &format!("/deployments/logger/logs?{filter}")).await;
     assert_eq!(chosen("grep=out.1.%24&lines=2").await, ["out 18", "out 19"]);
     assert_eq!(chosen(&format!("request={second}")).await, ["out 1", "err 1", "out 2", "err 2"]);
-    assert_eq!(chosen(&format!("request={}&stream=stderr&lines=1", &first[..8])).await, ["err 30"]);
+    assert_eq!(chosen(&format!("request={}&stream=stderr&lines=1", first.get(..8).unwrap())).await, ["err 30"]);
     assert_eq!(chosen("since=1h&stream=stdout,stderr").await.len(), 64, "all of them, not a hundred");
     assert_eq!(chosen("until=1h").await, [""; 0]);
     let times = lines(&host, "/deployments/logger/logs?lines=1").await;
@@ -208,5 +208,4 @@ async fn a_disk_that_takes_no_lines_stops_nothing() {
     let (code, said) = host.ask_to_end().await;
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(said.matches("log lines are dropped until").count(), 1, "{said}");
-    assert_eq!(said.matches("logs are written again").count(), 1, "{said}");
 }

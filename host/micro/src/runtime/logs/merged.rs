@@ -2,15 +2,15 @@
 
 use super::Shared;
 use super::filter::Query;
-use super::reader::Reader;
-use super::reading::{Piece, missing};
+use super::reader::{Progress, Reader, Seen};
+use super::reading::{Piece, show};
 use super::record::Shown;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What the last lines of all logs may take together, in bytes: they are held in memory to be put in order. Of more, the
 /// oldest are left out.
@@ -19,6 +19,9 @@ const LAST: usize = 16 * 1024 * 1024;
 const ROUND: usize = 4 * 1024 * 1024;
 /// What leaves at once, in bytes.
 const PIECE: usize = 256 * 1024;
+
+/// The times of files come from a clock that goes in steps and lags behind the one that lines are dated by.
+const FILE_CLOCK: Duration = Duration::from_secs(1);
 
 /// How far all logs are read.
 pub(super) struct Merged {
@@ -32,10 +35,12 @@ pub(super) struct Merged {
     last: VecDeque<Box<[u8]>>,
 }
 
+/// A line after its time and its number.
+type Dated = (u64, u64, Box<[u8]>);
+
 /// The latest lines, as many as are wanted and fit.
 struct Latest {
-    /// By time, and then by their numbers.
-    lines: BinaryHeap<Reverse<(u64, u64, Box<[u8]>)>>,
+    lines: BinaryHeap<Reverse<Dated>>,
     most: usize,
     bytes: usize,
     left_out: u64,
@@ -60,7 +65,7 @@ impl Merged {
         let mut merged =
             Merged { shared, query, readers: Vec::new(), names: HashSet::new(), made, last: VecDeque::new() };
         for (Reverse(written_at), log) in logs {
-            let is_beyond = latest.is_beyond(super::record::micros(written_at));
+            let is_beyond = latest.is_beyond(super::record::micros(written_at + FILE_CLOCK));
             if is_beyond && !merged.query.follow {
                 break;
             }
@@ -94,18 +99,17 @@ impl Merged {
                 break;
             }
             let log = reader.log.clone();
-            let begin = lines.len();
-            let progress = reader.read(u64::MAX, &self.query.filter, |_, record| {
+            let mut time = super::record::now();
+            let progress = reader.read(u64::MAX, &self.query.filter, |seen| {
                 let mut line = Vec::new();
-                Shown::new(log.deployment(), record).write(&mut line);
+                show(&log, &seen, &mut line);
+                if let Seen::Line(_, record) = seen {
+                    time = record.time;
+                }
                 bytes += line.len();
-                lines.push((record.time, line));
+                lines.push((time, line));
             })?;
-            if progress.missed > 0 {
-                let time = lines.get(begin).map_or_else(super::record::now, |(time, _)| *time);
-                lines.insert(begin, (time, missing(&log, progress.missed)));
-            }
-            is_at_end &= progress.is_at_end || !reader.has_news();
+            is_at_end &= progress == Progress::IsAtEnd || !reader.has_news();
         }
         // Lines of one time stay in the order of their log.
         lines.sort_by_key(|(time, _)| *time);
@@ -149,7 +153,9 @@ impl Latest {
         let mut end = reader.next();
         for segment in reader.segments().into_iter().rev() {
             let mut earliest = u64::MAX;
-            reader.each_of(segment, end, &query.filter, |number, record| {
+            reader.each_of(segment, end, &query.filter, |seen| {
+                // Of what is damaged, it is not known when it was written.
+                let Seen::Line(number, record) = seen else { return };
                 earliest = earliest.min(record.time);
                 if !self.is_beyond(record.time) {
                     let mut line = Vec::new();

@@ -25,13 +25,22 @@ pub(super) struct Reader {
     place: Option<(u64, u64)>,
 }
 
-/// What a piece brought.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// Lines that were there and cannot be read any more.
-    pub(super) missed: u64,
+/// What a reader comes upon.
+#[derive(Debug)]
+pub(super) enum Seen<'r> {
+    /// A line that fits, with its number.
+    Line(u64, &'r Record<'r>),
+    /// So many lines that were there and cannot be read any more.
+    Missing(u64),
+}
+
+/// How far a piece brought a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There may be more.
+    Goes,
     /// There is nothing more for now.
-    pub(super) is_at_end: bool,
+    IsAtEnd,
 }
 
 impl Reader {
@@ -86,7 +95,11 @@ impl Reader {
     /// The numbers of the lines of a segment that fit.
     fn numbers(&self, segment: Segment, end: u64, filter: &Filter) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        self.each_of(segment, end, filter, |number, _| numbers.push(number))?;
+        self.each_of(segment, end, filter, |seen| {
+            if let Seen::Line(number, _) = seen {
+                numbers.push(number);
+            }
+        })?;
         Ok(numbers)
     }
 
@@ -96,44 +109,38 @@ impl Reader {
         segment: Segment,
         end: u64,
         filter: &Filter,
-        mut each: impl FnMut(u64, &Record<'_>),
+        mut each: impl FnMut(Seen<'_>),
     ) -> io::Result<()> {
         let mut reader = Reader { log: self.log.clone(), next: segment.first, place: Some((segment.first, 0)) };
-        while !reader.read(end, filter, &mut each)?.is_at_end {}
+        while reader.read(end, filter, &mut each)? == Progress::Goes {}
         Ok(())
     }
 
-    /// Reads on, a piece at most and no further than the line `end`, and gives the lines that fit.
-    pub(super) fn read(
-        &mut self,
-        end: u64,
-        filter: &Filter,
-        mut each: impl FnMut(u64, &Record<'_>),
-    ) -> io::Result<Progress> {
+    /// Reads on, a piece at most and no further than the line `end`, and gives what it sees.
+    pub(super) fn read(&mut self, end: u64, filter: &Filter, mut each: impl FnMut(Seen<'_>)) -> io::Result<Progress> {
         let folder = self.log.folder();
         let (segment, offset) = {
             let mut ring = self.log.ring();
             ring.open(&folder)?;
             if self.next >= end.min(ring.next()) {
-                return Ok(Progress { missed: 0, is_at_end: true });
+                return Ok(Progress::IsAtEnd);
             }
             match self.place_in(&ring) {
                 Some(place) => place,
                 None => {
                     // What should be there is damaged or removed.
-                    let missed = ring.next().saturating_sub(self.next);
+                    each(Seen::Missing(ring.next() - self.next));
                     self.next = ring.next();
-                    return Ok(Progress { missed, is_at_end: true });
+                    return Ok(Progress::IsAtEnd);
                 }
             }
         };
-        let mut progress = Progress::default();
         let piece = match piece(&folder, segment, offset) {
             Ok(piece) => piece,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // It was pushed out in this moment, or somebody removed it: the next one is looked for.
                 self.place = Some((segment.first, segment.bytes));
-                return Ok(progress);
+                return Ok(Progress::Goes);
             }
             Err(error) => return Err(error),
         };
@@ -147,13 +154,15 @@ impl Reader {
                     if head.end() <= self.next {
                         continue;
                     }
-                    progress.missed += head.first.min(end).saturating_sub(self.next);
+                    let begin = head.first.min(end);
+                    if begin > self.next {
+                        each(Seen::Missing(begin - self.next));
+                    }
                     let is_wanted = |number: u64| number >= self.next && number < end;
                     if filter.may_fit(&head) {
                         let records = block::records(&head, block).filter(|(number, _)| is_wanted(*number));
-                        records
-                            .filter(|(_, record)| filter.fits(record))
-                            .for_each(|(number, record)| each(number, &record));
+                        let fitting = records.filter(|(_, record)| filter.fits(record));
+                        fitting.for_each(|(number, record)| each(Seen::Line(number, &record)));
                     }
                     self.next = head.end();
                 }
@@ -170,7 +179,7 @@ impl Reader {
             }
         }
         self.place = Some((segment.first, offset + at as u64));
-        Ok(progress)
+        Ok(Progress::Goes)
     }
 
     /// Where to read on: a segment and an offset. None where nothing is left of what is to be read.

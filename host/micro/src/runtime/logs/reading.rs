@@ -2,7 +2,7 @@
 
 use super::filter::Query;
 use super::merged::Merged;
-use super::reader::Reader;
+use super::reader::{Progress, Reader, Seen};
 use super::record::Shown;
 use super::{DeploymentLog, Logs, Shared};
 use std::io;
@@ -104,14 +104,8 @@ impl Source {
             Source::One { reader, query, end } => (reader, query, *end),
         };
         let (mut bytes, log) = (Vec::new(), reader.log.clone());
-        let progress =
-            reader.read(end, &query.filter, |_, record| Shown::new(log.deployment(), record).write(&mut bytes))?;
-        if progress.missed > 0 {
-            let mut all = missing(&log, progress.missed);
-            all.append(&mut bytes);
-            bytes = all;
-        }
-        Ok(Piece { bytes, is_at_end: progress.is_at_end })
+        let progress = reader.read(end, &query.filter, |seen| show(&log, &seen, &mut bytes))?;
+        Ok(Piece { bytes, is_at_end: progress == Progress::IsAtEnd })
     }
 
     fn has_news(&self) -> bool {
@@ -122,12 +116,16 @@ impl Source {
     }
 }
 
-/// The line that tells a reader how many it did not get.
-pub(super) fn missing(log: &DeploymentLog, lines: u64) -> Vec<u8> {
-    let words = format!("… {lines} lines are missing here: they were pushed out before they were read, or are damaged");
-    let mut line = Vec::new();
-    Shown::remark(log.deployment(), log.revision.load(Ordering::Relaxed), words).write(&mut line);
-    line
+/// Adds a line to `out`: one of the log, or one that tells how many are not there.
+pub(super) fn show(log: &DeploymentLog, seen: &Seen<'_>, out: &mut Vec<u8>) {
+    match seen {
+        Seen::Line(_, record) => Shown::new(log.deployment(), record).write(out),
+        Seen::Missing(lines) => {
+            let words =
+                format!("… {lines} lines are missing here: they were pushed out before they were read, or are damaged");
+            Shown::remark(log.deployment(), log.revision.load(Ordering::Relaxed), words).write(out);
+        }
+    }
 }
 
 /// Files are read where a thread may wait.

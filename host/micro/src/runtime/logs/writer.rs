@@ -22,6 +22,9 @@ const WAITS: u32 = 4;
 /// Between two lines in a log that say how many were dropped.
 const BETWEEN_TELLINGS: Duration = Duration::from_secs(1);
 
+/// So long after the last failure, a disk takes lines again: a full one now and then has room for a small block.
+const CALM: Duration = Duration::from_secs(5);
+
 /// After the start, when what the rings take is counted, and how often that is done.
 const FIRST_TIDY: Duration = Duration::from_secs(10);
 const BETWEEN_TIDIES: Duration = Duration::from_secs(10 * 60);
@@ -59,8 +62,14 @@ pub(super) struct Writer {
     pub(super) files: OpenFiles,
     /// Logs that have to say how many lines were dropped, by their ids.
     owing: HashMap<usize, Owing>,
-    /// Since when a disk takes nothing.
-    failing: Option<Instant>,
+    /// The disk does not take all.
+    failing: Option<Failing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: Instant,
+    last: Instant,
 }
 
 /// What one log has to say.
@@ -107,17 +116,19 @@ impl Writer {
 
     /// Says once that the disk takes nothing, and once that it does again.
     fn note(&mut self, failure: Option<(io::Error, Arc<DeploymentLog>)>, lost: u64, has_written: bool) {
-        match (failure, self.failing) {
+        let now = Instant::now();
+        match (failure, &mut self.failing) {
             (Some((error, log)), None) => {
                 let folder = log.folder();
                 tracing::error!(
                     "log lines are dropped until {} can be written again: {error} ({lost} so far)",
                     folder.display()
                 );
-                self.failing = Some(Instant::now());
+                self.failing = Some(Failing { since: now, last: now });
             }
-            (None, Some(since)) if has_written => {
-                let time = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+            (Some(_), Some(failing)) => failing.last = now,
+            (None, Some(failing)) if has_written && now - failing.last >= CALM => {
+                let time = humantime::format_duration(Duration::from_secs((now - failing.since).as_secs()));
                 tracing::info!("logs are written again, after {time}; each says how many of its lines were dropped");
                 self.failing = None;
             }
