@@ -140,7 +140,7 @@ async fn call_all(host: &Host, functions: usize) -> anyhow::Result<u64> {
                 return anyhow::Ok(());
             }
             host.call(number).await?;
-            if number % 100 == 0 {
+            if number.is_multiple_of(100) {
                 most.fetch_max(host.resident()?, std::sync::atomic::Ordering::Relaxed);
             }
         }

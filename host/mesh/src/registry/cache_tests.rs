@@ -73,7 +73,11 @@ async fn starts_with_what_is_there() {
     register(&*registry, &service("demo.a", "2", &["n1"])).await;
     register(&*registry, &service("demo.a", "1", &["n1"])).await;
     let cache = Cache::open(registry).await;
-    let expected = [service("demo.a", "1", &["n1"]), service("demo.a", "2", &["n1"])];
+    let mut expected = [service("demo.a", "1", &["n1"]), service("demo.a", "2", &["n1"])];
+    // What people read of a record, the registry has.
+    for endpoint in expected.iter_mut().flat_map(|record| &mut record.endpoints) {
+        (endpoint.request, endpoint.response) = (None, None);
+    }
     assert_eq!(&*cache.get("demo.a").unwrap(), expected);
     assert_eq!(cache.list(), expected);
     assert!(cache.get("demo.b").is_none());
