@@ -88,6 +88,13 @@ async fn what_runs_and_what_waits_is_shown_while_it_does() {
         () = look => {}
         _ = futures::future::join(call(), call()) => panic!("they do not end"),
     }
+    until("it is counted that both callers left", async || {
+        let scrape = scrape(&host, "/metrics").await;
+        let spin = ("deployment", "spin");
+        assert_eq!(number(&scrape, "micro_calls_total", &[spin]), 0.0);
+        (number(&scrape, "micro_calls_abandoned_total", &[spin]) == 2.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

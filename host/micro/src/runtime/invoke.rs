@@ -30,34 +30,48 @@ impl Runtime {
             let Some(deployment) = routes.get(&call.service) else {
                 return Err(errors::unknown_service(&call.service));
             };
-            let (revision, counts) = (deployment.choose(&call), deployment.counts_for_call());
+            let (revision, begun) = (deployment.choose(&call), deployment.counts_for_call().begin(began));
             if left.as_ref().is_some_and(|left| Arc::ptr_eq(left, &revision)) {
+                begun.answered(Some(503));
                 return Err(errors::no_instance(&call.service, "it is being stopped"));
             }
-            let program = self.program(deployment, &revision, call.id).await?;
+            let program = match self.program(deployment, &revision, call.id).await {
+                Ok(program) => program,
+                Err(error) => {
+                    begun.answered(Some(error.code));
+                    return Err(error);
+                }
+            };
             // It is there: what `program` gives was loaded.
-            let Some(program) = &*program else { continue };
+            let Some(program) = &*program else {
+                begun.moved();
+                continue;
+            };
             let Some(callable) = program.endpoint(&call.endpoint) else {
-                counts.answered(began, Some(404));
+                begun.answered(Some(404));
                 deployment.count(&revision, Some(404));
                 return Err(unknown_endpoint(&call, program));
             };
             if callable.schema().stream.is_some() {
+                begun.moved();
                 let exchange = self.open_stream(call).await?;
                 return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
             }
             match self.serve(deployment, &revision, program, callable, &call).await {
                 Ok((reply, code)) => {
-                    counts.answered(began, code);
+                    begun.answered(code);
                     deployment.count(&revision, code);
                     return Ok(reply);
                 }
                 Err(ServeError::Failed(error)) => {
-                    counts.answered(began, Some(error.code));
+                    begun.answered(Some(error.code));
                     deployment.count(&revision, Some(error.code));
                     return Err(error);
                 }
-                Err(ServeError::Moved) => left = Some(Guard::into_inner(revision)),
+                Err(ServeError::Moved) => {
+                    begun.moved();
+                    left = Some(Guard::into_inner(revision));
+                }
             }
         }
     }

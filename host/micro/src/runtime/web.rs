@@ -161,7 +161,7 @@ impl Drop for Counted<'_> {
             return;
         }
         let code = self.code.or_else(of_guest);
-        self.deployment.counts_for_call().answered(self.began, code);
+        self.deployment.counts_for_call().begin(self.began).answered(code);
         self.deployment.count(self.revision, code);
     }
 }

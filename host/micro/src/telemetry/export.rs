@@ -118,7 +118,7 @@ impl Export {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Box<Record>>) {
+    async fn send(&mut self, batch: Vec<Record>) {
         let count = batch.len() as u64;
         let message = otlp::request(&self.resource, batch).encode_to_vec();
         match self.post(message).await {
@@ -159,10 +159,10 @@ impl Export {
 }
 
 /// Puts a span into the batch; gives who asks for all of it to be sent now.
-fn take(job: Job, batch: &mut Vec<Box<Record>>) -> Option<oneshot::Sender<()>> {
+fn take(job: Job, batch: &mut Vec<Record>) -> Option<oneshot::Sender<()>> {
     match job {
         Job::Span(record) => {
-            batch.push(record);
+            batch.push(*record);
             None
         }
         Job::Flush(asked) => Some(asked),

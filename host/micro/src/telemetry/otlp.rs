@@ -32,13 +32,13 @@ impl Resource {
 }
 
 /// One request with all spans of a batch.
-pub(super) fn request(resource: &Resource, batch: Vec<Box<Record>>) -> ExportTraceServiceRequest {
+pub(super) fn request(resource: &Resource, batch: Vec<Record>) -> ExportTraceServiceRequest {
     let scope = InstrumentationScope {
         name: "micro".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..InstrumentationScope::default()
     };
-    let spans = batch.into_iter().map(|record| span(*record)).collect();
+    let spans = batch.into_iter().map(span).collect();
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
     let resource = resource::v1::Resource { attributes: resource.0.clone(), ..resource::v1::Resource::default() };
     let spans = ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() };

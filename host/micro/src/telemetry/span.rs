@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// More of a path is cut off.
 const MAX_PATH: usize = 256;
 
+/// What a call is recorded with whose caller did not wait for the answer, as proxies have it.
+const CALLER_LEFT: u16 = 499;
+
 /// A longer `tracestate` is handed on and not recorded: the standard asks for no more.
 const MAX_STATE: usize = 512;
 
@@ -36,6 +39,8 @@ pub(super) struct Record {
     pub(super) status: Option<u16>,
     /// The code of the error, and what it says.
     pub(super) error: Option<(u16, String)>,
+    /// Whether there was an answer. Where there was none, the caller left.
+    is_answered: bool,
 }
 
 /// Which side of a call a span shows.
@@ -113,13 +118,14 @@ impl Span {
             took: Duration::ZERO,
             status: None,
             error: None,
+            is_answered: false,
         };
         Span(Some(Open { recorder, record: Box::new(record) }))
     }
 
     /// What the caller gets by HTTP.
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        self.note(|record| record.status = Some(status.as_u16()));
+        self.note(|record| (record.status, record.is_answered) = (Some(status.as_u16()), true));
     }
 
     /// The call gave an error.
@@ -143,6 +149,9 @@ impl Drop for Span {
     fn drop(&mut self) {
         if let Some(Open { recorder, mut record }) = self.0.take() {
             record.took = record.began.1.elapsed();
+            if !record.is_answered {
+                record.error = Some((CALLER_LEFT, "the caller left".to_owned()));
+            }
             recorder.queue.put(record);
         }
     }
@@ -176,6 +185,7 @@ impl Hop {
     /// The call was answered, with a value that is an error perhaps.
     pub(crate) fn end(mut self, outcome: Result<Option<u16>, &Error>) {
         for span in [&mut self.server, &mut self.client] {
+            span.note(|record| record.is_answered = true);
             match outcome {
                 Ok(Some(code)) => span.failed_with(code),
                 Ok(None) => {}

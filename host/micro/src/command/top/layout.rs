@@ -166,9 +166,9 @@ mod tests {
         assert_eq!(
             page(&sample(), Column::Calls),
             "host: 61236 calls/s, 0.4 errors/s, 3.2 % CPU, 50M memory
-NAME              CALLS/S  ERR/S    P50    P99   RUN  WAIT  INST  MEMORY   CPU%
-a-name-that-is-…    61234    0.4   12µs  1.2ms  4096 10000  4096    1.1G    187
-slow                  2.0      0   12µs  12.5s     0     0     0       -      -"
+NAME               CALLS/S  ERR/S    P50    P99   RUN  WAIT  INST  MEMORY   CPU%
+a-name-that-is-l…    61234    0.4   12µs  1.2ms  4096 10000  4096    1.1G    187
+slow                   2.0      0   12µs  12.5s     0     0     0       -      -"
         );
         for line in page(&sample(), Column::Calls).lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");

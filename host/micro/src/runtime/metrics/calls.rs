@@ -17,6 +17,7 @@ pub(in crate::runtime) struct CallCounts {
     /// Of calls with one reply.
     pub(super) durations: Histogram,
     streams: AtomicU64,
+    abandoned: AtomicU64,
     errors: [CodeCount; CODES],
     other_errors: AtomicU64,
     /// When the last call ended, in milliseconds since [`now`] began to count.
@@ -31,8 +32,12 @@ struct CodeCount {
 }
 
 impl CallCounts {
-    /// Counts a call that began then and has its reply, or its error.
-    pub(in crate::runtime) fn answered(&self, began: Instant, error: Option<u16>) {
+    /// A call that began then.
+    pub(in crate::runtime) fn begin(&self, began: Instant) -> Begun<'_> {
+        Begun { counts: self, began, is_over: false }
+    }
+
+    fn answered(&self, began: Instant, error: Option<u16>) {
         let ended = Instant::now();
         self.durations.record(ended.saturating_duration_since(began));
         self.ended(ended, error);
@@ -68,7 +73,12 @@ impl CallCounts {
         &self.other_errors
     }
 
-    /// All calls, errors and streams included.
+    /// Calls whose caller left before there was an answer.
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// All calls that were answered, errors and streams included.
     pub(in crate::runtime) fn calls(&self) -> u64 {
         self.durations.count() + self.streams()
     }
@@ -100,6 +110,35 @@ impl CallCounts {
     }
 }
 
+/// A call under way. One that is dropped before its end has been left by its caller.
+pub(in crate::runtime) struct Begun<'c> {
+    counts: &'c CallCounts,
+    began: Instant,
+    is_over: bool,
+}
+
+impl Begun<'_> {
+    /// The call has its reply, or its error.
+    pub(in crate::runtime) fn answered(mut self, error: Option<u16>) {
+        self.is_over = true;
+        self.counts.answered(self.began, error);
+    }
+
+    /// The call is counted elsewhere.
+    pub(in crate::runtime) fn moved(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.counts.abandoned.fetch_add(1, Ordering::Relaxed);
+            self.counts.last.store(now(), Ordering::Relaxed);
+        }
+    }
+}
+
 /// Milliseconds of a clock that is never set back. It began to count when it was first asked.
 pub(super) fn now() -> u64 {
     milliseconds(Instant::now())
@@ -120,8 +159,11 @@ mod tests {
         let counts = CallCounts::default();
         let codes = 400..400 + CODES as u16 + 3;
         for code in codes.clone().chain(codes) {
-            counts.answered(Instant::now(), Some(code));
+            counts.begin(Instant::now()).answered(Some(code));
         }
+        drop(counts.begin(Instant::now()));
+        counts.begin(Instant::now()).moved();
+        assert_eq!(counts.abandoned(), 1);
         assert_eq!(counts.errors_by_code().count(), CODES);
         assert!(counts.errors_by_code().all(|(_, count)| count == 2));
         assert_eq!((counts.other_errors(), counts.errors()), (6, 2 * CODES as u64 + 6));

@@ -88,6 +88,8 @@ pub(super) const FAMILIES: &[Family] = &[
         |_, counts, out| out.put_histogram(&counts.durations)),
     each(Counter, "micro_streams_total", "Calls that streamed and have ended.",
         |_, counts, out| out.put(counts.streams())),
+    each(Counter, "micro_calls_abandoned_total", "Calls whose caller left before there was an answer; they are not in micro_calls_total.",
+        |_, counts, out| out.put(counts.abandoned())),
     each(Gauge, "micro_calls_in_flight", "Calls that run.",
         |deployment, _, out| out.put(deployment.load().0)),
     each(Gauge, "micro_calls_queued", "Calls that wait for their turn.",
