@@ -278,6 +278,7 @@ async fn two_hosts_do_not_share_a_data_folder() {
         api_address: "127.0.0.1:0".into(),
         sidecar_address: "127.0.0.1:0".into(),
         namespace: String::new(),
+        permits: micro::server::Permits::default(),
     };
     let error = micro::server::start(options).await.expect_err("the folder is taken");
     assert!(error.to_string().contains("another host runs in"), "{error}");

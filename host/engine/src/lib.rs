@@ -26,6 +26,9 @@ pub mod cache;
 mod canonical;
 mod dynamic;
 mod trap;
+pub mod egress;
+pub mod secret;
+pub mod capability;
 pub mod access;
 mod bindings;
 pub mod program;
@@ -36,7 +39,7 @@ mod streaming;
 pub mod actor;
 pub mod native;
 
-pub use access::{Access, Scope};
+pub use access::{Access, Granted, Scope};
 pub use actor::Actor;
 pub use engines::Engines;
 pub use error::{CallError, LoadError};

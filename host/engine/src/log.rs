@@ -15,15 +15,57 @@ pub enum Stream {
     Stderr,
     /// The host, about the guest.
     Host,
+    /// The guest, which says how much it matters.
+    Log(Level),
+}
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Each step.
+    Trace,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// In the course of things.
+    Info,
+    /// Not as it should be.
+    Warn,
+    /// Something failed.
+    Error,
+    /// Everything fails.
+    Critical,
+}
+
+impl Level {
+    /// `trace`, `debug`, `info`, `warn`, `error` or `critical`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+            Level::Critical => "critical",
+        }
+    }
 }
 
 impl Stream {
-    /// `stdout`, `stderr` or `host`.
+    /// How much the line matters, if it says so.
+    pub fn level(self) -> Option<Level> {
+        match self {
+            Stream::Log(level) => Some(level),
+            Stream::Stdout | Stream::Stderr | Stream::Host => None,
+        }
+    }
+
+    /// `stdout`, `stderr`, `host` or `log`.
     pub fn as_str(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
             Stream::Host => "host",
+            Stream::Log(_) => "log",
         }
     }
 }

@@ -19,6 +19,7 @@ use bytesize::ByteSize;
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -202,6 +203,11 @@ impl Program {
     /// Whether it may call other services, so that what surrounds a call must reach it.
     pub fn calls_others(&self) -> bool {
         self.calls_others
+    }
+
+    /// How often an instance asked for something that is not allowed.
+    pub fn denied(&self) -> u64 {
+        self.access.granted.denied.load(Ordering::Relaxed)
     }
 
     /// The deployment that gives an imported interface.

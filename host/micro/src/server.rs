@@ -1,6 +1,7 @@
 //! A running host, and the one place where its parts are put together.
 
 use crate::gateway::{Door, Gateway};
+pub use crate::runtime::Permits;
 use crate::runtime::Runtime;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
@@ -42,6 +43,8 @@ pub struct Options {
     pub sidecar_address: String,
     /// What the gateway puts in front of service names.
     pub namespace: String,
+    /// What deployments may be given, where their manifests ask for it.
+    pub permits: Permits,
 }
 
 /// A host that runs inside this process.
@@ -94,7 +97,7 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string()).await?;
+    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), options.permits).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

@@ -15,6 +15,10 @@ pub struct DeployOptions {
     pub args: Option<Vec<String>>,
     /// Environment variables of the guest, added to the manifest's.
     pub env: BTreeMap<String, String>,
+    /// What the guest reads by `wasi:config`, added to the manifest's.
+    pub config: BTreeMap<String, String>,
+    /// What it may reach, added to the manifest's `[allow]`.
+    pub allow: BTreeMap<String, Vec<String>>,
 }
 
 impl DeployOptions {
@@ -24,8 +28,14 @@ impl DeployOptions {
         parameters.extend(self.version.clone().map(|version| ("version", version)));
         parameters.extend(self.canary.clone().map(|canary| ("canary", canary)));
         parameters.extend(self.force.then(|| ("force", "true".to_owned())));
-        if self.args.is_some() || !self.env.is_empty() {
-            let settings = serde_json::json!({ "args": self.args, "env": self.env });
+        if self.args.is_some() || !self.env.is_empty() || !self.config.is_empty() || !self.allow.is_empty() {
+            let mut settings = serde_json::json!({ "args": self.args, "env": self.env });
+            if !self.config.is_empty() {
+                settings["config"] = serde_json::json!(self.config);
+            }
+            if !self.allow.is_empty() {
+                settings["allow"] = serde_json::json!(self.allow);
+            }
             parameters.push(("settings", settings.to_string()));
         }
         parameters
@@ -45,6 +55,7 @@ mod tests {
             force: true,
             args: Some(vec!["-v".into()]),
             env: BTreeMap::from([("K".to_owned(), "a=b".to_owned())]),
+            ..DeployOptions::default()
         };
         let expected = [
             ("version", "2"),

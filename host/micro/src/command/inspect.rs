@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use micro_engine::Inspection;
 use micro_engine::schema::Endpoint;
+use micro_engine::{Inspection, capability};
 
-use super::layout::{service, size, table};
+use super::layout::{grants, service, size, table};
 use super::{Options, Output, deploy, print};
 use crate::build::Built;
 use crate::build::source::Source;
@@ -18,7 +18,7 @@ use crate::runtime::endpoint_record;
 #[command(after_help = "\
 A folder is built first.
 
-With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \
+With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \"grants\", \
 \"endpoints\": [{\"name\", \"docs\", \"interface\", \"request\", \"response\", \"error\"}], \
 \"other_exports\"}; request and response are trees of {\"name\", \"type\", \"values\"}.")]
 pub struct Arguments {
@@ -44,12 +44,13 @@ fn layout(name: &str, inspection: &Inspection) -> String {
     let manifest = inspection.manifest.clone().unwrap_or_default();
     let rows = [
         ("name", name.to_owned()),
-        ("version", manifest.version.unwrap_or_default()),
-        ("about", manifest.description.unwrap_or_default()),
+        ("version", manifest.version.clone().unwrap_or_default()),
+        ("about", manifest.description.clone().unwrap_or_default()),
         ("size", size(inspection.size as u64)),
         ("digest", inspection.digest.clone()),
         ("engine", inspection.engine.as_str().to_owned()),
-        ("imports", table::list(&inspection.imports)),
+        ("imports", grants::of_component(&capability::grants(inspection, &manifest))),
+        ("not granted", capability::not_granted(inspection, &manifest).join("\n")),
         ("other exports", inspection.other_exports.join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -86,6 +87,7 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
         "digest": inspection.digest,
         "engine": inspection.engine.as_str(),
         "imports": inspection.imports,
+        "grants": capability::grants(inspection, &manifest),
         "endpoints": endpoints.collect::<Vec<_>>(),
         "other_exports": inspection.other_exports,
     })

@@ -10,10 +10,10 @@ use crate::admin::LogLine;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each line has its time, the revision, the first digits of the request it was written for (the whole id is in the reply's \
-header x-request-id and in errors), stdout, stderr or host, and the text.
+header x-request-id and in errors), stdout, stderr, host or the level that wasi:logging gave it, and the text.
 
 With --output json: one object on each line, {\"time\", \"deployment\", \"revision\", \"request\", \"stream\", \
-\"message\"}; stream is stdout, stderr or host, and request the id of the call.")]
+\"message\"}; stream is stdout, stderr, host or log, which has a \"level\" beside it, and request the id of the call.")]
 pub struct Arguments {
     /// The deployment
     name: String,
@@ -48,7 +48,8 @@ pub async fn run(arguments: Arguments, options: &Options) -> Result<()> {
 }
 
 fn layout(line: &LogLine) -> String {
-    let LogLine { time, revision, request, stream, message, .. } = line;
+    let LogLine { time, revision, request, message, .. } = line;
+    let stream = line.level.as_ref().unwrap_or(&line.stream);
     let request = match request.get(..REQUEST_DIGITS) {
         Some(digits) if request.bytes().any(|digit| digit != b'0') => digits,
         _ => "-",

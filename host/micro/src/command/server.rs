@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::log::{self, Level};
+use super::permits::PermitOptions;
 use super::stop::Stop;
 use super::{Options, Output, print};
 use crate::server;
@@ -37,17 +38,21 @@ pub struct Listen {
     #[arg(long, alias = "api_namespace", env = "MICRO_NAMESPACE", hide_env = true)]
     #[arg(default_value = "", hide_default_value = true)]
     pub namespace: String,
+
+    #[command(flatten)]
+    pub permits: PermitOptions,
 }
 
 impl Listen {
     /// The options of a host that listens there.
-    pub fn server_options(self, options: &Options) -> server::Options {
-        server::Options {
+    pub fn server_options(self, options: &Options) -> anyhow::Result<server::Options> {
+        Ok(server::Options {
             data_dir: options.data_dir(),
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
-        }
+            permits: self.permits.permits()?,
+        })
     }
 }
 
@@ -60,7 +65,7 @@ pub async fn run(arguments: Arguments, options: &Options) -> anyhow::Result<()> 
 pub async fn serve(listen: Listen, options: &Options) -> anyhow::Result<()> {
     log::start(Level::Host)?;
     let mut stop = Stop::listen().context("wait for signals")?;
-    let host = server::start(listen.server_options(options)).await?;
+    let host = server::start(listen.server_options(options)?).await?;
     let (api, sidecar) = (host.api_address, host.sidecar_address);
     // That nobody reads where it listens is no reason to stop.
     let _ = match options.output {

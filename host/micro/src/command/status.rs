@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::layout::{self, age, size, table, took, until};
+use super::layout::{self, age, grants, size, table, took, until};
 use super::{Options, Output, print};
 use crate::admin::{Canary, Deployment, Replicas, Revision, Schedule, Status};
 
@@ -111,7 +111,8 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         ("replicas", deployment.replicas.as_ref().map(replicas_text).unwrap_or_default()),
         ("canary", deployment.canary.as_ref().map(canary_text).unwrap_or_default()),
         ("endpoints", table::list(&deployment.endpoints)),
-        ("imports", table::list(&deployment.imports)),
+        ("denied", denied_text(stats.denied)),
+        ("imports", grants::of_deployment(deployment)),
         ("warnings", deployment.warnings.join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -128,6 +129,14 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         text.push_str(&table::columns(heading, &rows));
     }
     text
+}
+
+/// What the function asked for and was not allowed, where there was anything.
+fn denied_text(denied: u64) -> String {
+    match denied {
+        0 => String::new(),
+        denied => format!("{denied} requests, connections, calls or stores: 'micro logs' says which"),
+    }
 }
 
 fn replicas_text(replicas: &Replicas) -> String {

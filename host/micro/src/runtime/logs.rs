@@ -1,6 +1,6 @@
 //! The last lines that each deployment wrote.
 
-use micro_engine::log::{Log, Stream};
+use micro_engine::log::{Level, Log, Stream};
 use micro_mesh::call::RequestId;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -31,8 +31,11 @@ pub struct LogRecord {
     pub revision: u64,
     /// The request it was written for.
     pub request: RequestId,
-    /// `stdout`, `stderr` or `host`.
+    /// `stdout`, `stderr`, `host` or `log`.
     pub stream: &'static str,
+    /// How much it matters, where the writer says so: `trace` to `critical`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<&'static str>,
     /// The line.
     pub message: String,
 }
@@ -95,6 +98,7 @@ impl Log for DeploymentLog {
             revision: self.revision.load(Ordering::Relaxed),
             request,
             stream: stream.as_str(),
+            level: stream.level().map(Level::as_str),
             message,
         };
         if let Some(followers) = self.followers.get()

@@ -8,6 +8,7 @@ mod deployment;
 mod errors;
 mod events;
 mod gate;
+mod grant;
 mod handover;
 mod imports;
 mod invoke;
@@ -28,6 +29,7 @@ mod supervise;
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
+pub use grant::Permits;
 pub use logs::{DeploymentLog, LogRecord};
 pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
@@ -67,6 +69,7 @@ pub struct Runtime {
     kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
+    grants: Arc<grant::Grants>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -89,8 +92,14 @@ impl Runtime {
     /// Opens the runtime in `data_dir` and brings back every deployment that was acknowledged, without loading any.
     ///
     /// `address` is what the registry says of this node.
-    pub async fn open(data_dir: &Path, client: Client, address: String) -> anyhow::Result<Arc<Runtime>> {
+    pub async fn open(
+        data_dir: &Path,
+        client: Client,
+        address: String,
+        permits: Permits,
+    ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
+        let grants = Arc::new(grant::Grants::open(permits)?);
         let engines = Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?;
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
         let components = Components::open(&data_dir.join(COMPONENTS))?;
@@ -115,6 +124,7 @@ impl Runtime {
             kept,
             node,
             schedules,
+            grants,
         });
         runtime.restore().await?;
         client.attach(Arc::new(invoke::Local::new(&runtime)));

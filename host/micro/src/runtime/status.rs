@@ -6,6 +6,7 @@ use super::schedule::ScheduleStatus;
 use super::store::RevisionRow;
 use super::{DeployError, Runtime};
 use anyhow::Context as _;
+use micro_engine::capability::{self, Grant};
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,7 @@ pub struct DeploymentStatus {
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
+    grants: Vec<Grant>,
     limits: LimitsStatus,
     stats: StatsStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +63,8 @@ struct StatsStatus {
     errors: u64,
     in_flight: u32,
     queued: u32,
+    /// Since the revision was loaded: requests, connections, calls and stores that were not allowed.
+    denied: u64,
 }
 
 impl DeploymentStatus {
@@ -94,13 +98,20 @@ impl DeploymentStatus {
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),
+            grants: capability::grants(inspection, &revision.manifest),
             limits: LimitsStatus {
                 memory: limits.memory.display().iec().to_string(),
                 timeout: humantime::format_duration(limits.timeout).to_string(),
                 concurrency: limits.concurrency,
                 queue: limits.queue,
             },
-            stats: StatsStatus { calls: deployment.calls(), errors: deployment.errors(), in_flight, queued },
+            stats: StatsStatus {
+                calls: deployment.calls(),
+                errors: deployment.errors(),
+                in_flight,
+                queued,
+                denied: revision.program().map_or(0, |program| program.denied()),
+            },
             replicas,
             canary: deployment.canary().map(|canary| CanaryStatus {
                 revision: canary.revision.number,
@@ -135,7 +146,15 @@ fn warnings(inspection: &Inspection, manifest: &Manifest) -> Vec<String> {
     let unused = unused.map(|export| format!("{export} is exported and not served by this host"));
     let topics = manifest.subscribe.iter();
     let topics = topics.map(|topic| format!("subscribe {}: this host has no broker yet, nothing comes", topic.topic));
-    unused.chain(topics).collect()
+    let publishes = manifest.allow.publish.iter();
+    let publishes =
+        publishes.map(|topic| format!("allow.publish {topic}: this host has no broker yet, nothing goes out"));
+    // With a manifest it would not have been deployed.
+    let missing = match inspection.manifest {
+        None => capability::not_granted(inspection, manifest),
+        Some(_) => Vec::new(),
+    };
+    unused.chain(topics).chain(publishes).chain(missing).collect()
 }
 
 /// One kept revision.

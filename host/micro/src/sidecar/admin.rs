@@ -13,6 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use micro_engine::Manifest;
 use micro_engine::engines::Report;
 use micro_engine::inspect::MAX_COMPONENT;
 use micro_mesh::Error;
@@ -97,7 +98,7 @@ struct DeployParameters {
     canary: Option<String>,
     #[serde(default)]
     force: bool,
-    /// A JSON object: `{"args": […], "env": {…}}`.
+    /// A JSON object: `{"args": […], "env": {…}, "config": {…}, "allow": {…}}`.
     settings: Option<String>,
 }
 
@@ -106,25 +107,31 @@ struct DeployParameters {
 struct GuestSettings {
     args: Option<Vec<String>>,
     env: BTreeMap<String, String>,
+    config: BTreeMap<String, String>,
+    allow: toml::Table,
 }
 
 impl DeployParameters {
     fn options(self) -> Result<DeployOptions, Error> {
         let settings = match &self.settings {
             None => GuestSettings::default(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| Error::bad_request(ID, format!("settings: expected args and env as JSON: {error}")))?,
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                Error::bad_request(ID, format!("settings: expected args, env, config and allow as JSON: {error}"))
+            })?,
         };
         let canary = self.canary.map(|share| {
             let percent = share.trim().trim_end_matches('%').trim().parse();
             percent.map_err(|_| Error::bad_request(ID, format!("canary {share:?}: expected a share like 10%")))
         });
+        let allow = Manifest::parse_allow(settings.allow);
         Ok(DeployOptions {
             version: self.version,
             canary: canary.transpose()?,
             force: self.force,
             args: settings.args,
             env: settings.env,
+            config: settings.config,
+            allow: allow.map_err(|error| Error::bad_request(ID, format!("settings: {error}")))?,
         })
     }
 }

@@ -57,7 +57,7 @@ pub(super) enum Started {
 impl Started {
     async fn here(listen: Listen, options: &Options) -> Result<Started> {
         log::start(Level::Beside)?;
-        let host = server::start(listen.server_options(options)).await.context("start of a host")?;
+        let host = server::start(listen.server_options(options)?).await.context("start of a host")?;
         let sidecar = format!("http://{}", host.sidecar_address);
         print::remark(format!("api      http://{}\nsidecar  {sidecar}", host.api_address));
         Ok(Started::Here { host, sidecar })
@@ -120,7 +120,7 @@ impl Plan {
         let mut command = Command::new(&self.program);
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--api-address", &self.listen.api_address, "--sidecar-address", &self.listen.sidecar_address]);
-        command.args(["--namespace", &self.listen.namespace]);
+        command.args(["--namespace", &self.listen.namespace]).args(self.listen.permits.arguments());
         // Its addresses are read below, in the form for people.
         command.args(["--output", "text"]).envs([self.level.variable()]);
         // In a group of its own: a ctrl-C is for this command, which has something to take back first.
