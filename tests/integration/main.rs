@@ -3,6 +3,7 @@
 
 mod bad_calls;
 mod bodies;
+mod capabilities;
 mod cli;
 mod cli_services;
 mod crash;

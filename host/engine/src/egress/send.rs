@@ -26,7 +26,7 @@ const MAX_IDLE_PER_HOST: usize = 8;
 /// longer than its own deadline.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// Of the head of a response: bytes, and lines.
+/// Of the head of a response: bytes, of which as many again may be read before they are counted, and lines.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 

@@ -12,12 +12,26 @@ use crate::server::Permits;
 #[derive(Debug, Clone, Default, Args)]
 pub struct PermitOptions {
     /// A folder that functions may read with all that is in it, where their manifest asks for it
-    #[arg(long, value_name = "FOLDER", env = "MICRO_ALLOW_FILES", hide_env = true, value_delimiter = ':')]
+    #[arg(
+        long,
+        alias = "allow_files",
+        value_name = "FOLDER",
+        env = "MICRO_ALLOW_FILES",
+        hide_env = true,
+        value_delimiter = ':'
+    )]
     pub allow_files: Vec<PathBuf>,
 
     /// A variable of this environment that functions may be given, where their manifest asks for it; * stands for any
     /// text [default: LANG,LC_*,TZ]
-    #[arg(long, value_name = "NAME", env = "MICRO_ALLOW_ENV", hide_env = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        alias = "allow_env",
+        value_name = "NAME",
+        env = "MICRO_ALLOW_ENV",
+        hide_env = true,
+        value_delimiter = ','
+    )]
     pub allow_env: Vec<String>,
 
     /// The file with the secrets that manifests ask for by name: NAME=VALUE on each line, or TOML if it is called so;
