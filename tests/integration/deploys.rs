@@ -125,14 +125,14 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
             .iter()
             .all(|import| import.as_str().is_some_and(|import| import.starts_with("wasi:"))))
     );
-    for changing in ["changed", "digest", "deployed_at", "imports"] {
+    for changing in ["changed", "digest", "deployed_at", "imports", "grants"] {
         deployed.as_object_mut().expect("an object").remove(changing);
     }
     let expected = json!({
         "name": "demo.tally", "version": "1.2.0", "kind": "function", "state": "ready", "detail": "",
         "revision": 1, "size": size, "engine": "lean", "loaded": true, "endpoints": ["Tally.Next"],
         "limits": {"memory": "8.0 MiB", "timeout": "250ms", "concurrency": 3, "queue": 4},
-        "stats": {"calls": 0, "errors": 0, "in_flight": 0, "queued": 0}, "schedules": [], "warnings": [],
+        "stats": {"calls": 0, "errors": 0, "in_flight": 0, "queued": 0, "denied": 0}, "schedules": [], "warnings": [],
     });
     assert_eq!(deployed, expected);
 

@@ -25,6 +25,7 @@ enum Failure {
 }
 
 type Answer<T> = std::result::Result<T, Failure>;
+type Entries = Vec<(String, String)>;
 
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     for interface in INTERFACES {
@@ -33,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             let config = &store.data().access.granted.config;
             Ok((Ok(config.iter().find(|(own, _)| *own == key).map(|(_, value)| value.clone())),))
         })?;
-        instance.func_wrap("get-all", |store, (): ()| -> Result<(Answer<Vec<(String, String)>>,)> {
+        instance.func_wrap("get-all", |store, (): ()| -> Result<(Answer<Entries>,)> {
             Ok((Ok(store.data().access.granted.config.clone()),))
         })?;
     }

@@ -8,7 +8,7 @@ use super::replicas::States;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, RevisionRow};
-use super::{Routes, Runtime};
+use super::{Routes, Runtime, grant};
 use bytes::Bytes;
 use micro_engine::manifest::{Allow, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program};
@@ -258,7 +258,7 @@ impl Runtime {
         log: Arc<DeploymentLog>,
     ) -> Result<Access, LoadError> {
         let service = log.deployment().clone();
-        let given = match self.grants.reads_files(manifest) {
+        let given = match grant::reads_files(manifest) {
             false => self.grants.give(&service, manifest, log)?,
             true => {
                 let (grants, service, manifest) = (self.grants.clone(), service.clone(), manifest.clone());

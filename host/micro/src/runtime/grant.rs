@@ -80,11 +80,6 @@ impl Grants {
         Ok(Grants { files: permits.files, env: permits.env, secrets, outside: Arc::new(Outside { resolver, trust }) })
     }
 
-    /// Whether something has to be read from disk for it.
-    pub(super) fn reads_files(&self, manifest: &Manifest) -> bool {
-        !manifest.allow.files.is_empty() || !manifest.allow.secrets.is_empty()
-    }
-
     /// What a deployment with this manifest gets.
     pub(super) fn give(&self, deployment: &str, manifest: &Manifest, log: Arc<dyn Log>) -> Result<Given, LoadError> {
         let allow = &manifest.allow;
@@ -160,6 +155,11 @@ impl Grants {
             false => Err(not_permitted()),
         }
     }
+}
+
+/// Whether something has to be read from disk for a deployment with this manifest.
+pub(super) fn reads_files(manifest: &Manifest) -> bool {
+    !manifest.allow.files.is_empty() || !manifest.allow.secrets.is_empty()
 }
 
 fn real(path: &Path) -> Option<PathBuf> {
