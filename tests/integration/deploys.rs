@@ -138,14 +138,15 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
         let status = &deployed["limits"][limit];
         assert_eq!((status["limit"].as_f64(), &status["hits"]), (Some(value), &json!(0)), "{limit}");
     }
-    for changing in ["changed", "digest", "deployed_at", "imports", "limits"] {
+    for changing in ["changed", "digest", "deployed_at", "imports", "limits", "grants"] {
         deployed.as_object_mut().expect("an object").remove(changing);
     }
     let expected = json!({
         "name": "demo.tally", "version": "1.2.0", "kind": "function", "state": "ready", "detail": "",
         "revision": 1, "size": size, "engine": "lean", "loaded": true, "endpoints": ["Tally.Next"],
         "stats": {
-            "calls": 0, "errors": 0, "in_flight": 0, "queued": 0, "cpu_seconds": 0.0, "memory": 0, "instances": 0
+            "calls": 0, "errors": 0, "in_flight": 0, "queued": 0, "denied": 0, "cpu_seconds": 0.0, "memory": 0,
+            "instances": 0
         },
         "schedules": [], "warnings": [],
     });

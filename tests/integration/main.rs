@@ -4,6 +4,7 @@
 mod abuse;
 mod bad_calls;
 mod bodies;
+mod capabilities;
 mod cli;
 mod cli_services;
 mod crash;

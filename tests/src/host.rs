@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use micro::runtime::CodeLimits;
-use micro::server::{self, DoorLimits, Options, RunningHost};
+use micro::server::{DoorLimits, Options, Permits, RunningHost, self};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
@@ -13,6 +13,7 @@ pub struct Host {
     running: Option<RunningHost>,
     folder: Option<TempDir>,
     code: CodeLimits,
+    permits: Permits,
 }
 
 impl Host {
@@ -25,7 +26,7 @@ impl Host {
     pub async fn start_with_code(code: CodeLimits) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
         let (running, client) = start(folder.path(), Options { code, ..Options::default() }).await;
-        Host { client, running: Some(running), folder: Some(folder), code }
+        Host { client, running: Some(running), folder: Some(folder), code, permits: Permits::default() }
     }
 
     /// Starts a host whose gateway puts `namespace` in front of names.
@@ -36,9 +37,9 @@ impl Host {
     /// Starts a host with these options, in a new data folder.
     pub async fn start_with(options: Options) -> Host {
         let folder = tempfile::tempdir().expect("a data folder");
-        let code = options.code;
+        let (code, permits) = (options.code, options.permits.clone());
         let (running, client) = start(folder.path(), options).await;
-        Host { client, running: Some(running), folder: Some(folder), code }
+        Host { client, running: Some(running), folder: Some(folder), code, permits }
     }
 
     /// Starts a host whose doors take no more than this.
@@ -46,11 +47,16 @@ impl Host {
         Host::start_with(Options { doors, ..Options::default() }).await
     }
 
+    /// Starts a host that permits its deployments this.
+    pub async fn start_with_permits(permits: Permits) -> Host {
+        Host::start_with(Options { permits, ..Options::default() }).await
+    }
+
     /// Stops the host in good order and starts it again in the same data folder.
     pub async fn restart(&mut self) {
         self.stop().await;
         let folder = self.folder.as_ref().expect("a data folder");
-        let options = Options { code: self.code, ..Options::default() };
+        let options = Options { code: self.code, permits: self.permits.clone(), ..Options::default() };
         let (running, client) = start(folder.path(), options).await;
         (self.running, self.client) = (Some(running), client);
     }

@@ -1,12 +1,14 @@
 //! What a deployment's instances reach through the host, and whom they do it for.
 
-use crate::log::Log;
-use crate::manifest::Allow;
+use crate::log::{Log, Stream};
+use crate::manifest::{Allow, Folder};
 use crate::usage::Usage;
+use crate::egress::Egress;
 use micro_mesh::call::RequestId;
 use micro_mesh::{Client, HeaderMap, Store, Trace};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
 /// How many calls may be inside of each other, guest calling guest: more is a loop.
@@ -29,10 +31,25 @@ pub struct Access {
     pub args: Vec<String>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
+    /// What the manifest asks of the host and the host gives.
+    pub granted: Granted,
     /// Takes what it writes.
     pub log: Arc<dyn Log>,
     /// Counts what it uses.
     pub usage: Arc<Usage>,
+}
+
+/// What the host gives a revision because its manifest asks for it. Secrets are in it: nothing prints it.
+#[derive(Clone, Default)]
+pub struct Granted {
+    /// The way out.
+    pub egress: Arc<Egress>,
+    /// What it reads by `wasi:config`, secrets among it.
+    pub config: Vec<(String, String)>,
+    /// Folders that it may read.
+    pub files: Vec<Folder>,
+    /// How often it asked for something that is not allowed.
+    pub denied: Arc<AtomicU64>,
 }
 
 impl Access {
@@ -46,9 +63,21 @@ impl Access {
             imports: HashMap::new(),
             args: Vec::new(),
             env: Vec::new(),
+            granted: Granted::default(),
             log,
             usage: Arc::new(Usage::alone()),
         }
+    }
+
+    /// Counts something that was asked for and is not allowed, and says so in the log.
+    pub(crate) fn deny(&self, request: RequestId, denial: &impl ToString) {
+        self.count_denied();
+        self.log.line(request, Stream::Host, &denial.to_string());
+    }
+
+    /// Counts something that was asked for and is not allowed, where the guest itself is told the reason.
+    pub(crate) fn count_denied(&self) {
+        self.granted.denied.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -139,14 +139,15 @@ impl Inspection {
         self.other_exports.iter().any(|export| export.starts_with("micro:function/lifecycle@"))
     }
 
-    /// Whether the component may call other services.
+    /// Whether the component may call other services, here or elsewhere.
     pub fn calls_others(&self) -> bool {
-        !self.needs.is_empty() || self.imports.iter().any(|import| import.starts_with(CLIENT))
+        let is_way_out = |import: &String| WAYS_OUT.iter().any(|name| import.starts_with(name));
+        !self.needs.is_empty() || self.imports.iter().any(is_way_out)
     }
 }
 
-/// The import with which guests call services by name.
-const CLIENT: &str = "micro:function/client@";
+/// The imports with which guests call services by name, and send HTTP requests.
+const WAYS_OUT: [&str; 3] = ["micro:function/client@", "wasi:http/outgoing-handler@", "wasi:http/client@"];
 
 /// `sha256:…` of some bytes.
 pub fn digest(bytes: &[u8]) -> String {

@@ -29,6 +29,9 @@ mod canonical;
 mod dynamic;
 mod trap;
 mod fair;
+pub mod egress;
+pub mod secret;
+pub mod capability;
 pub mod access;
 mod bindings;
 pub mod program;
@@ -40,7 +43,7 @@ pub mod actor;
 pub mod native;
 pub mod web;
 
-pub use access::{Access, Scope};
+pub use access::{Access, Granted, Scope};
 pub use actor::Actor;
 pub use engines::Engines;
 pub use error::{CallError, LoadError};

@@ -15,18 +15,29 @@ pub enum Stream {
     Stderr,
     /// The host, about the guest.
     Host,
+    /// The guest, which says how much it matters.
+    Log(Level),
 }
 
 impl Stream {
-    /// All of them.
-    pub const ALL: [Stream; 3] = [Stream::Stdout, Stream::Stderr, Stream::Host];
+    /// One of each.
+    pub const ALL: [Stream; 4] = [Stream::Stdout, Stream::Stderr, Stream::Host, Stream::Log(Level::Info)];
 
-    /// `stdout`, `stderr` or `host`.
+    /// How much the line matters, if it says so.
+    pub fn level(self) -> Option<Level> {
+        match self {
+            Stream::Log(level) => Some(level),
+            Stream::Stdout | Stream::Stderr | Stream::Host => None,
+        }
+    }
+
+    /// `stdout`, `stderr`, `host` or `log`.
     pub fn as_str(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
             Stream::Host => "host",
+            Stream::Log(_) => "log",
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::web::pool::Pool;
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -221,6 +222,11 @@ impl Program {
     /// Whether it may call other services, so that what surrounds a call must reach it.
     pub fn calls_others(&self) -> bool {
         self.calls_others
+    }
+
+    /// How often an instance asked for something that is not allowed.
+    pub fn denied(&self) -> u64 {
+        self.access.granted.denied.load(Ordering::Relaxed)
     }
 
     /// The deployment that gives an imported interface.

@@ -4,6 +4,7 @@ pub use crate::doors::DoorLimits;
 use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
 use crate::runtime::{Bounds, CodeLimits, Runtime};
+pub use crate::runtime::Permits;
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use crate::{data_folder, telemetry};
@@ -50,6 +51,8 @@ pub struct Options {
     pub code: CodeLimits,
     /// Where spans of calls go, if anywhere.
     pub telemetry: Option<telemetry::Settings>,
+    /// What deployments may be given, where their manifests ask for it.
+    pub permits: Permits,
 }
 
 /// A host on ports that the system chooses, that keeps its state where it stands.
@@ -64,6 +67,7 @@ impl Default for Options {
             doors: DoorLimits::default(),
             code: CodeLimits::default(),
             telemetry: None,
+            permits: Permits::default(),
         }
     }
 }
@@ -122,8 +126,9 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
-    let Options { bounds, code, telemetry, .. } = options;
-    let runtime = Runtime::open(&data_dir, client.clone(), api_address.to_string(), bounds, code, telemetry).await?;
+    let Options { bounds, code, telemetry, permits, .. } = options;
+    let runtime =
+        Runtime::open(&data_dir, client.clone(), api_address.to_string(), bounds, code, telemetry, permits).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

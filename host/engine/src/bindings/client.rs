@@ -86,6 +86,7 @@ impl State {
     ) -> std::result::Result<(Client, Call), Error> {
         let access = &self.access;
         if !access.allow.may_call(service) {
+            access.count_denied();
             let own = &access.service;
             let detail =
                 format!("{own} may not call {service}: its micro.toml does not name it in `call` below [allow]");

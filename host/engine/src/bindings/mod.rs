@@ -1,8 +1,12 @@
 //! What a guest can import, and the state behind it.
 
 mod client;
+mod config;
 mod egress;
 mod guests;
+mod keyvalue;
+mod logging;
+mod names;
 mod output;
 mod store;
 
@@ -14,15 +18,16 @@ use crate::inspect::Inspection;
 use crate::limits::{CpuUsedUp, Limiter};
 use crate::log::Stream;
 use crate::manifest::Limits;
-use egress::Egress;
+use egress::Outgoing;
 use micro_mesh::{Call, Error, Payload};
+use names::Names;
 use output::{CurrentRequest, Output};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use guests::link as link_needs;
@@ -61,9 +66,11 @@ pub(crate) struct State {
 struct Wasi {
     ctx: WasiCtx,
     http: WasiHttpCtx,
-    egress: Egress,
+    egress: Outgoing,
     table: ResourceTable,
     request: Arc<CurrentRequest>,
+    /// What it looked up; made when it does.
+    names: Option<Arc<Names>>,
 }
 
 impl State {
@@ -82,8 +89,9 @@ impl State {
 
     /// Works for another call from now on.
     pub(crate) fn set_scope(&mut self, scope: Scope) {
-        if let Some(wasi) = &self.wasi {
+        if let Some(wasi) = &mut self.wasi {
             wasi.request.set(scope.id);
+            wasi.egress.set_scope(&scope);
         }
         self.limiter.begin_call();
         self.ticks = 0;
@@ -164,14 +172,26 @@ impl WasiHttpView for State {
 }
 
 impl Wasi {
-    fn new(access: &Access, scope: &Scope) -> Wasi {
+    fn new(access: &Arc<Access>, scope: &Scope) -> Wasi {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
         builder.stderr(Output::new(access.log.clone(), request.clone(), Stream::Stderr));
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         builder.args(&access.args).envs(&access.env);
-        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress: Egress, table: ResourceTable::new(), request }
+        let (mut table, mut names) = (ResourceTable::new(), None);
+        if access.granted.egress.has_tcp() {
+            table.set_max_capacity(names::MAX_HANDLES);
+            names::open_tcp(&mut builder, access, names.get_or_insert_default(), &request);
+        }
+        for folder in &access.granted.files {
+            if let Err(error) = builder.preopened_dir(&folder.path, &folder.seen_as, FsPerms::ReadOnly) {
+                let line = format!("the folder {} cannot be opened: {error:#}", folder.path.display());
+                access.log.line(scope.id, Stream::Host, &line);
+            }
+        }
+        let egress = Outgoing::new(access.clone(), request.clone(), scope);
+        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress, table, request, names }
     }
 }
 
@@ -185,6 +205,11 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
                 .and_then(|()| wasmtime_wasi_http::p3::add_to_linker(&mut linker)),
             false => Ok(()),
         });
+    let linked = linked
+        .and_then(|()| names::link(&mut linker, with_wasi_0_3))
+        .and_then(|()| config::link(&mut linker))
+        .and_then(|()| logging::link(&mut linker))
+        .and_then(|()| keyvalue::link(&mut linker));
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
     let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
         .and_then(|()| contract::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state));
@@ -193,7 +218,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 9] = [
+const GIVEN: [&str; 12] = [
     "micro:function/client@0.1",
     "micro:function/store@0.1",
     "wasi:io/",
@@ -203,6 +228,9 @@ const GIVEN: [&str; 9] = [
     "wasi:filesystem/",
     "wasi:sockets/",
     "wasi:http/",
+    "wasi:config/",
+    "wasi:logging/",
+    "wasi:keyvalue/",
 ];
 
 /// The imports of `component` that are from no package that the host gives. Imports of nothing but types need nobody.

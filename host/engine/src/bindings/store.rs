@@ -53,21 +53,31 @@ impl Host for State {
 }
 
 impl State {
-    /// The store that a guest means, and its full name: its own, or one that its manifest allows.
+    /// The store that a guest means, and its full name.
     fn named_store(&self, name: &str) -> Answer<(Arc<dyn Store>, String)> {
         let access = &self.access;
         let Some(store) = &access.store else { return Err(Failure::Unavailable("the host keeps no stores".into())) };
-        if name.is_empty() || *name == *access.service {
-            return Ok((store.clone(), access.service.to_string()));
-        }
-        if !access.allow.may_open(name) {
-            let own = &access.service;
-            return Err(Failure::Denied(format!(
-                "{own} may not open the store {name}: its micro.toml does not name it in `store` below [allow]"
-            )));
-        }
-        Ok((store.clone(), name.to_string()))
+        let own = &access.service;
+        let Some(full) = self.store_name(name) else {
+            access.count_denied();
+            return Err(Failure::Denied(denial(own, name)));
+        };
+        Ok((store.clone(), full.to_string()))
     }
+
+    /// The full name of the store that a guest means: its own, or one that its manifest allows.
+    pub(super) fn store_name<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let own = &*self.access.service;
+        match name.is_empty() || name == own {
+            true => Some(own),
+            false => self.access.allow.may_open(name).then_some(name),
+        }
+    }
+}
+
+/// Why a guest may not open a store.
+pub(super) fn denial(own: &str, name: &str) -> String {
+    format!("{own} may not open the store {name}: its micro.toml does not name it in `store` below [allow]")
 }
 
 fn failure(error: StoreError) -> Failure {

@@ -4,18 +4,25 @@
 //! one `.wasm` file is the whole deployable thing.
 
 mod allow;
+mod destination;
 mod duration;
+mod folder;
 mod keys;
 mod limits;
+mod variable;
 
-pub use allow::Allow;
+pub use allow::{Allow, is_in_secret, matches};
 pub use limits::{AskedLimits, HostLimits, Limit, Limits, Unit};
+pub use destination::{Destination, Scheme};
+pub use folder::Folder;
+pub use variable::Variable;
 
 use crate::section;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use variable::SecretName;
 
 /// The custom section that holds the manifest.
 pub const SECTION: &str = "micro.manifest";
@@ -57,7 +64,9 @@ pub struct Manifest {
     /// Command line arguments of the guest.
     pub args: Vec<String>,
     /// Environment variables of the guest.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Variable>,
+    /// What the guest reads by `wasi:config`.
+    pub config: BTreeMap<String, String>,
     /// HTTP paths that lead to endpoints, or to the HTTP handler.
     pub route: Vec<Route>,
     /// Topics whose messages go to endpoints.
@@ -265,6 +274,15 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads and checks what stands below `[allow]`, where it comes without the rest.
+    pub fn parse_allow(allow: toml::Table) -> Result<Allow, ManifestError> {
+        let table = toml::Table::from_iter([("allow".to_string(), allow.into())]);
+        keys::check_keys(&table)?;
+        let manifest: Manifest = table.try_into().map_err(|error| ManifestError(error.to_string()))?;
+        manifest.allow.check().map_err(ManifestError)?;
+        Ok(manifest.allow)
+    }
+
     /// The name that the deployment goes by: `namespace.name`.
     pub fn full_name(&self) -> Option<String> {
         let name = self.name.as_ref()?;
@@ -293,7 +311,27 @@ impl Manifest {
             let reason = "expected a name as shop.example.com or *.example.com, without a port";
             return Err(ManifestError(format!("host {host:?}: {reason}")));
         }
+        self.check_allow().map_err(ManifestError)?;
         self.check_ranges()
+    }
+
+    /// Says what is wrong with what it may reach, if so.
+    pub fn check_allow(&self) -> Result<(), String> {
+        self.allow.check()?;
+        let allowed = &self.allow.secrets;
+        for (name, variable) in &self.env {
+            if let Variable::Secret(SecretName { secret }) = variable
+                && !allowed.contains(secret)
+            {
+                return Err(format!(
+                    "env.{name}: the secret {secret:?} is not allowed: name it in `secrets` below [allow]"
+                ));
+            }
+        }
+        match self.config.keys().find(|key| allowed.contains(key)) {
+            Some(key) => Err(format!("config.{key}: a secret has this name already: give one of them another")),
+            None => Ok(()),
+        }
     }
 
     fn check_ranges(&self) -> Result<(), ManifestError> {

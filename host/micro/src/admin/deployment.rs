@@ -39,6 +39,8 @@ pub struct Deployment {
     pub endpoints: Vec<String>,
     /// What the component imports.
     pub imports: Vec<String>,
+    /// The same with what it is granted of it, and what is granted and not used.
+    pub grants: Vec<Grant>,
     /// Its limits.
     pub limits: BTreeMap<String, Limit>,
     /// Its counts since the host started.
@@ -85,6 +87,20 @@ pub struct Stats {
     pub memory: u64,
     /// Instances now.
     pub instances: u64,
+    /// What the function asked for and was not allowed.
+    pub denied: u64,
+}
+
+/// An import and what it is granted.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Grant {
+    /// `wasi:http/outgoing-handler@0.2.6`; empty for what no import uses.
+    pub import: String,
+    /// `always`, `granted`, `nothing` or `unused`.
+    pub state: String,
+    /// What, in words.
+    pub what: String,
 }
 
 /// The live instances of a service.
@@ -214,7 +230,7 @@ pub struct LogLine {
     pub revision: u64,
     /// The id of the call that wrote it.
     pub request: String,
-    /// `stdout`, `stderr` or `host`.
+    /// `stdout`, `stderr`, `host` or `log`.
     pub stream: String,
     /// How grave it is, where the function says so: `trace`, `debug`, `info`, `warn`, `error` or `critical`.
     pub level: Option<String>,

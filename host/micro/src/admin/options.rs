@@ -18,6 +18,10 @@ pub struct DeployOptions {
     pub env: BTreeMap<String, String>,
     /// Limits, in place of the manifest's.
     pub limits: AskedLimits,
+    /// What the guest reads by `wasi:config`, added to the manifest's.
+    pub config: BTreeMap<String, String>,
+    /// What it may reach, added to the manifest's `[allow]`.
+    pub allow: BTreeMap<String, Vec<String>>,
 }
 
 impl DeployOptions {
@@ -27,10 +31,21 @@ impl DeployOptions {
         parameters.extend(self.version.clone().map(|version| ("version", version)));
         parameters.extend(self.canary.clone().map(|canary| ("canary", canary)));
         parameters.extend(self.force.then(|| ("force", "true".to_owned())));
-        if self.args.is_some() || !self.env.is_empty() || !self.limits.is_empty() {
+        let has_settings = self.args.is_some()
+            || !self.env.is_empty()
+            || !self.config.is_empty()
+            || !self.allow.is_empty()
+            || !self.limits.is_empty();
+        if has_settings {
             let mut settings = serde_json::json!({ "args": self.args, "env": self.env });
             if !self.limits.is_empty() {
                 settings["limits"] = serde_json::json!(self.limits);
+            }
+            if !self.config.is_empty() {
+                settings["config"] = serde_json::json!(self.config);
+            }
+            if !self.allow.is_empty() {
+                settings["allow"] = serde_json::json!(self.allow);
             }
             parameters.push(("settings", settings.to_string()));
         }
@@ -92,7 +107,7 @@ mod tests {
             force: true,
             args: Some(vec!["-v".into()]),
             env: BTreeMap::from([("K".to_owned(), "a=b".to_owned())]),
-            limits: AskedLimits::default(),
+            ..DeployOptions::default()
         };
         let expected = [
             ("version", "2"),

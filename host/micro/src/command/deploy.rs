@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::layout::{self, first_call, size, table};
+use super::layout::{self, first_call, grants, size, table};
 use super::progress::Progress;
 use super::settings::Settings;
 use super::{Options, Output, print};
@@ -20,7 +20,8 @@ REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker l
 #sha256:… behind it.
 
 With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
-\"deployed_at\", \"engine\", \"web\", \"hosts\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
+\"deployed_at\", \"engine\", \"web\", \"hosts\", \"endpoints\", \"imports\", \
+\"grants\": [{\"import\", \"state\", \"what\"}], \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
 false when that component was already the current one.")]
 pub struct Arguments {
     /// A folder with a micro.toml, a .wasm file, or where one is to be had
@@ -117,7 +118,7 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
         ("engine", deployment.engine.clone()),
         ("web", layout::web(deployment)),
         ("endpoints", table::list(&deployment.endpoints)),
-        ("imports", table::list(&deployment.imports)),
+        ("imports", grants::of_deployment(deployment)),
     ];
     rows.retain(|(name, value)| *name != "web" || !value.is_empty());
     if !deployment.detail.is_empty() {

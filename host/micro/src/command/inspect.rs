@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use micro_engine::Inspection;
+use micro_engine::{Inspection, capability};
 use micro_engine::inspect::Web;
 use micro_engine::schema::Endpoint;
 
-use super::layout::{service, size, table};
+use super::layout::{grants, service, size, table};
 use super::{Options, Output, deploy, print};
 use crate::build::Built;
 use crate::build::source::Source;
@@ -19,7 +19,7 @@ use crate::runtime::endpoint_record;
 #[command(after_help = "\
 A folder is built first.
 
-With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \
+With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \"grants\", \
 \"endpoints\": [{\"name\", \"docs\", \"interface\", \"request\", \"response\", \"error\"}], \
 \"web\", \"other_exports\"}; web is the version of wasi:http by which it takes HTTP requests as they are, or null; request and response are trees of {\"name\", \"type\", \"values\"}.")]
 pub struct Arguments {
@@ -45,12 +45,13 @@ fn layout(name: &str, inspection: &Inspection) -> String {
     let manifest = inspection.manifest.clone().unwrap_or_default();
     let rows = [
         ("name", name.to_owned()),
-        ("version", manifest.version.unwrap_or_default()),
-        ("about", manifest.description.unwrap_or_default()),
+        ("version", manifest.version.clone().unwrap_or_default()),
+        ("about", manifest.description.clone().unwrap_or_default()),
         ("size", size(inspection.size as u64)),
         ("digest", inspection.digest.clone()),
         ("engine", inspection.engine.as_str().to_owned()),
-        ("imports", table::list(&inspection.imports)),
+        ("imports", grants::of_component(&capability::grants(inspection, &manifest))),
+        ("not granted", capability::not_granted(inspection, &manifest).join("\n")),
         ("web", inspection.web.map(|web| web.as_str().to_owned()).unwrap_or_default()),
         ("other exports", other_exports(inspection).join("\n")),
     ];
@@ -88,6 +89,7 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
         "digest": inspection.digest,
         "engine": inspection.engine.as_str(),
         "imports": inspection.imports,
+        "grants": capability::grants(inspection, &manifest),
         "endpoints": endpoints.collect::<Vec<_>>(),
         "web": inspection.web.map(Web::as_str),
         "other_exports": other_exports(inspection),

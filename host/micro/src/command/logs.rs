@@ -10,13 +10,14 @@ use crate::admin::{LogLine, LogOptions};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each line has its time, the revision, the first digits of the request it was written for (the whole id is in the reply's \
-header x-request-id and in errors), stdout, stderr or host, and the text. Without a name, the deployment comes first.
+header x-request-id and in errors), stdout, stderr, host or the level that wasi:logging gave it, and the text. Without \
+a name, the deployment comes first.
 
 Lines are kept on disk, up to 16 MiB of each deployment and 1 GiB of all; they outlive the host's end, and for a day \
 the deployment's. Times are RFC 3339, 2026-01-31T12:00:00Z, or how long ago, 10m.
 
 With --output json: one object on each line, {\"time\", \"deployment\", \"revision\", \"request\", \"stream\", \
-\"message\"}; stream is stdout, stderr or host, and request the id of the call. Lines that belong to a trace have \
+\"message\"}; stream is stdout, stderr, host or log, and request the id of the call. Lines that belong to a trace have \
 \"trace\" as well, and those to which the function gave a level, \"level\".")]
 pub struct Arguments {
     /// The deployment [default: all of them]

@@ -16,6 +16,7 @@ mod logs;
 mod new;
 mod openapi;
 mod options;
+mod permits;
 mod print;
 mod progress;
 mod promote;

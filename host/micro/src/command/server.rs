@@ -7,6 +7,7 @@ use micro_engine::manifest::{AskedLimits, HostLimits};
 
 use super::failure::Failure;
 use super::log::{self, Level};
+use super::permits::PermitOptions;
 use super::stop::Stop;
 use super::{Options, Output, print, settings};
 use crate::runtime::{Bounds, CodeLimits, DEFAULT_BUDGET, DEFAULT_IDLE};
@@ -81,13 +82,15 @@ pub struct Listen {
     #[arg(long, alias = "code_idle", env = "MICRO_CODE_IDLE", hide_env = true)]
     #[arg(value_name = "TIME", default_value_t = DEFAULT_IDLE.into())]
     pub code_idle: humantime::Duration,
+    #[command(flatten)]
+    pub permits: PermitOptions,
 }
 
 impl Listen {
     /// The options of a host that listens there.
     ///
     /// Where it sends traces is told by the environment, and before that by `otlp_endpoint`.
-    pub fn server_options(self, options: &Options, otlp_endpoint: Option<&str>) -> Result<server::Options, Failure> {
+    pub fn server_options(self, options: &Options, otlp_endpoint: Option<&str>) -> anyhow::Result<server::Options> {
         let telemetry = telemetry::Settings::from_environment(otlp_endpoint);
         let limits = HostLimits { default: settings::all(&self.default_limit), most: settings::all(&self.max_limit) };
         let memory = self.guest_memory.map_or_else(guest_memory, |size| size.as_u64());
@@ -104,6 +107,7 @@ impl Listen {
             },
             code: CodeLimits { budget: self.code_cache.as_u64(), idle: self.code_idle.into() },
             telemetry: telemetry.map_err(|error| Failure::usage(error.to_string()))?,
+            permits: self.permits.permits()?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::layout::{self, age, size, table, took, until};
+use super::layout::{self, age, grants, size, table, took, until};
 use super::{Options, Output, print};
 use crate::admin::deployment::Doors;
 use crate::admin::{Canary, Code, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
@@ -136,7 +136,8 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         ("canary", deployment.canary.as_ref().map(canary_text).unwrap_or_default()),
         ("web", layout::web(deployment)),
         ("endpoints", table::list(&deployment.endpoints)),
-        ("imports", table::list(&deployment.imports)),
+        ("denied", denied_text(stats.denied)),
+        ("imports", grants::of_deployment(deployment)),
         ("warnings", deployment.warnings.join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -177,6 +178,14 @@ fn limit_row(deployment: &Deployment, limit: Limit) -> Option<[String; 4]> {
     let per_second = if limit == Limit::Log { "/s" } else { "" };
     let used = status.used.map(|used| limit.text(used)).unwrap_or_default();
     Some([limit.name().to_owned(), limit.text(value) + per_second, used, status.hits.to_string()])
+}
+
+/// What the function asked for and was not allowed, where there was anything.
+fn denied_text(denied: u64) -> String {
+    match denied {
+        0 => String::new(),
+        denied => format!("{denied} requests, connections, calls or stores: 'micro logs' says which"),
+    }
 }
 
 fn replicas_text(replicas: &Replicas) -> String {

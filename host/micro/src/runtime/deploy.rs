@@ -1,16 +1,16 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::Runtime;
+use super::{Runtime, grant};
 use super::deployment::{Canary, Deployment, Revision, not_stored};
 use super::handover::Begun;
 use super::logs::DeploymentLog;
-use super::refuse::check_routes;
+use super::refuse::{check_grants, check_routes};
 use super::replicas::States;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, Readers, RevisionRow, interfaces};
 use bytes::Bytes;
-use micro_engine::manifest::{AskedLimits, Kind, check_name};
+use micro_engine::manifest::{Allow, AskedLimits, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -60,6 +60,10 @@ pub struct DeployOptions {
     pub env: BTreeMap<String, String>,
     /// Limits, in place of the manifest's.
     pub limits: AskedLimits,
+    /// What the guest reads by `wasi:config`, added to the manifest's.
+    pub config: BTreeMap<String, String>,
+    /// What it may reach, added to the manifest's.
+    pub allow: Allow,
 }
 
 /// A deploy that went well.
@@ -102,14 +106,17 @@ impl Runtime {
             let (name, component) = (name.to_string(), component.clone());
             blocking(move || micro_engine::inspect(&component, Some(&name))).await??
         };
-        let DeployOptions { version, canary, force, args, env, limits } = options;
+        let DeployOptions { version, canary, force, args, env, limits, config, allow } = options;
         let mut manifest = inspection.manifest.clone().unwrap_or_default();
         if let Some(args) = args {
             manifest.args = args;
         }
-        manifest.env.extend(env);
+        manifest.env.extend(env.into_iter().map(|(name, text)| (name, text.into())));
         manifest.limits = manifest.limits.with(&limits);
         manifest.limits.check_within(&self.bounds.limits).map_err(DeployError::Refused)?;
+        manifest.config.extend(config);
+        manifest.allow.extend(allow);
+        manifest.check_allow().map_err(DeployError::BadRequest)?;
         let version = version.or_else(|| manifest.version.clone()).unwrap_or_else(|| DEFAULT_VERSION.into());
         if let Some(deployment) = &deployment
             && deployment.failure().is_none()
@@ -126,6 +133,7 @@ impl Runtime {
         self.check_paths(name, &manifest).map_err(DeployError::Refused)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
+        check_grants(&inspection, &manifest)?;
         if !force {
             self.check_importers(name, &inspection).await?;
         }
@@ -213,7 +221,7 @@ impl Runtime {
         usage: Arc<Usage>,
     ) -> Result<Arc<Program>, LoadError> {
         let imports = self.find_imports(log.deployment(), &inspection, manifest).await?;
-        let access = Arc::new(self.access(manifest, imports, log, usage));
+        let access = Arc::new(self.access(manifest, imports, log, usage).await?);
         let (engines, components) = (self.engines.clone(), self.components.clone());
         let limits = manifest.limits.within(&self.bounds.limits);
         let load = move || {
@@ -239,7 +247,7 @@ impl Runtime {
         let program = {
             let (engines, inspection) = (self.engines.clone(), inspection.clone());
             let limits = manifest.limits.within(&self.bounds.limits);
-            let access = Arc::new(self.access(&manifest, imports, log.clone(), usage.clone()));
+            let access = Arc::new(self.access(&manifest, imports, log.clone(), usage.clone()).await?);
             let bytes = move || Ok(component.to_vec());
             blocking(move || Program::load(&engines, &inspection, &limits, access, bytes)).await??
         };
@@ -251,24 +259,34 @@ impl Runtime {
     }
 
     /// What the instances of a revision reach.
-    pub(super) fn access(
+    pub(super) async fn access(
         &self,
         manifest: &Manifest,
         imports: HashMap<Arc<str>, String>,
         log: Arc<DeploymentLog>,
         usage: Arc<Usage>,
-    ) -> Access {
-        Access {
-            service: log.deployment().clone(),
+    ) -> Result<Access, LoadError> {
+        let service = log.deployment().clone();
+        let given = match grant::reads_files(manifest) {
+            false => self.grants.give(&service, manifest, log)?,
+            true => {
+                let (grants, service, manifest) = (self.grants.clone(), service.clone(), manifest.clone());
+                let give = blocking(move || grants.give(&service, &manifest, log)).await;
+                give.map_err(|error| LoadError::Host(format!("{error:#}")))??
+            }
+        };
+        Ok(Access {
             client: Some(self.client.clone()),
             store: Some(self.kept.clone()),
             allow: manifest.allow.clone(),
             imports,
-            args: [log.deployment().to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),
-            env: manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            log,
+            args: [service.to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),
+            service,
+            env: given.env,
+            granted: given.granted,
+            log: given.log,
             usage,
-        }
+        })
     }
 
     /// Puts the component into the folder and the revision into the database. After this it survives anything.

@@ -384,7 +384,7 @@ impl super::Runtime {
 
     /// Reads what inspection found and loads the code, at one go unless imports have to be found in between.
     async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
-        let access = self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone());
+        let access = self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
         let (readers, engines, components) = (self.readers.clone(), self.engines.clone(), self.components.clone());
         let (name, number, limits) = (deployment.name.clone(), revision.number, revision.limits);
         let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {

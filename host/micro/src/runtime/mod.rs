@@ -10,6 +10,7 @@ mod deployment;
 mod errors;
 mod events;
 mod gate;
+mod grant;
 mod handover;
 mod imports;
 mod invoke;
@@ -37,6 +38,7 @@ pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::DeploymentLog;
 pub use paths::query_with;
+pub use grant::Permits;
 pub(crate) use record::endpoint as endpoint_record;
 pub use sites::Destination;
 pub use status::{DeploymentStatus, RevisionStatus};
@@ -91,6 +93,7 @@ pub struct Runtime {
     /// Of the name of a deployment; never less than there are.
     most_words: AtomicUsize,
     tracer: Tracer,
+    grants: Arc<grant::Grants>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -121,8 +124,10 @@ impl Runtime {
         bounds: Bounds,
         code: CodeLimits,
         telemetry: Option<telemetry::Settings>,
+        permits: Permits,
     ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
+        let grants = Arc::new(grant::Grants::open(permits)?);
         let engines = Arc::new(Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?);
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
         let components = Components::open(&data_dir.join(COMPONENTS))?;
@@ -154,6 +159,7 @@ impl Runtime {
             schedules,
             bounds,
             most_words: AtomicUsize::new(0),
+            grants,
         });
         runtime.restore().await?;
         runtime.logs.settle();

@@ -4,7 +4,7 @@ use super::Runtime;
 use super::deploy::DeployError;
 use super::deployment::Deployment;
 use micro_engine::manifest::Kind;
-use micro_engine::{Inspection, Manifest, name};
+use micro_engine::{Inspection, Manifest, capability, name};
 
 impl Runtime {
     /// Says why a revision cannot be a canary with this share of the calls, if so.
@@ -69,4 +69,15 @@ fn check_handler(inspection: &Inspection, manifest: &Manifest) -> Result<(), Dep
              wasi:http/handler of WASI 0.3"
         ))),
     }
+}
+
+/// Says what the component imports and is not granted, if it is of no use so. A component without a manifest comes from
+/// somewhere else, where grants are not written down: it is deployed, its requests go nowhere, and a warning says so.
+pub(super) fn check_grants(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
+    let missing = capability::not_granted(inspection, manifest);
+    if missing.is_empty() || inspection.manifest.is_none() {
+        return Ok(());
+    }
+    let detail = format!("the component imports what it is not granted:\n  {}", missing.join("\n  "));
+    Err(DeployError::Refused(detail))
 }

@@ -8,6 +8,7 @@ use super::{DeployError, Runtime};
 use anyhow::Context as _;
 use micro_engine::manifest::{Limit, Unit};
 use micro_engine::inspect::Web;
+use micro_engine::capability::{self, Grant};
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub struct DeploymentStatus {
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
+    grants: Vec<Grant>,
     limits: BTreeMap<&'static str, LimitStatus>,
     stats: StatsStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +78,8 @@ struct StatsStatus {
     /// Bytes of all instances that there are now.
     memory: u64,
     instances: u32,
+    /// Since the revision was loaded: requests, connections, calls and stores that were not allowed.
+    denied: u64,
 }
 
 impl DeploymentStatus {
@@ -110,6 +114,7 @@ impl DeploymentStatus {
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),
+            grants: capability::grants(inspection, &revision.manifest),
             limits: limits(deployment, revision),
             stats: StatsStatus {
                 calls: deployment.calls(),
@@ -119,6 +124,7 @@ impl DeploymentStatus {
                 cpu_seconds: deployment.usage.cpu().as_secs_f64(),
                 memory: deployment.usage.memory(),
                 instances: deployment.usage.instances(),
+                denied: revision.program().map_or(0, |program| program.denied()),
             },
             replicas,
             canary: deployment.canary().map(|canary| CanaryStatus {
@@ -178,7 +184,15 @@ fn warnings(inspection: &Inspection, manifest: &Manifest) -> Vec<String> {
     let unused = unused.map(|export| format!("{export} is exported and not served by this host"));
     let topics = manifest.subscribe.iter();
     let topics = topics.map(|topic| format!("subscribe {}: this host has no broker yet, nothing comes", topic.topic));
-    unused.chain(topics).collect()
+    let publishes = manifest.allow.publish.iter();
+    let publishes =
+        publishes.map(|topic| format!("allow.publish {topic}: this host has no broker yet, nothing goes out"));
+    // With a manifest it would not have been deployed.
+    let missing = match inspection.manifest {
+        None => capability::not_granted(inspection, manifest),
+        Some(_) => Vec::new(),
+    };
+    unused.chain(topics).chain(publishes).chain(missing).collect()
 }
 
 /// One kept revision.

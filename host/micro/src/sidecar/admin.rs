@@ -7,8 +7,7 @@ mod stream;
 use super::Sidecar;
 use crate::gateway::{error_response, read_up_to};
 use crate::pieces::{self, PIECE};
-use crate::runtime::metrics;
-use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus};
+use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus, metrics};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
@@ -18,6 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream as streams};
+use micro_engine::Manifest;
 use micro_engine::engines::Report;
 use micro_engine::inspect::MAX_COMPONENT;
 use micro_engine::manifest::AskedLimits;
@@ -158,7 +158,7 @@ struct DeployParameters {
     canary: Option<String>,
     #[serde(default)]
     force: bool,
-    /// A JSON object: `{"args": […], "env": {…}, "limits": {…}}`.
+    /// A JSON object: `{"args": […], "env": {…}, "limits": {…}, "config": {…}, "allow": {…}}`.
     settings: Option<String>,
 }
 
@@ -168,6 +168,8 @@ struct GuestSettings {
     args: Option<Vec<String>>,
     env: BTreeMap<String, String>,
     limits: AskedLimits,
+    config: BTreeMap<String, String>,
+    allow: toml::Table,
 }
 
 impl DeployParameters {
@@ -175,13 +177,15 @@ impl DeployParameters {
         let settings = match &self.settings {
             None => GuestSettings::default(),
             Some(text) => serde_json::from_str(text).map_err(|error| {
-                Error::bad_request(ID, format!("settings: expected args, env and limits as JSON: {error}"))
+                let expected = "settings: expected args, env, limits, config and allow as JSON";
+                Error::bad_request(ID, format!("{expected}: {error}"))
             })?,
         };
         let canary = self.canary.map(|share| {
             let percent = share.trim().trim_end_matches('%').trim().parse();
             percent.map_err(|_| Error::bad_request(ID, format!("canary {share:?}: expected a share like 10%")))
         });
+        let allow = Manifest::parse_allow(settings.allow);
         Ok(DeployOptions {
             version: self.version,
             canary: canary.transpose()?,
@@ -189,6 +193,8 @@ impl DeployParameters {
             args: settings.args,
             env: settings.env,
             limits: settings.limits,
+            config: settings.config,
+            allow: allow.map_err(|error| Error::bad_request(ID, format!("settings: {error}")))?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! How things look when they are printed for people. Everything here is text in, text out.
 
 pub mod first_call;
+pub mod grants;
 pub mod json;
 pub mod service;
 pub mod table;

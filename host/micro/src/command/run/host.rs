@@ -121,7 +121,7 @@ impl Plan {
         let mut command = Command::new(&self.program);
         command.arg("server").arg("--data-dir").arg(&self.data_dir);
         command.args(["--api-address", &self.listen.api_address, "--sidecar-address", &self.listen.sidecar_address]);
-        command.args(["--namespace", &self.listen.namespace]);
+        command.args(["--namespace", &self.listen.namespace]).args(self.listen.permits.arguments());
         command.args(["--max-connections", &self.listen.max_connections.to_string()]);
         command.args(["--max-requests", &self.listen.max_requests.to_string()]);
         command.args(["--code-cache", &self.listen.code_cache.as_u64().to_string()]);

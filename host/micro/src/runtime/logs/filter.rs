@@ -99,7 +99,7 @@ impl Filter {
         self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time <= until)
             && self.level.is_none_or(|least| record.level.is_some_and(|level| level >= least))
-            && (self.streams.is_empty() || self.streams.contains(&record.stream))
+            && (self.streams.is_empty() || self.streams.iter().any(|one| one.as_str() == record.stream.as_str()))
             && self.request.is_none_or(|id| {
                 id.begin(record.request.as_u128()) || record.trace.is_some_and(|trace| id.begin(trace))
             })

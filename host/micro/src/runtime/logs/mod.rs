@@ -275,7 +275,7 @@ impl DeploymentLog {
 
 impl Log for DeploymentLog {
     fn line(&self, request: RequestId, stream: Stream, line: &str) {
-        self.take(Line { request, trace: None, stream, level: None, text: line });
+        self.take(Line { request, trace: None, stream, level: stream.level(), text: line });
     }
 }
 

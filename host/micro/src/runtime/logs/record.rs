@@ -99,11 +99,12 @@ impl<'b> Record<'b> {
         }
         let (text, rest) = rest.split_at_checked(length)?;
         *bytes = rest;
+        let level = Level::ALL.into_iter().find(|known| level_code(*known) == level);
         Some(Record {
             time: u64::from_le_bytes(*head.first_chunk()?),
             revision: u32::from_le_bytes(*head[8..].first_chunk()?),
-            stream: stream_of(stream),
-            level: Level::ALL.into_iter().find(|known| level_code(*known) == level),
+            stream: stream_of(stream, level),
+            level,
             request: u128::from_le_bytes(*head[15..].first_chunk()?).into(),
             trace,
             text,
@@ -120,14 +121,16 @@ fn stream_code(stream: Stream) -> u8 {
         Stream::Stdout => 1,
         Stream::Stderr => 2,
         Stream::Host => 3,
+        Stream::Log(_) => 4,
     }
 }
 
 /// What a later host wrote and this one does not know is said to be the host's.
-fn stream_of(code: u8) -> Stream {
-    match code {
-        1 => Stream::Stdout,
-        2 => Stream::Stderr,
+fn stream_of(code: u8, level: Option<Level>) -> Stream {
+    match (code, level) {
+        (1, _) => Stream::Stdout,
+        (2, _) => Stream::Stderr,
+        (4, Some(level)) => Stream::Log(level),
         _ => Stream::Host,
     }
 }
