@@ -31,7 +31,7 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
     for (what, component, reason) in [
         ("not wasm", Bytes::from_static(b"#!/bin/sh\n"), "not wasm"),
         ("empty", Bytes::new(), "the file is empty"),
-        ("a core module", core_module, "a core wasm module, not a component: build for the target wasm32-wasip2"),
+        ("a core module", core_module, "a core wasm module, not a component, and not a program either: it exports no function _start"),
         ("half a component", whole.slice(..whole.len() / 2), "component"),
         ("a component without exports", empty_component, "the component has no endpoint: it exports nothing"),
         ("an import that nobody gives", guest("needs"), "acme:missing/thing@1.0.0"),

@@ -5,6 +5,7 @@ mod bad_calls;
 mod bodies;
 mod cli;
 mod cli_services;
+mod commands;
 mod crash;
 mod deploys;
 mod doors;

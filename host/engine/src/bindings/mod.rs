@@ -7,6 +7,7 @@ mod output;
 mod store;
 
 use crate::access::{Access, MAX_DEPTH, Scope};
+use crate::command::Run;
 use crate::error::LoadError;
 use crate::inspect::Inspection;
 use crate::limits::Limiter;
@@ -48,6 +49,8 @@ pub(crate) struct State {
     wasi: Option<Box<Wasi>>,
     access: Arc<Access>,
     scope: Scope,
+    /// What a command gets beside `access`, until the guest first asks.
+    run: Option<Box<Run>>,
     pub(crate) limiter: Limiter,
 }
 
@@ -62,7 +65,12 @@ struct Wasi {
 impl State {
     /// The state of a fresh instance, which may use clocks, random numbers and its log, and what `access` names.
     pub(crate) fn new(limits: &Limits, access: &Arc<Access>, scope: Scope) -> State {
-        State { wasi: None, access: access.clone(), scope, limiter: Limiter::new(limits.memory) }
+        State { wasi: None, access: access.clone(), scope, run: None, limiter: Limiter::new(limits.memory) }
+    }
+
+    /// The state of an instance that is a program's run.
+    pub(crate) fn for_command(self, run: Run) -> State {
+        State { run: Some(Box::new(run)), ..self }
     }
 
     /// Works for another call from now on.
@@ -75,7 +83,7 @@ impl State {
     }
 
     fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope)))
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope, self.run.take())))
     }
 
     /// A call in the name of this instance, with what it has of its caller: deadline, id, headers.
@@ -114,13 +122,16 @@ impl WasiHttpView for State {
 }
 
 impl Wasi {
-    fn new(access: &Access, scope: &Scope) -> Wasi {
+    fn new(access: &Access, scope: &Scope, run: Option<Box<Run>>) -> Wasi {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
         builder.stderr(Output::new(access.log.clone(), request.clone(), Stream::Stderr));
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         builder.args(&access.args).envs(&access.env);
+        if let Some(run) = run {
+            builder.args(&run.args).envs(&run.env).stdin(run.stdin).stdout(run.stdout);
+        }
         Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress: Egress, table: ResourceTable::new(), request }
     }
 }

@@ -28,6 +28,9 @@ pub struct Deployment {
     pub deployed_at: String,
     /// `lean` or `concurrent`.
     pub engine: String,
+    /// The interface by which it runs as a program, if that is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// Whether the component is in memory now.
     pub loaded: bool,
     /// `Say.Hello`, …

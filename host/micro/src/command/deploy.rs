@@ -20,7 +20,7 @@ REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker l
 #sha256:… behind it.
 
 With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
-\"deployed_at\", \"engine\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
+\"deployed_at\", \"engine\", \"command\", \"endpoints\", \"imports\", \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
 false when that component was already the current one.")]
 pub struct Arguments {
     /// A folder with a micro.toml, a .wasm file, or where one is to be had
@@ -115,6 +115,7 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
         ("digest", deployment.digest.clone()),
         ("size", size(deployment.size)),
         ("engine", deployment.engine.clone()),
+        ("command", deployment.command.clone().unwrap_or_default()),
         ("endpoints", table::list(&deployment.endpoints)),
         ("imports", table::list(&deployment.imports)),
     ];
@@ -124,6 +125,7 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
     if let Some(canary) = &deployment.canary {
         rows.insert(0, ("canary", layout::canary(canary)));
     }
+    rows.retain(|(_, value)| !value.is_empty());
     rows.extend(first.map(|first| ("try", first)));
     format!("{name} {state}\n{}", table::indent(&table::pairs(&rows)))
 }

@@ -18,7 +18,7 @@ use crate::runtime::endpoint_record;
 #[command(after_help = "\
 A folder is built first.
 
-With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \
+With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"command\", \"imports\", \
 \"endpoints\": [{\"name\", \"docs\", \"interface\", \"request\", \"response\", \"error\"}], \
 \"other_exports\"}; request and response are trees of {\"name\", \"type\", \"values\"}.")]
 pub struct Arguments {
@@ -49,6 +49,7 @@ fn layout(name: &str, inspection: &Inspection) -> String {
         ("size", size(inspection.size as u64)),
         ("digest", inspection.digest.clone()),
         ("engine", inspection.engine.as_str().to_owned()),
+        ("command", inspection.command().unwrap_or_default().to_owned()),
         ("imports", table::list(&inspection.imports)),
         ("other exports", inspection.other_exports.join("\n")),
     ];
@@ -85,6 +86,7 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
         "size": inspection.size,
         "digest": inspection.digest,
         "engine": inspection.engine.as_str(),
+        "command": inspection.command(),
         "imports": inspection.imports,
         "endpoints": endpoints.collect::<Vec<_>>(),
         "other_exports": inspection.other_exports,

@@ -2,12 +2,13 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/{service}/{path…}` | a call, see [`path`] |
+//! | `/{service}/{path…}` | a call, see [`path`]; a run, where the service is a command, see [`cgi`] |
 //! | `/rpc` | a call named in the body, see [`mod@rpc`] |
 //! | `/openapi.json` | what all deployments offer, see [`openapi`] |
 //! | `/` | the version |
 
 mod body;
+mod cgi;
 mod error;
 mod openapi;
 pub mod path;
@@ -111,6 +112,9 @@ pub(crate) async fn call(State(gateway): State<Gateway>, request: Request) -> Re
 }
 
 async fn serve_call(gateway: &Gateway, request: Request) -> Response {
+    if let Some(command) = cgi::target(gateway, request.method(), request.uri().path()).await {
+        return Box::pin(cgi::serve(gateway, command, request)).await;
+    }
     let (parts, body) = request.into_parts();
     if parts.method == Method::GET && stream::is_web_socket(&parts.headers) {
         return match read_head(gateway, &parts, parts.headers.clone()) {
@@ -154,11 +158,16 @@ fn with_id(mut response: Response, id: RequestId) -> Response {
     response
 }
 
-/// The call that a request makes by its path, its query and its headers.
-fn read_head(gateway: &Gateway, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
+fn check_uri(parts: &Parts) -> Result<(), Error> {
     if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > MAX_URI {
         return Err(Error::new(ID, 414, format!("the path is longer than {MAX_URI} bytes")));
     }
+    Ok(())
+}
+
+/// The call that a request makes by its path, its query and its headers.
+fn read_head(gateway: &Gateway, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
+    check_uri(parts)?;
     let mut query = parts.uri.query().map(Cow::Borrowed);
     let (service, endpoint) = match gateway.runtime.paths().find(&parts.method, parts.uri.path()) {
         Some(found) => {

@@ -3,7 +3,7 @@
 use super::deployment::{Canary, Deployment, Revision};
 use super::handover::Begun;
 use super::logs::DeploymentLog;
-use super::refuse::check_routes;
+use super::refuse::{check_kind, check_routes};
 use super::replicas::States;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
@@ -12,6 +12,7 @@ use super::{Routes, Runtime};
 use bytes::Bytes;
 use micro_engine::manifest::{Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -95,9 +96,9 @@ impl Runtime {
 
     async fn try_deploy(&self, name: &str, component: Bytes, options: DeployOptions) -> Result<Deployed, DeployError> {
         let deployment = self.deployment(name);
-        let inspection = {
-            let (name, component) = (name.to_string(), component.clone());
-            blocking(move || micro_engine::inspect(&component, Some(&name))).await??
+        let (component, inspection) = {
+            let name = name.to_string();
+            blocking(move || inspected(&name, component)).await??
         };
         let DeployOptions { version, canary, force, args, env } = options;
         let mut manifest = inspection.manifest.clone().unwrap_or_default();
@@ -119,6 +120,7 @@ impl Runtime {
             self.check_canary(percent, deployment.as_deref(), &inspection, &manifest).await?;
         }
         self.check_paths(name, &manifest.route).map_err(DeployError::Refused)?;
+        check_kind(&inspection, &manifest)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
         if !force {
@@ -389,6 +391,16 @@ impl Runtime {
         };
         lock.lock_owned().await
     }
+}
+
+/// The component that these bytes are or become, and what it says of itself.
+fn inspected(name: &str, bytes: Bytes) -> Result<(Bytes, Inspection), LoadError> {
+    let component = match micro_engine::module::as_component(&bytes)? {
+        Cow::Owned(component) => component.into(),
+        Cow::Borrowed(_) => bytes,
+    };
+    let inspection = micro_engine::inspect(&component, Some(name))?;
+    Ok((component, inspection))
 }
 
 /// Runs work that blocks or computes for long on a thread that may.

@@ -107,6 +107,11 @@ impl Deployment {
         self.current.load_full()
     }
 
+    /// Looks at what inspection found in the current revision, if it has been read by now.
+    pub(super) fn with_inspection<T>(&self, look: impl FnOnce(&Inspection) -> T) -> Option<T> {
+        self.current.load().inspection.get().map(|inspection| look(inspection))
+    }
+
     /// The revision that is tried.
     pub fn canary(&self) -> Option<Arc<Canary>> {
         self.canary.load_full()

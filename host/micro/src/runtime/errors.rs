@@ -13,7 +13,10 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
         CallError::Guest { id, code, detail } => Error::new(id.unwrap_or_else(|| service.into()), code, detail),
         CallError::Timeout(_) => Error::timeout(service, with_id(error.to_string())),
         CallError::PoolFull | CallError::Ended(_) => Error::unavailable(service, with_id(error.to_string())),
-        CallError::Memory { .. } | CallError::ReplyTooLarge { .. } | CallError::Trap { .. } => {
+        CallError::Memory { .. }
+        | CallError::ReplyTooLarge { .. }
+        | CallError::Trap { .. }
+        | CallError::Exit { .. } => {
             Error::internal(service, with_id(error.to_string()))
         }
         CallError::Host(reason) => {

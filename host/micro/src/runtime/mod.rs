@@ -2,6 +2,7 @@
 //!
 //! Every change is written down before it is acknowledged, and every deployment is loaded when it is first called.
 
+mod command;
 mod components;
 mod deploy;
 mod deployment;
@@ -25,10 +26,12 @@ mod store;
 mod stream;
 mod supervise;
 
+pub(crate) use command::Running;
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
 pub use logs::{DeploymentLog, LogRecord};
+pub(crate) use message::sniff;
 pub(crate) use record::endpoint as endpoint_record;
 pub use status::{DeploymentStatus, RevisionStatus};
 

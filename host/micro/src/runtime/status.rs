@@ -25,6 +25,9 @@ pub struct DeploymentStatus {
     #[serde(serialize_with = "rfc3339")]
     deployed_at: SystemTime,
     engine: &'static str,
+    /// The interface by which the component runs as a program, if that is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
@@ -91,6 +94,7 @@ impl DeploymentStatus {
             size: revision.size,
             deployed_at: time(revision.deployed_at),
             engine: inspection.engine.as_str(),
+            command: inspection.command().map(str::to_string),
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),

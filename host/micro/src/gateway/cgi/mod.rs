@@ -1,0 +1,121 @@
+//! Requests to commands, as CGI has them (RFC 3875) and WAGI after it.
+//!
+//! `/{service}` and all paths below it run the command, by any method: the body is its standard input, what it writes is
+//! the reply, and the query becomes arguments (`?a&b=c` gives `a` and `b=c`). Both bodies pass while the program runs.
+//! The one path that is not for the program is that of its endpoint, `/{service}/{service}/run`: a call as any other, as
+//! are the paths of a `[[route]]`.
+
+mod environment;
+mod reply;
+
+use super::error::error_response;
+use super::{Gateway, ID, openapi, refuse, with_id};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::Response;
+use futures::TryStreamExt as _;
+use micro_engine::command::Input;
+use micro_engine::name::title_case;
+use micro_mesh::{Error, Payload};
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+/// The deployment that a request runs, if it is a command.
+pub(super) async fn target(gateway: &Gateway, method: &Method, path: &str) -> Option<Arc<str>> {
+    let name = path.strip_prefix('/')?.split('/').next().filter(|name| !name.is_empty())?;
+    let own = match gateway.namespace.is_empty() {
+        true => None,
+        false => Some(format!("{}.{name}", gateway.namespace)),
+    };
+    for name in own.as_deref().into_iter().chain([name]) {
+        if gateway.runtime.is_command(name).await {
+            let is_call = is_endpoint(name, path) || gateway.runtime.paths().find(method, path).is_some();
+            return (!is_call).then(|| name.into());
+        }
+    }
+    None
+}
+
+/// Whether the path is that of the command's endpoint.
+fn is_endpoint(service: &str, path: &str) -> bool {
+    let last = service.rsplit('.').next().unwrap_or(service);
+    let called = openapi::path(last, &format!("{}.Run", title_case(last)));
+    path.ends_with(&called) && path.matches('/').count() == called.matches('/').count()
+}
+
+/// Runs the command with a request.
+pub(super) async fn serve(gateway: &Gateway, service: Arc<str>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(error) = super::check_uri(&parts) {
+        return error_response(error);
+    }
+    let read = arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts)?)));
+    let (args, env) = match read {
+        Ok(read) => read,
+        Err(reason) => return error_response(Error::bad_request(ID, reason)),
+    };
+    let payload = Payload::Bytes { content_type: Cow::Borrowed(""), body: bytes::Bytes::new() };
+    let call = match super::new_call(service, "", payload, parts.headers) {
+        Ok(call) => call,
+        Err(error) => return error_response(error),
+    };
+    let (id, service) = (call.id, call.service.clone());
+    let outcome = match gateway.runtime.run_command(call, args, env, input(body)).await {
+        Ok(running) => reply::of(running).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(response) => with_id(response, id),
+        Err(error) => refuse(gateway, &service, id, error),
+    }
+}
+
+fn input(body: Body) -> Input {
+    Input::of(body.into_data_stream().map_err(io::Error::other))
+}
+
+/// The arguments that a query stands for.
+fn arguments(query: Option<&str>) -> Result<Vec<String>, String> {
+    let words = query.unwrap_or_default().split('&').filter(|word| !word.is_empty());
+    words.map(|word| decoded(&word.replace('+', " "), "the query")).collect()
+}
+
+/// Text of a URL as a program can take it.
+fn decoded(text: &str, what: &str) -> Result<String, String> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| format!("{what} is not UTF-8"))?;
+    match text.contains('\0') {
+        true => Err(format!("{what} holds a zero byte, which no program can be given")),
+        false => Ok(text.into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_gives_an_argument_for_each_of_its_parts() {
+        let read = |query| arguments(Some(query)).unwrap();
+        assert_eq!(read("a&b=c"), ["a", "b=c"]);
+        assert_eq!(read("-n&hello+world&%26%3D&&x%2By"), ["-n", "hello world", "&=", "x+y"]);
+        assert_eq!(arguments(None).unwrap(), Vec::<String>::new());
+        assert!(arguments(Some("a%00b")).unwrap_err().contains("a zero byte"));
+        assert!(arguments(Some("%ff")).unwrap_err().contains("not UTF-8"));
+    }
+
+    #[test]
+    fn one_path_is_that_of_the_endpoint() {
+        for (service, path, expected) in [
+            ("wc", "/wc/wc/run", true),
+            ("demo.word-count", "/word-count/word-count/run", true),
+            ("wc", "/wc/run", false),
+            ("wc", "/wc/x/wc/run", false),
+            ("wc", "/wc", false),
+        ] {
+            assert_eq!(is_endpoint(service, path), expected, "{path}");
+        }
+    }
+}
