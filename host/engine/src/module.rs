@@ -21,6 +21,9 @@ const TYPES: &str = "component-type";
 /// The function that runs a program.
 const START: &str = "_start";
 
+/// The memory by which WASI reaches what a program passes.
+const MEMORY: &str = "memory";
+
 /// Imports that an error names; of more it gives the number.
 const MOST_NAMED: usize = 8;
 
@@ -55,6 +58,7 @@ pub fn to_component(bytes: Vec<u8>) -> Vec<u8> {
 #[derive(Default)]
 struct Module<'m> {
     has_start: bool,
+    has_memory: bool,
     has_types: bool,
     /// What it imports from elsewhere than WASIp1.
     foreign: BTreeSet<String>,
@@ -79,6 +83,7 @@ impl<'m> Module<'m> {
                     for export in exports {
                         let export = export.map_err(invalid)?;
                         module.has_start |= export.name == START && export.kind == ExternalKind::Func;
+                        module.has_memory |= export.name == MEMORY && export.kind == ExternalKind::Memory;
                     }
                 }
                 Payload::CustomSection(custom) if custom.name().starts_with(TYPES) => module.has_types = true,
@@ -108,6 +113,9 @@ impl<'m> Module<'m> {
             )));
         }
         match (self.has_start, self.has_types) {
+            (true, _) if !self.has_memory => Err(refused(format!(
+                "a core wasm module that exports {START}, and no memory called {MEMORY}, by which WASI reaches a program"
+            ))),
             (true, _) => Ok(adapters::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER),
             (false, true) => Ok(adapters::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
             (false, false) => Err(refused(

@@ -261,7 +261,7 @@ fn a_component_that_only_runs_is_called_by_that() {
     let runs = |more: &str, version: &str| {
         format!(
             "package a:b;
-            interface own {{ f: func(); }}
+            interface api {{ f: func(); }}
             world w {{ export wasi:cli/run@{version}; {more} }}
             package wasi:cli@{version} {{ interface run {{ run: func() -> result; }} }}"
         )
@@ -276,7 +276,7 @@ fn a_component_that_only_runs_is_called_by_that() {
     assert!(endpoint.reply.is_bytes());
 
     // What has endpoints is called by those.
-    let inspection = inspected(&runs("export own;", "0.2.6"));
+    let inspection = inspected(&runs("export api;", "0.2.6"));
     assert_eq!((inspection.command(), inspection.endpoints.len()), (None, 1));
     assert_eq!(inspection.other_exports, ["wasi:cli/run@0.2.6"]);
     let reason = refusal(&runs("", "0.4.0"));

@@ -61,6 +61,8 @@ fn what_is_no_program_and_has_no_types_is_refused() {
     for text in ["(module)", r#"(module (func (export "add")))"#, r#"(module (memory (export "_start") 1))"#] {
         assert!(refusal(text).contains("it exports no function _start"), "{text}");
     }
+    let reason = refusal(r#"(module (func (export "_start")))"#);
+    assert!(reason.contains("no memory called memory"), "{reason}");
     let mut broken = module(PROGRAM);
     broken.truncate(broken.len() - 3);
     assert!(inspect(&broken, None).is_err());

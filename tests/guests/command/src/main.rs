@@ -26,7 +26,8 @@ fn main() -> io::Result<()> {
             exit(3)
         }
         "fail-late" => {
-            stdout.write_all(&[b'x'; 200_000])?;
+            // More than anybody keeps for a client.
+            stdout.write_all(&vec![b'x'; 8_000_000])?;
             exit(3)
         }
         "exit" => exit(0),

@@ -9,7 +9,7 @@ mod environment;
 mod reply;
 
 use super::error::error_response;
-use super::{Gateway, ID, openapi, refuse, with_id};
+use super::{Gateway, ID, path, refuse, with_id};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
@@ -32,18 +32,21 @@ pub(super) async fn target(gateway: &Gateway, method: &Method, path: &str) -> Op
     };
     for name in own.as_deref().into_iter().chain([name]) {
         if gateway.runtime.is_command(name).await {
-            let is_call = is_endpoint(name, path) || gateway.runtime.paths().find(method, path).is_some();
+            let is_call = is_endpoint(name, path)
+                || gateway.runtime.paths().find(method, path).is_some();
             return (!is_call).then(|| name.into());
         }
     }
     None
 }
 
-/// Whether the path is that of the command's endpoint.
+/// Whether the path is that of the command's endpoint, in any of its spellings.
 fn is_endpoint(service: &str, path: &str) -> bool {
+    /// In `/{service}/{service}/run`; with two parts, the endpoint would take a path from the program for nothing.
+    const SLASHES: usize = 3;
     let last = service.rsplit('.').next().unwrap_or(service);
-    let called = openapi::path(last, &format!("{}.Run", title_case(last)));
-    path.ends_with(&called) && path.matches('/').count() == called.matches('/').count()
+    let is_run = |target: path::Target<'_>| target.endpoint.strip_suffix(".Run") == Some(&*title_case(last));
+    path.matches('/').count() == SLASHES && path::resolve(path).is_ok_and(is_run)
 }
 
 /// Runs the command with a request.
@@ -110,6 +113,7 @@ mod tests {
     fn one_path_is_that_of_the_endpoint() {
         for (service, path, expected) in [
             ("wc", "/wc/wc/run", true),
+            ("wc", "/wc/Wc/Run", true),
             ("demo.word-count", "/word-count/word-count/run", true),
             ("wc", "/wc/run", false),
             ("wc", "/wc/x/wc/run", false),
