@@ -31,7 +31,11 @@ async fn what_cannot_be_served_is_refused_and_the_old_revision_goes_on() {
     for (what, component, reason) in [
         ("not wasm", Bytes::from_static(b"#!/bin/sh\n"), "not wasm"),
         ("empty", Bytes::new(), "the file is empty"),
-        ("a core module", core_module, "a core wasm module, not a component: build for the target wasm32-wasip2"),
+        (
+            "a core module",
+            core_module,
+            "a core wasm module, not a component, and not a program either: it exports no function _start",
+        ),
         ("half a component", whole.slice(..whole.len() / 2), "component"),
         ("a component without exports", empty_component, "the component has no endpoint: it exports nothing"),
         ("an import that nobody gives", guest("needs"), "acme:missing/thing@1.0.0"),
@@ -133,7 +137,7 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
         ("queue", 4.0),
         ("request", 32.0 * 1024.0 * 1024.0),
         ("reply", 64.0 * 1024.0 * 1024.0),
-        ("log", 1024.0 * 1024.0),
+        ("log", 4.0 * 1024.0 * 1024.0),
     ] {
         let status = &deployed["limits"][limit];
         assert_eq!((status["limit"].as_f64(), &status["hits"]), (Some(value), &json!(0)), "{limit}");

@@ -7,6 +7,7 @@ mod bodies;
 mod capabilities;
 mod cli;
 mod cli_services;
+mod commands;
 mod crash;
 mod density;
 mod deploys;

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use micro::runtime::CodeLimits;
-use micro::server::{DoorLimits, Options, Permits, RunningHost, self};
+use micro::server::{self, DoorLimits, Options, Permits, RunningHost};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;

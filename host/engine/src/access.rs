@@ -1,9 +1,9 @@
 //! What a deployment's instances reach through the host, and whom they do it for.
 
+use crate::egress::Egress;
 use crate::log::{Log, Stream};
 use crate::manifest::{Allow, Folder};
 use crate::usage::Usage;
-use crate::egress::Egress;
 use micro_mesh::call::RequestId;
 use micro_mesh::{Client, HeaderMap, Store, Trace};
 use std::collections::HashMap;

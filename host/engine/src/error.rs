@@ -62,6 +62,12 @@ pub enum CallError {
         /// With the guest's backtrace, for its log.
         backtrace: String,
     },
+    /// The command ended by itself, and not well.
+    #[error("the command ended with exit code {code}")]
+    Exit {
+        /// Anything but 0.
+        code: i32,
+    },
     /// The instance that the call was in ended, for a reason that lies elsewhere.
     #[error("the instance ended: {0}")]
     Ended(String),

@@ -13,7 +13,7 @@ use crate::manifest::{Manifest, SECTION};
 use crate::name::title_case;
 use crate::proto::{self, Protos};
 use crate::schema::{Endpoint, Field, Need, Record, Reply, Request, Type};
-use crate::section;
+use crate::{command, module, section};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,12 @@ impl Inspection {
         Web::find(&self.other_exports).map(|(interface, _)| interface)
     }
 
+    /// The interface by which it runs as a program, if that is what it is.
+    pub fn command(&self) -> Option<&str> {
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.is_command())?;
+        endpoint.interface.as_deref()
+    }
+
     /// Whether the component says something of its life: by its WIT that may be more than it exports.
     pub fn saves_state(&self) -> bool {
         self.other_exports.iter().any(|export| export.starts_with("micro:function/lifecycle@"))
@@ -159,9 +165,12 @@ pub fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads a component. `deployment` names the endpoints of functions that the world itself exports; by default that is
+/// Reads a component, or a core module as the component that it becomes. `deployment` names the endpoints of functions that the world itself exports; by default that is
 /// the name in the manifest.
 pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, LoadError> {
+    check_size(bytes)?;
+    let component = module::as_component(bytes)?;
+    let bytes = &*component;
     check_is_component(bytes)?;
     let manifest = manifest_of(bytes)?;
     let (mut resolve, world) = decode(bytes)?;
@@ -176,6 +185,7 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
     reader.read_exports(world, &name)?;
     let descriptors = reader.read_handler(bytes)?;
+    reader.read_command(&name);
     reader.check_names()?;
     let needs = reader.read_needs(world)?;
     let Reader { endpoints, other_exports, .. } = reader;
@@ -206,7 +216,7 @@ pub fn manifest_of(bytes: &[u8]) -> Result<Option<Manifest>, LoadError> {
     Manifest::parse(text).map(Some).map_err(|error| refused(error.to_string()))
 }
 
-fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
+fn check_size(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > MAX_COMPONENT {
         return Err(refused(format!(
             "{} is more than a component may have: {}",
@@ -217,11 +227,10 @@ fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.is_empty() {
         return Err(refused("the file is empty"));
     }
-    if wasmparser::Parser::is_core_wasm(bytes) {
-        return Err(refused(
-            "a core wasm module, not a component: build for the target wasm32-wasip2, or wrap the module with `wasm-tools component new`",
-        ));
-    }
+    Ok(())
+}
+
+fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
     if !wasmparser::Parser::is_component(bytes) {
         return Err(refused("not wasm: the file does not begin with a component's header"));
     }
@@ -236,7 +245,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), LoadError> {
     }
 }
 
-fn refused(reason: impl Into<String>) -> LoadError {
+pub(crate) fn refused(reason: impl Into<String>) -> LoadError {
     LoadError::Refused(reason.into())
 }
 
@@ -250,7 +259,7 @@ struct Reader<'r> {
 
 impl<'r> Reader<'r> {
     fn read_exports(&mut self, world: WorldId, deployment: &str) -> Result<(), LoadError> {
-        let own_prefix = title_case(deployment.rsplit('.').next().unwrap_or(deployment));
+        let own_prefix = own_prefix(deployment);
         for (key, item) in &self.resolve.worlds[world].exports {
             let id = self.resolve.name_world_key(key);
             match item {
@@ -293,6 +302,17 @@ impl<'r> Reader<'r> {
         let endpoints = Protos::read(descriptors).and_then(|protos| protos.endpoints());
         self.endpoints.extend(endpoints.map_err(refused)?);
         Ok(Some(descriptors))
+    }
+
+    /// What has nothing else that can be called, and runs as a program, is called by that.
+    fn read_command(&mut self, deployment: &str) {
+        if !self.endpoints.is_empty() || Web::find(&self.other_exports).is_some() {
+            return;
+        }
+        if let Some(at) = self.other_exports.iter().position(|export| command::is_command(export)) {
+            let interface = self.other_exports.remove(at);
+            self.endpoints.push(command::endpoint(&own_prefix(deployment), interface));
+        }
     }
 
     fn add(&mut self, prefix: &str, interface: Option<&Arc<str>>, function: &'r Function) -> Result<(), LoadError> {
@@ -445,6 +465,11 @@ impl<'r> Reader<'r> {
         }
         Ok(())
     }
+}
+
+/// What stands before the dot in the names of endpoints that no interface names.
+fn own_prefix(deployment: &str) -> String {
+    title_case(deployment.rsplit('.').next().unwrap_or(deployment))
 }
 
 fn not_imported(interface: &str, function: &str) -> LoadError {

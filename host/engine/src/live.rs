@@ -25,7 +25,12 @@ pub(crate) struct Live {
 impl Live {
     /// Makes an instance. The caller holds a permit of [`Program::room`] for as long as it lives.
     pub(crate) async fn new(program: &Program, scope: Scope) -> Result<Live, CallError> {
-        let mut store = Store::new(program.pre.engine(), State::new(&program.limits, &program.access, scope));
+        Live::with_state(program, State::new(&program.limits, &program.access, scope)).await
+    }
+
+    /// Makes an instance that has all that is in `state`.
+    pub(crate) async fn with_state(program: &Program, state: State) -> Result<Live, CallError> {
+        let mut store = Store::new(program.pre.engine(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(program.fuel);
         store.set_epoch_deadline(1);
@@ -60,6 +65,7 @@ impl Live {
                 })
             }
             Road::Dynamic => dynamic_call(func, store, callable, &arguments).await,
+            Road::Command => return Err(CallError::Host("a command runs in an instance of its own".into())),
         };
         result.map_err(|error| self.failed(&error))
     }

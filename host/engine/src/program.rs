@@ -78,6 +78,8 @@ pub(crate) enum Road {
     Heap,
     /// By way of wasmtime's dynamic values.
     Dynamic,
+    /// By standard input and output.
+    Command,
 }
 
 impl Program {
@@ -158,6 +160,9 @@ impl Program {
         fields: Vec<Value>,
         deadline: Deadline,
     ) -> Result<Option<Value>, CallError> {
+        if callable.road == Road::Command {
+            return Box::pin(self.run_whole(scope, callable, fields, deadline)).await;
+        }
         let arguments = callable.arguments(fields);
         let _room = self.room(deadline).await?;
         let run = async {
@@ -207,6 +212,11 @@ impl Program {
     /// The endpoint called `name`.
     pub fn endpoint(&self, name: &str) -> Option<&Arc<Callable>> {
         self.endpoints.get(name)
+    }
+
+    /// The endpoint that runs the program, if it is a command.
+    pub fn command(&self) -> Option<&Arc<Callable>> {
+        self.endpoints.values().find(|callable| callable.road == Road::Command)
     }
 
     /// The names of all endpoints, in no order.
@@ -298,6 +308,7 @@ impl Callable {
         let (params, result) = (endpoint.parameter_types(), endpoint.result_type());
         let road = match endpoint.stream {
             Some(_) => Road::Dynamic,
+            None if endpoint.is_command() => Road::Command,
             None => road(engine, &params, result.as_ref()),
         };
         Ok(Callable { endpoint: Arc::new(endpoint.clone()), params, result, export, road, stream })

@@ -3,6 +3,7 @@
 //! One schema serves everything that faces a caller: JSON and query strings in, JSON out, OpenAPI, the registry's
 //! request and response trees, and the command line's listings.
 
+use crate::command;
 use crate::name::Name;
 use crate::proto;
 use serde::{Deserialize, Serialize};
@@ -199,6 +200,11 @@ impl Endpoint {
     /// Whether messages pass by `stream<T>`, not by a resource.
     pub fn streams_natively(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.native.is_some())
+    }
+
+    /// Whether it runs a program.
+    pub fn is_command(&self) -> bool {
+        self.interface.as_deref().is_some_and(command::is_command)
     }
 
     /// The type that the function itself returns.

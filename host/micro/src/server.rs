@@ -3,8 +3,8 @@
 pub use crate::doors::DoorLimits;
 use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
-use crate::runtime::{Bounds, CodeLimits, Runtime};
 pub use crate::runtime::Permits;
+use crate::runtime::{Bounds, CodeLimits, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use crate::{data_folder, telemetry};

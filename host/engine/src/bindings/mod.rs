@@ -11,6 +11,7 @@ mod output;
 mod store;
 
 use crate::access::{Access, MAX_DEPTH, Scope};
+use crate::command::Run;
 use crate::engines::EPOCH;
 use crate::error::LoadError;
 use crate::fair;
@@ -57,6 +58,8 @@ pub(crate) struct State {
     wasi: Option<Box<Wasi>>,
     access: Arc<Access>,
     scope: Scope,
+    /// What a command gets beside `access`, until the guest first asks.
+    run: Option<Box<Run>>,
     pub(crate) limiter: Limiter,
     /// Ticks of the engine's clock that found the present call running, and how many it may have.
     ticks: u32,
@@ -81,10 +84,17 @@ impl State {
             wasi: None,
             access: access.clone(),
             scope,
+            run: None,
             limiter: Limiter::new(limits.memory),
             ticks: 0,
             most_ticks: ticks(limits.cpu),
         }
+    }
+
+    /// The state of an instance that is a program's run.
+    pub(crate) fn for_command(mut self, run: Run) -> State {
+        self.run = Some(Box::new(run));
+        self
     }
 
     /// Works for another call from now on.
@@ -112,7 +122,7 @@ impl State {
     }
 
     fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope)))
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope, self.run.take())))
     }
 
     /// A call in the name of this instance, with what it has of its caller: deadline, id, headers.
@@ -172,13 +182,16 @@ impl WasiHttpView for State {
 }
 
 impl Wasi {
-    fn new(access: &Arc<Access>, scope: &Scope) -> Wasi {
+    fn new(access: &Arc<Access>, scope: &Scope, run: Option<Box<Run>>) -> Wasi {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
         builder.stderr(Output::new(access.log.clone(), request.clone(), Stream::Stderr));
         builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         builder.args(&access.args).envs(&access.env);
+        if let Some(run) = run {
+            builder.args(&run.args).envs(&run.env).stdin(run.stdin).stdout(run.stdout);
+        }
         let (mut table, mut names) = (ResourceTable::new(), None);
         if access.granted.egress.has_tcp() {
             table.set_max_capacity(names::MAX_HANDLES);

@@ -6,17 +6,22 @@ use wit_parser::abi::{AbiVariant, WasmType};
 
 /// A component of the one world in `wit`, whose functions all trap.
 pub(crate) fn component(wit: &str) -> Vec<u8> {
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.validate(true).module(&typed_module(wit)).unwrap().encode().unwrap()
+}
+
+/// The core module behind it, with its types.
+pub(crate) fn typed_module(wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str(Path::new("test.wit"), wit).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = module(&resolve, world);
     wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8, false)
         .unwrap();
-    let mut encoder = wit_component::ComponentEncoder::default();
-    encoder.validate(true).module(&module).unwrap().encode().unwrap()
+    module
 }
 
-/// The core module behind it.
+/// The same without them.
 fn module(resolve: &Resolve, world: WorldId) -> Vec<u8> {
     let mut functions: Vec<(String, &Function)> = Vec::new();
     for (key, item) in &resolve.worlds[world].exports {
@@ -240,7 +245,10 @@ fn what_is_no_component_with_endpoints_is_refused_by_what_it_is() {
     for (bytes, expected) in [
         (&b""[..], "the file is empty"),
         (b"hello", "not wasm"),
-        (b"\0asm\x01\0\0\0", "a core wasm module, not a component"),
+        (
+            b"\0asm\x01\0\0\0",
+            "a core wasm module, not a component, and not a program either: it exports no function _start",
+        ),
         (b"\0asm\x0d\0\x01\0", "the component has no endpoint: it exports nothing"),
         (&wit_package, "a WIT package, which holds types and no code"),
     ] {
@@ -252,13 +260,30 @@ fn what_is_no_component_with_endpoints_is_refused_by_what_it_is() {
 }
 
 #[test]
-fn a_component_that_only_runs_says_what_it_exports() {
-    let reason = refusal(
-        "package a:b;
-        world w { export wasi:cli/run@0.2.6; }
-        package wasi:cli@0.2.6 { interface run { run: func() -> result; } }",
-    );
-    assert!(reason.contains("it exports only wasi:cli/run@0.2.6"), "{reason}");
+fn a_component_that_only_runs_is_called_by_that() {
+    let runs = |more: &str, version: &str| {
+        format!(
+            "package a:b;
+            interface api {{ f: func(); }}
+            world w {{ export wasi:cli/run@{version}; {more} }}
+            package wasi:cli@{version} {{ interface run {{ run: func() -> result; }} }}"
+        )
+    };
+    let inspection = inspect(&component(&runs("", "0.2.6")), Some("demo.word-count")).unwrap();
+    assert_eq!(inspection.command(), Some("wasi:cli/run@0.2.6"));
+    assert!(inspection.other_exports.is_empty(), "{:?}", inspection.other_exports);
+    let endpoint = inspection.endpoint("WordCount.Run").unwrap();
+    let fields: Vec<_> =
+        endpoint.request.message.fields.iter().map(|field| (&*field.name.json, field.ty.label())).collect();
+    assert_eq!(fields, [("stdin", "option<list<u8>>".to_string()), ("args", "option<list<string>>".to_string())]);
+    assert!(endpoint.reply.is_bytes());
+
+    // What has endpoints is called by those.
+    let inspection = inspected(&runs("export api;", "0.2.6"));
+    assert_eq!((inspection.command(), inspection.endpoints.len()), (None, 1));
+    assert_eq!(inspection.other_exports, ["wasi:cli/run@0.2.6"]);
+    let reason = refusal(&runs("", "0.4.0"));
+    assert!(reason.contains("it exports only wasi:cli/run@0.4.0"), "{reason}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Limit {
             Limit::Request => ("request", Unit::Bytes, 0, 256 * MIB, 32 * MIB),
             // What an instance can pass to the host at once.
             Limit::Reply => ("reply", Unit::Bytes, 0, 64 * MIB, 64 * MIB),
-            Limit::Log => ("log", Unit::Bytes, 0, GIB, MIB),
+            Limit::Log => ("log", Unit::Bytes, 0, GIB, 4 * MIB),
             Limit::Reuse => ("reuse", Unit::Count, 1, 1_000_000, 128),
         };
         Kind { name, unit, least, most, default }

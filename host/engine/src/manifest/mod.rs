@@ -12,9 +12,9 @@ mod limits;
 mod variable;
 
 pub use allow::{Allow, is_in_secret, matches};
-pub use limits::{AskedLimits, HostLimits, Limit, Limits, Unit};
 pub use destination::{Destination, Scheme};
 pub use folder::Folder;
+pub use limits::{AskedLimits, HostLimits, Limit, Limits, Unit};
 pub use variable::Variable;
 
 use crate::section;

@@ -5,6 +5,7 @@ use super::errors;
 use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::{CallError, LoadError};
+use crate::fair::fair;
 use crate::inspect::{Inspection, Web};
 use crate::live::Live;
 use crate::program::{Program, lost};
@@ -89,7 +90,7 @@ impl Live {
         let func = self.func(handle, HANDLE)?;
         let func = func.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&self.store);
         let func = func.map_err(|error| CallError::Host(format!("{HANDLE}: {error:#}")))?;
-        match func.call_async(&mut self.store, params).await {
+        match fair(func.call_async(&mut self.store, params)).await {
             Ok(()) => Ok(()),
             Err(error) if errors::is_good_exit(&error) => Ok(()),
             Err(error) => {
@@ -107,11 +108,11 @@ impl Live {
         request: Request,
         slot: &Slot,
     ) -> Result<(), CallError> {
-        let run = self.store.run_concurrent(async |accessor| {
+        let run = fair(self.store.run_concurrent(async |accessor| {
             handle_03(accessor, service, request, slot).await?;
             poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
             wasmtime::Result::Ok(())
-        });
+        }));
         match run.await.and_then(|ended| ended) {
             Ok(()) => Ok(()),
             Err(error) => {

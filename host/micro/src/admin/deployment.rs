@@ -33,6 +33,9 @@ pub struct Deployment {
     pub web: Option<String>,
     /// Host names that are its own.
     pub hosts: Vec<String>,
+    /// The interface by which it runs as a program, if that is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// Whether the component is in memory now.
     pub loaded: bool,
     /// `Say.Hello`, …

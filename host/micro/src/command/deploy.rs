@@ -20,7 +20,7 @@ REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker l
 #sha256:… behind it.
 
 With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
-\"deployed_at\", \"engine\", \"web\", \"hosts\", \"endpoints\", \"imports\", \
+\"deployed_at\", \"engine\", \"web\", \"hosts\", \"command\", \"endpoints\", \"imports\", \
 \"grants\": [{\"import\", \"state\", \"what\"}], \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
 false when that component was already the current one.")]
 pub struct Arguments {
@@ -117,6 +117,7 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
         ("size", size(deployment.size)),
         ("engine", deployment.engine.clone()),
         ("web", layout::web(deployment)),
+        ("command", deployment.command.clone().unwrap_or_default()),
         ("endpoints", table::list(&deployment.endpoints)),
         ("imports", grants::of_deployment(deployment)),
     ];
@@ -127,6 +128,7 @@ fn summary(deployment: &Deployment, first: Option<String>) -> String {
     if let Some(canary) = &deployment.canary {
         rows.insert(0, ("canary", layout::canary(canary)));
     }
+    rows.retain(|(_, value)| !value.is_empty());
     rows.extend(first.map(|first| ("try", first)));
     format!("{name} {state}\n{}", table::indent(&table::pairs(&rows)))
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use micro_engine::{Inspection, capability};
 use micro_engine::inspect::Web;
 use micro_engine::schema::Endpoint;
+use micro_engine::{Inspection, capability};
 
 use super::layout::{grants, service, size, table};
 use super::{Options, Output, deploy, print};
@@ -19,7 +19,7 @@ use crate::runtime::endpoint_record;
 #[command(after_help = "\
 A folder is built first.
 
-With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"imports\", \"grants\", \
+With --output json: {\"name\", \"version\", \"kind\", \"size\", \"digest\", \"engine\", \"command\", \"imports\", \"grants\", \
 \"endpoints\": [{\"name\", \"docs\", \"interface\", \"request\", \"response\", \"error\"}], \
 \"web\", \"other_exports\"}; web is the version of wasi:http by which it takes HTTP requests as they are, or null; request and response are trees of {\"name\", \"type\", \"values\"}.")]
 pub struct Arguments {
@@ -53,6 +53,7 @@ fn layout(name: &str, inspection: &Inspection) -> String {
         ("imports", grants::of_component(&capability::grants(inspection, &manifest))),
         ("not granted", capability::not_granted(inspection, &manifest).join("\n")),
         ("web", inspection.web.map(|web| web.as_str().to_owned()).unwrap_or_default()),
+        ("command", inspection.command().unwrap_or_default().to_owned()),
         ("other exports", other_exports(inspection).join("\n")),
     ];
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -88,6 +89,7 @@ fn json(name: &str, inspection: &Inspection) -> serde_json::Value {
         "size": inspection.size,
         "digest": inspection.digest,
         "engine": inspection.engine.as_str(),
+        "command": inspection.command(),
         "imports": inspection.imports,
         "grants": capability::grants(inspection, &manifest),
         "endpoints": endpoints.collect::<Vec<_>>(),

@@ -55,7 +55,7 @@ fn row(deployment: &Deployment) -> [String; 11] {
         deployment.name.clone(),
         deployment.version.clone(),
         deployment.revision.to_string(),
-        deployment.kind.clone(),
+        if deployment.command.is_some() { "command".into() } else { deployment.kind.clone() },
         deployment.state.clone(),
         replicas.map(|replicas| format!("{}/{}", replicas.ready, replicas.wanted)).unwrap_or_default(),
         deployment.canary.as_ref().map(|canary| format!("{}%", canary.percent)).unwrap_or_default(),

@@ -124,6 +124,7 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         ("size", size(deployment.size)),
         ("deployed", age(&deployment.deployed_at)),
         ("engine", format!("{}, {loaded}", deployment.engine)),
+        ("command", deployment.command.clone().unwrap_or_default()),
         (
             "calls",
             format!(

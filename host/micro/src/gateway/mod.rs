@@ -2,12 +2,13 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/{service}/{path…}` | a call, see [`path`], or a request for a deployment that takes them as they are, see [`web`] |
+//! | `/{service}/{path…}` | a call, see [`path`]; a request for a deployment that takes them as they are, see [`web`]; a run, where the service is a command, see [`cgi`] |
 //! | `/rpc` | a call named in the body, see [`mod@rpc`] |
 //! | `/openapi.json` | what all deployments offer, see [`openapi`] |
 //! | `/` | the version |
 
 mod body;
+mod cgi;
 mod error;
 mod openapi;
 pub mod path;
@@ -142,6 +143,9 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
         Destination::Handler { service, prefix } => {
             return Box::pin(web::serve(gateway, service, prefix, (parts, body), peer, arrival)).await;
         }
+        Destination::Command { service } if !cgi::is_endpoint(&service, path) => {
+            return Box::pin(cgi::serve(gateway, service, (parts, body), arrival)).await;
+        }
         other => other,
     };
     if parts.method == Method::GET && stream::is_web_socket(&parts.headers) {
@@ -191,11 +195,16 @@ fn with_id(mut response: Response, id: RequestId) -> Response {
     response
 }
 
-/// The call that a request makes by its path, its query and its headers.
-fn read_head(gateway: &Gateway, destination: Destination, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
+fn check_uri(parts: &Parts) -> Result<(), Error> {
     if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > MAX_URI {
         return Err(Error::new(ID, 414, format!("the path is longer than {MAX_URI} bytes")));
     }
+    Ok(())
+}
+
+/// The call that a request makes by its path, its query and its headers.
+fn read_head(gateway: &Gateway, destination: Destination, parts: &Parts, header: HeaderMap) -> Result<Call, Error> {
+    check_uri(parts)?;
     let mut query = parts.uri.query().map(Cow::Borrowed);
     let (service, endpoint) = match destination {
         Destination::Endpoint { service, endpoint, fields } => {
@@ -204,7 +213,7 @@ fn read_head(gateway: &Gateway, destination: Destination, parts: &Parts, header:
             }
             (service, endpoint)
         }
-        Destination::Rules | Destination::Handler { .. } => {
+        Destination::Rules | Destination::Command { .. } | Destination::Handler { .. } => {
             let target = path::resolve(parts.uri.path()).map_err(|reason| Error::not_found(ID, reason))?;
             (find_service(gateway, target.name), target.endpoint.into())
         }

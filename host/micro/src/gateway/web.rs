@@ -12,13 +12,13 @@
 
 use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
 use crate::runtime::{MAX_WEB_REQUEST, WebCall};
+use crate::telemetry::Arrival;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
 use axum::http::request::Parts;
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use axum::response::Response;
-use crate::telemetry::Arrival;
 use bytes::Bytes;
 use micro_engine::WebRequest;
 use micro_mesh::call::RequestId;

@@ -1,17 +1,18 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::{Runtime, grant};
 use super::deployment::{Canary, Deployment, Revision, not_stored};
 use super::handover::Begun;
 use super::logs::DeploymentLog;
-use super::refuse::{check_grants, check_routes};
+use super::refuse::{check_grants, check_kind, check_routes};
 use super::replicas::States;
 use super::schedule::check_schedules;
 use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, Readers, RevisionRow, interfaces};
+use super::{Runtime, grant};
 use bytes::Bytes;
 use micro_engine::manifest::{Allow, AskedLimits, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -102,9 +103,9 @@ impl Runtime {
 
     async fn try_deploy(&self, name: &str, component: Bytes, options: DeployOptions) -> Result<Deployed, DeployError> {
         let deployment = self.deployment(name);
-        let inspection = {
-            let (name, component) = (name.to_string(), component.clone());
-            blocking(move || micro_engine::inspect(&component, Some(&name))).await??
+        let (component, inspection) = {
+            let name = name.to_string();
+            blocking(move || inspected(&name, component)).await??
         };
         let DeployOptions { version, canary, force, args, env, limits, config, allow } = options;
         let mut manifest = inspection.manifest.clone().unwrap_or_default();
@@ -131,6 +132,7 @@ impl Runtime {
             self.check_canary(percent, deployment.as_deref(), &inspection, &manifest).await?;
         }
         self.check_paths(name, &manifest).map_err(DeployError::Refused)?;
+        check_kind(&inspection, &manifest)?;
         check_routes(&inspection, &manifest)?;
         check_schedules(&inspection, &manifest)?;
         check_grants(&inspection, &manifest)?;
@@ -435,6 +437,16 @@ impl Runtime {
         };
         lock.lock_owned().await
     }
+}
+
+/// The component that these bytes are or become, and what it says of itself.
+fn inspected(name: &str, bytes: Bytes) -> Result<(Bytes, Inspection), LoadError> {
+    let component = match micro_engine::module::as_component(&bytes)? {
+        Cow::Owned(component) => component.into(),
+        Cow::Borrowed(_) => bytes,
+    };
+    let inspection = micro_engine::inspect(&component, Some(name))?;
+    Ok((component, inspection))
 }
 
 /// Runs work that blocks or computes for long on a thread that may.

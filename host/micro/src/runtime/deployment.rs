@@ -13,7 +13,6 @@ use super::store::{RevisionRow, Store, interfaces};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use micro_engine::manifest::{HostLimits, Kind, Limits};
 use micro_engine::{Inspection, LoadError, Manifest, Program, Usage};
-use micro_engine::inspect::Web;
 use micro_mesh::call::{RequestId, random_below};
 use micro_mesh::{Call, Error};
 use std::collections::HashMap;
@@ -72,7 +71,28 @@ pub struct Revision {
     pub(super) code: Slot,
     replicas: OnceCell<Arc<Replicas>>,
     /// How it takes HTTP requests as they are; told by inspection, and asked for with every request.
-    pub(super) web: OnceLock<Option<Web>>,
+    pub(super) takes: OnceLock<Takes>,
+}
+
+/// What becomes of an HTTP request below the name of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// A call.
+    Calls,
+    /// Its handler takes it as it is.
+    Handler,
+    /// A run of the program that it is.
+    Command,
+}
+
+impl Takes {
+    pub(super) fn of(inspection: &Inspection) -> Takes {
+        match (inspection.web, inspection.command()) {
+            (Some(_), _) => Takes::Handler,
+            (None, Some(_)) => Takes::Command,
+            (None, None) => Takes::Calls,
+        }
+    }
 }
 
 /// The counts of one revision since the host started.
@@ -173,8 +193,8 @@ impl Deployment {
 
     /// Counts the end of a call for the revision that it went to.
     /// How the current revision takes HTTP requests as they are, if that is known yet.
-    pub(super) fn known_web(&self) -> Option<Option<Web>> {
-        self.current.load().web.get().copied()
+    pub(super) fn takes(&self) -> Option<Takes> {
+        self.current.load().takes.get().copied()
     }
 
     pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
@@ -245,7 +265,7 @@ impl Revision {
             is_retired: AtomicBool::new(false),
             code: Slot::default(),
             replicas: OnceCell::new(),
-            web: OnceLock::new(),
+            takes: OnceLock::new(),
         }
     }
 
@@ -384,7 +404,8 @@ impl super::Runtime {
 
     /// Reads what inspection found and loads the code, at one go unless imports have to be found in between.
     async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
-        let access = self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
+        let access =
+            self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
         let (readers, engines, components) = (self.readers.clone(), self.engines.clone(), self.components.clone());
         let (name, number, limits) = (deployment.name.clone(), revision.number, revision.limits);
         let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {

@@ -17,9 +17,10 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
         CallError::PoolFull | CallError::HostMemory | CallError::Ended(_) => {
             Error::unavailable(service, with_id(error.to_string()))
         }
-        CallError::Memory { .. } | CallError::ReplyTooLarge { .. } | CallError::Trap { .. } => {
-            Error::internal(service, with_id(error.to_string()))
-        }
+        CallError::Memory { .. }
+        | CallError::ReplyTooLarge { .. }
+        | CallError::Trap { .. }
+        | CallError::Exit { .. } => Error::internal(service, with_id(error.to_string())),
         CallError::Host(reason) => {
             tracing::error!(service, %request, "the host failed a call: {reason}");
             Error::internal(service, with_id("the host could not serve this call".into()))

@@ -9,7 +9,6 @@
 
 pub(super) mod raw;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use micro_engine::schema::{Endpoint, Record};
 use micro_engine::value::Arguments;
@@ -193,7 +192,7 @@ fn accepts_only_json(call: &Call) -> bool {
 }
 
 /// The content type that bytes tell of themselves.
-fn sniff(bytes: &Bytes) -> Cow<'static, str> {
+pub(crate) fn sniff(bytes: &[u8]) -> Cow<'static, str> {
     match infer::get(bytes) {
         Some(kind) => Cow::Borrowed(kind.mime_type()),
         None if std::str::from_utf8(bytes).is_ok() => Cow::Borrowed("text/plain; charset=utf-8"),

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod code;
+mod command;
 mod components;
 mod deploy;
 mod deployment;
@@ -33,12 +34,14 @@ mod web;
 
 pub use bounds::Bounds;
 pub use code::{CodeLimits, CodeStatus, DEFAULT_BUDGET, DEFAULT_IDLE};
+pub(crate) use command::Running;
 pub use deploy::{DeployError, DeployOptions, Deployed};
 pub use deployment::{Deployment, Revision};
 pub use events::{Event, Events};
-pub use logs::DeploymentLog;
-pub use paths::query_with;
 pub use grant::Permits;
+pub use logs::DeploymentLog;
+pub(crate) use message::sniff;
+pub use paths::query_with;
 pub(crate) use record::endpoint as endpoint_record;
 pub use sites::Destination;
 pub use status::{DeploymentStatus, RevisionStatus};

@@ -5,8 +5,8 @@ use http::Method;
 use matchit::Router;
 use micro_engine::Manifest;
 use micro_engine::manifest::Route;
-use std::collections::{HashMap, HashSet};
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// All paths and host names of all deployments.

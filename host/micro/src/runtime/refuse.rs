@@ -38,6 +38,17 @@ impl Runtime {
     }
 }
 
+/// Says why a component is not of the kind that its manifest says, if so.
+pub(super) fn check_kind(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
+    match inspection.command() {
+        Some(interface) if manifest.kind == Kind::Service => Err(DeployError::Refused(format!(
+            "kind = \"service\": the component is a command ({interface}), which runs once and ends; it can only be a \
+             function, with a fresh instance for each run"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Says which endpoint of the manifest the component does not have, if so.
 pub(super) fn check_routes(inspection: &Inspection, manifest: &Manifest) -> Result<(), DeployError> {
     check_handler(inspection, manifest)?;

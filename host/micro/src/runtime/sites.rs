@@ -6,10 +6,11 @@
 //! | `host` | the handler of its deployment |
 //! | `[[route]]` without a host | an endpoint, or the handler of its deployment |
 //! | the longest name that the path begins with and a deployment with a handler has | that handler, without the name |
+//! | the first word of the path, where a deployment of that name is a program | a run of it |
 //! | go-micro's rules | an endpoint |
 
 use super::Runtime;
-use super::deployment::Deployment;
+use super::deployment::{Deployment, Takes};
 use super::paths::Leads;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -26,6 +27,11 @@ pub enum Destination {
         service: Arc<str>,
         /// How much of the path is its name, which the handler does not see: `/demo/site` of `/demo/site/index.html`.
         prefix: usize,
+    },
+    /// To the program that a deployment is, whose name is the first word of the path.
+    Command {
+        /// The deployment.
+        service: Arc<str>,
     },
     /// To an endpoint that a manifest names.
     Endpoint {
@@ -78,16 +84,18 @@ impl Runtime {
         let mut prefix = 0;
         for word in path.split('/').skip(1).take(self.most_words.load(Ordering::Relaxed)) {
             prefix += 1 + word.len();
-            let Some(word) = plain(word) else { break };
-            name = if name.is_empty() { word } else { Cow::Owned(format!("{name}.{word}")) };
+            let Some(plain) = plain(word) else { break };
+            name = if name.is_empty() { plain } else { Cow::Owned(format!("{name}.{plain}")) };
             let found = match namespace {
                 "" => None,
-                _ => self.handler_of(&format!("{namespace}.{name}"))?,
+                _ => self.raw(&format!("{namespace}.{name}"))?,
             };
-            let found = if found.is_some() { found } else { self.handler_of(&name)? };
-            if let Some(service) = found {
-                destination = Destination::Handler { service, prefix };
-            }
+            let found = if found.is_some() { found } else { self.raw(&name)? };
+            destination = match found {
+                Some((service, Takes::Handler)) => Destination::Handler { service, prefix },
+                Some((service, Takes::Command)) if prefix == 1 + word.len() => Destination::Command { service },
+                _ => destination,
+            };
         }
         Ok(destination)
     }
@@ -97,12 +105,13 @@ impl Runtime {
         self.most_words.fetch_max(name.split('.').count(), Ordering::Relaxed);
     }
 
-    /// The name as the deployment holds it, if it has a handler.
-    fn handler_of(&self, name: &str) -> Result<Option<Arc<str>>, Unknown> {
+    /// The name as the deployment holds it, and what it takes, if it takes more than calls.
+    fn raw(&self, name: &str) -> Result<Option<(Arc<str>, Takes)>, Unknown> {
         let routes = self.routes.load();
         let Some(deployment) = routes.get(name) else { return Ok(None) };
-        match deployment.known_web() {
-            Some(web) => Ok(web.map(|_| deployment.name.clone())),
+        match deployment.takes() {
+            Some(Takes::Calls) => Ok(None),
+            Some(takes) => Ok(Some((deployment.name.clone(), takes))),
             None => Err(Unknown(deployment.clone())),
         }
     }
@@ -112,7 +121,7 @@ impl Runtime {
         let revision = deployment.current();
         match self.inspection(deployment, &revision).await {
             Ok(inspection) => {
-                revision.web.get_or_init(|| inspection.web);
+                revision.takes.get_or_init(|| Takes::of(&inspection));
                 true
             }
             Err(error) => {

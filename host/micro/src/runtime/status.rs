@@ -6,9 +6,9 @@ use super::schedule::ScheduleStatus;
 use super::store::RevisionRow;
 use super::{DeployError, Runtime};
 use anyhow::Context as _;
-use micro_engine::manifest::{Limit, Unit};
-use micro_engine::inspect::Web;
 use micro_engine::capability::{self, Grant};
+use micro_engine::inspect::Web;
+use micro_engine::manifest::{Limit, Unit};
 use micro_engine::{Inspection, Manifest};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -34,6 +34,9 @@ pub struct DeploymentStatus {
     web: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hosts: Vec<String>,
+    /// The interface by which the component runs as a program, if that is what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
     loaded: bool,
     endpoints: Vec<String>,
     imports: Vec<String>,
@@ -111,6 +114,7 @@ impl DeploymentStatus {
             engine: inspection.engine.as_str(),
             web: inspection.web.map(Web::as_str),
             hosts: revision.manifest.host.clone(),
+            command: inspection.command().map(str::to_string),
             loaded: revision.is_loaded(),
             endpoints: inspection.endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect(),
             imports: inspection.imports.clone(),

@@ -61,8 +61,7 @@ impl Runtime {
             }
             let slot = request.slot().clone();
             let began = Instant::now();
-            let mut counted =
-                Counted { deployment: &deployment, revision: &revision, slot: &slot, began, code: None };
+            let mut counted = Counted { deployment: &deployment, revision: &revision, slot: &slot, began, code: None };
             let served = async {
                 let program = self.program(&deployment, &revision, id).await?;
                 let Some(program) = &*program else {

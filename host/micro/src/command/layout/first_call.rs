@@ -9,6 +9,9 @@ use crate::admin::{Deployment, Host, Status};
 pub async fn find(host: &Host, deployment: &Deployment) -> Option<String> {
     let endpoint = deployment.endpoints.first()?;
     let status = host.status().await.ok()?.value;
+    if deployment.command.is_some() {
+        return Some(input_line(&status, &deployment.name));
+    }
     let services = host.service(&deployment.name).await.map(|answer| answer.value).unwrap_or_default();
     let request =
         services.iter().find_map(|service| service.endpoint(endpoint)).and_then(|endpoint| endpoint.request.as_ref());
@@ -16,14 +19,23 @@ pub async fn find(host: &Host, deployment: &Deployment) -> Option<String> {
 }
 
 fn line(status: &Status, name: &str, endpoint: &str, request: Option<&Value>) -> String {
-    let prefix = format!("{}.", status.namespace);
-    let service = name.strip_prefix(&prefix).unwrap_or(name);
-    let url = format!("{}/{service}/{}", status.api_url(), path(endpoint));
+    let url = format!("{}/{}", address(status, name), path(endpoint));
     let fields = request.map(|request| request.values.as_slice()).unwrap_or_default();
     match query(fields) {
         Some(query) => format!("curl '{url}{query}'"),
         None => format!("curl --json '{{…}}' {url}"),
     }
+}
+
+/// How to run a program: what is sent is its standard input.
+fn input_line(status: &Status, name: &str) -> String {
+    format!("echo text | curl --data-binary @- {}", address(status, name))
+}
+
+/// Where the gateway has the deployment.
+fn address(status: &Status, name: &str) -> String {
+    let prefix = format!("{}.", status.namespace);
+    format!("{}/{}", status.api_url(), name.strip_prefix(&prefix).unwrap_or(name))
 }
 
 /// `Say.OnOrder` → `say/on-order`, by the gateway's path rules.

@@ -1,4 +1,5 @@
 use super::*;
+use bytes::Bytes;
 use http::HeaderValue;
 use micro_engine::name::Name;
 use micro_engine::schema::{Field, Reply as ReplyType, Request, Type};
