@@ -267,6 +267,7 @@ pub struct Reply {
 #[serde(default, rename_all = "kebab-case")]
 pub struct Limits {
     /// Of one instance: all its linear memories and tables together.
+    #[serde(serialize_with = "exact_size")]
     pub memory: ByteSize,
     /// Wall time of one call, from the moment it has an instance.
     #[serde(with = "duration")]
@@ -452,6 +453,15 @@ fn check_keys(table: &toml::Table) -> Result<(), ManifestError> {
 pub fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, ManifestError> {
     Manifest::parse(manifest)?;
     section::put(component, SECTION, manifest.as_bytes()).map_err(ManifestError)
+}
+
+/// As people write sizes where that is exact, else in bytes: what is kept must be the same when it comes back.
+fn exact_size<S: serde::Serializer>(size: &ByteSize, out: S) -> Result<S::Ok, S::Error> {
+    let text = size.to_string();
+    match text.parse::<ByteSize>() {
+        Ok(read) if read == *size => out.serialize_str(&text),
+        _ => out.collect_str(&format_args!("{} B", size.as_u64())),
+    }
 }
 
 /// Durations as people write them: `5s`, `250ms`.
