@@ -11,7 +11,7 @@ mod body;
 mod error;
 mod openapi;
 pub mod path;
-mod rpc;
+pub mod rpc;
 mod stream;
 
 pub(crate) use body::read_up_to;

@@ -51,7 +51,7 @@ const CALLED: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PAT
 
 impl Paths {
     /// The paths of these deployments. Where two of them claim the same, the first by name has it.
-    pub(super) fn of<'d>(deployments: impl Iterator<Item = (&'d Arc<str>, &'d [Route])>) -> (Paths, Vec<String>) {
+    pub fn of<'d>(deployments: impl Iterator<Item = (&'d Arc<str>, &'d [Route])>) -> (Paths, Vec<String>) {
         let mut by_pattern: HashMap<&str, Vec<Leaf>> = HashMap::new();
         let mut problems = Vec::new();
         let mut patterns: Vec<&str> = Vec::new();

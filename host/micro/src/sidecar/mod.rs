@@ -7,7 +7,7 @@
 //! | `/rpc`, `/{service}/{path…}` | calls, as on the gateway | |
 //! | `/v1/…` | the admin API, see [`admin`] | needed |
 
-mod admin;
+pub mod admin;
 mod registry;
 mod token;
 

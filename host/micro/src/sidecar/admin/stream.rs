@@ -15,9 +15,10 @@ use tokio_stream::wrappers::BroadcastStream;
 /// Lines shown when nobody says how many.
 const DEFAULT_LINES: usize = 100;
 
+/// The query of a log.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LogParameters {
+pub struct LogParameters {
     lines: Option<usize>,
     #[serde(default)]
     follow: bool,
