@@ -45,6 +45,7 @@ test: ## Check and test everything, as CI does
 	$(PHASE) guests      $(MAKE) guests
 	$(PHASE) lint-wasm   $(MAKE) lint-wasm
 	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
+	$(PHASE) fuzz        $(MAKE) fuzz FUZZ_SECONDS=10
 	$(PHASE) functions   $(MAKE) test-functions
 	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro-under-test
 	$(PHASE) deny        $(MAKE) deny-if-there
@@ -113,6 +114,13 @@ bench: setup guests ## Measure the parts and the whole; the machine should have 
 	cargo build --release --locked -p micro -p micro-engine -p micro-bench --bins --bench parts --bench route
 	$(WASM) --manifest-path bench/wasi-http/Cargo.toml
 	@MICRO=$(MICRO) MICRO_GUESTS=$(CURDIR)/$(GUESTS)/wasm32-wasip2/release scripts/bench
+
+# Seconds for each target.
+FUZZ_SECONDS ?= 20
+
+.PHONY: fuzz
+fuzz: ## Feed every fuzz target for FUZZ_SECONDS, from the corpora that are kept
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 .PHONY: deny
 deny: ## Check licences, advisories and sources of all dependencies; needs cargo-deny
