@@ -45,6 +45,7 @@ test: ## Check and test everything, as CI does
 	$(PHASE) guests      $(MAKE) guests
 	$(PHASE) lint-wasm   $(MAKE) lint-wasm
 	$(PHASE) tests       cargo test --workspace --locked --no-fail-fast
+	$(PHASE) fuzz        $(MAKE) fuzz FUZZ_SECONDS=10
 	$(PHASE) functions   $(MAKE) test-functions
 	$(PHASE) examples    $(MAKE) walk MICRO=target/debug/micro-under-test
 	$(PHASE) deny        $(MAKE) deny
@@ -121,6 +122,13 @@ N ?= 10000
 density: setup ## Measure a host with N=10000 functions: its start, its memory, first calls
 	cargo build --release --locked $(if $(filter command line environment,$(origin MICRO)),,-p micro) -p micro-bench --bins
 	@N=$(N) MICRO=$(MICRO) scripts/density
+
+# Seconds for each target.
+FUZZ_SECONDS ?= 20
+
+.PHONY: fuzz
+fuzz: ## Feed every fuzz target for FUZZ_SECONDS, from the corpora that are kept
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 .PHONY: deny
 deny: ## Check licences, sources and known vulnerabilities of all dependencies; gets cargo-deny if it is not here

@@ -59,6 +59,7 @@ impl Source {
             || self.path.contains("/tests/")
             || self.path.contains("/benches/")
             || self.path.starts_with("bench/")
+            || self.path.starts_with("fuzz/")
     }
 
     /// The lines that are not inside a `#[cfg(test)]` module at the end, with their numbers.
@@ -190,7 +191,7 @@ fn words_that_mean_unfinished_stay_out() {
 #[test]
 fn nothing_is_skipped_and_nothing_names_this_machine() {
     let mut wrong = Vec::new();
-    let scripts = ["Makefile", "bench", "phase", "run", "setup", "wasm-target"];
+    let scripts = ["Makefile", "bench", "fuzz", "instrument", "phase", "run", "setup", "wasm-target"];
     let endings = [&[".rs", ".toml", ".wit", ".md", ".sh", ".in"], &scripts[..]].concat();
     for source in sources(&endings).iter().filter(|source| source.path != "tests/tidy.rs") {
         for (number, line) in source.text.lines().enumerate() {

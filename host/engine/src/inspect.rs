@@ -238,7 +238,12 @@ fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), LoadError> {
-    let decoded = wit_component::decode(bytes).map_err(|error| refused(format!("not a valid component: {error:#}")))?;
+    // The decoder makes room for as much as a section says of its length, even where there is less.
+    section::check(bytes).map_err(refused)?;
+    // The decoder holds things for impossible that bytes can say, and panics there.
+    let decoded = std::panic::catch_unwind(|| wit_component::decode(bytes))
+        .map_err(|_| refused("not a valid component: it has an export or import that WIT cannot say"))?
+        .map_err(|error| refused(format!("not a valid component: {error:#}")))?;
     match decoded {
         DecodedWasm::Component(resolve, world) => Ok((resolve, world)),
         DecodedWasm::WitPackage(..) => Err(refused("a WIT package, which holds types and no code")),

@@ -11,6 +11,7 @@ use crate::schema::{Endpoint, Field, Record, Type};
 use crate::value::Value;
 use bytes::Bytes;
 use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub struct Protos(DescriptorPool);
 impl Protos {
     /// Reads a descriptor set.
     pub fn read(bytes: &[u8]) -> Result<Protos, String> {
+        check_syntax(bytes)?;
         let pool = DescriptorPool::decode(bytes).map_err(|error| format!("section {SECTION}: {error}"))?;
         let is_empty = pool.services().len() == 0;
         match is_empty {
@@ -73,6 +75,20 @@ impl Protos {
 
     fn message(&self, name: &str) -> Result<MessageDescriptor, String> {
         self.0.get_message_by_name(name).ok_or_else(|| format!("there is no message {name} in the descriptor set"))
+    }
+}
+
+/// Says which file is written in a syntax that is not known, such as an edition: the reader of the pool panics there.
+fn check_syntax(bytes: &[u8]) -> Result<(), String> {
+    let set = FileDescriptorSet::decode(bytes).map_err(|error| format!("section {SECTION}: {error}"))?;
+    let unknown = set.file.iter().find(|file| !matches!(file.syntax.as_deref(), None | Some("proto2" | "proto3")));
+    match unknown {
+        None => Ok(()),
+        Some(file) => Err(format!(
+            "section {SECTION}: {} is written in {}, which is not known here: write it in proto3",
+            file.name(),
+            file.syntax()
+        )),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::json;
 use crate::name::hint;
 use crate::schema::{Field, Record, Type};
 use crate::value::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A name with more steps than this is no path into a message.
 const MAX_DEPTH: usize = 32;
@@ -116,9 +116,15 @@ fn read(ty: &Type, tree: Tree, place: &str) -> Result<Value, String> {
         }
         Type::Map(key_ty, value_ty) => {
             let mut entries = Vec::with_capacity(tree.children.len());
+            let mut known = HashSet::new();
             for (key, child) in tree.children {
                 let place = join(place, &key);
-                entries.push((read(key_ty, leaf(key), &place)?, read(value_ty, child, &place)?));
+                let key = read(key_ty, leaf(key), &place)?;
+                // By what JSON shows of it: `1` and `1e0` are the same number.
+                if !known.insert(json::key_text(key_ty, &key)) {
+                    return Err(format!("query parameter {place}: the key is there twice"));
+                }
+                entries.push((key, read(value_ty, child, &place)?));
             }
             Ok(Value::Map(entries))
         }

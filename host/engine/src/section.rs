@@ -30,14 +30,28 @@ pub fn find<'c>(component: &'c [u8], name: &str) -> Result<Option<&'c [u8]>, Str
     Ok(None)
 }
 
+/// Says whether all sections are as long as they say.
+pub(crate) fn check(component: &[u8]) -> Result<(), String> {
+    let mut payloads = wasmparser::Parser::new(0).parse_all(component);
+    payloads.try_for_each(|payload| payload.map(drop).map_err(|error| format!("not a component: {error}")))
+}
+
 /// The component with a custom section called `name`, in place of those of that name that it already holds.
 pub fn put(component: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(component.len() + content.len() + 32);
+    let mut is_whole = true;
     visit(component, |range, custom| {
         if custom.is_none_or(|custom| custom.name() != name) {
-            out.extend_from_slice(&component[range]);
+            // The length of a module or component inside is known before its bytes are looked at.
+            match component.get(range) {
+                Some(section) => out.extend_from_slice(section),
+                None => is_whole = false,
+            }
         }
     })?;
+    if !is_whole {
+        return Err("not a component: it ends before its last section does".into());
+    }
     let section = wasm_encoder::CustomSection { name: name.into(), data: content.into() };
     wasm_encoder::ComponentSection::append_to_component(&section, &mut out);
     Ok(out)
@@ -80,4 +94,25 @@ fn visit<'c>(
         begin = end;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_that_ends_inside_of_a_module_is_an_error_and_no_panic() {
+        let mut whole = wasm_encoder::Component::new();
+        let mut module = wasm_encoder::Module::new();
+        let name = "filling".into();
+        module.section(&wasm_encoder::CustomSection { name, data: [0; 100].as_slice().into() });
+        whole.section(&wasm_encoder::ModuleSection(&module));
+        let whole = whole.finish();
+        assert!(put(&whole, "a", b"b").is_ok());
+        for length in 0..whole.len() {
+            let cut = put(&whole[..length], "a", b"b");
+            // Behind the header nothing is missing yet.
+            assert!(cut.is_err() || length == 8, "{length}");
+        }
+    }
 }

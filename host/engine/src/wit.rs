@@ -224,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn a_section_that_is_shorter_than_it_says_takes_no_memory_of_its_length() {
+        let mut bytes = component(GREETER);
+        // A custom section of two gigabytes.
+        bytes.extend([0, 0xff, 0xff, 0xff, 0xff, 0x07]);
+        let error = wit_text(&bytes).unwrap_err().to_string();
+        assert!(error.contains("not a component"), "{error}");
+    }
+
+    #[test]
     fn functions_of_the_world_cannot_be_imported() {
         let lonely = component("package demo:lonely; world lonely { export ping: func(); }");
         let error = wit_text(&lonely).unwrap_err().to_string();

@@ -148,3 +148,11 @@ fn a_node_says_how_it_is_reached() {
     local.metadata.insert("transport".into(), "local".into());
     assert_eq!(local.transport(), Some("local"));
 }
+
+#[test]
+fn a_node_that_a_peer_wrote_twice_is_there_once() {
+    let text = r#"{"nodes": [{"id": "a", "address": "old"}, {"id": "b"}, {"id": "a", "address": "new"}]}"#;
+    let service: Service = serde_json::from_str(text).unwrap();
+    let nodes: Vec<_> = service.nodes.iter().map(|node| (&*node.id, &*node.address)).collect();
+    assert_eq!(nodes, [("a", "new"), ("b", "")]);
+}

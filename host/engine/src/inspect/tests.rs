@@ -324,3 +324,58 @@ proptest! {
         drop(inspect(&bytes, Some("greeter")));
     }
 }
+
+/// A component that imports and exports a function with the last of these types, each made from the one before it.
+fn nested(count: u32, step: impl Fn(wasm::ComponentDefinedTypeEncoder<'_>, wasm::ComponentValType)) -> Vec<u8> {
+    exporting("outer", count, step)
+}
+
+fn exporting(
+    name: &str,
+    count: u32,
+    step: impl Fn(wasm::ComponentDefinedTypeEncoder<'_>, wasm::ComponentValType),
+) -> Vec<u8> {
+    let mut types = wasm::ComponentTypeSection::new();
+    let mut last = wasm::ComponentValType::Primitive(wasm::PrimitiveValType::U8);
+    for at in 0..count {
+        step(types.defined_type(), last);
+        last = wasm::ComponentValType::Type(at);
+    }
+    types.function().params([("p", last)]).result(None);
+    let mut imports = wasm::ComponentImportSection::new();
+    imports.import("inner", wasm::ComponentTypeRef::Func(count));
+    let mut exports = wasm::ComponentExportSection::new();
+    exports.export(name, wasm::ComponentExportKind::Func, 0, None);
+    let mut component = wasm::Component::new();
+    component.section(&types).section(&imports).section(&exports);
+    component.finish()
+}
+
+#[test]
+fn types_that_are_inside_of_each_other_too_often_are_refused_before_the_stack_or_the_database_does() {
+    let deep = |count| inspect(&nested(count, |ty, inner| ty.option(inner)), None);
+    for (count, expected) in
+        [(25, "inside of each other"), (60, "inside of each other"), (100_000, "nesting is too deep")]
+    {
+        let error = deep(count).unwrap_err().to_string();
+        assert!(error.contains(expected), "{count}: {error}");
+    }
+    // What is taken comes back from where it is kept.
+    let kept = serde_json::to_string(&deep(24).unwrap()).unwrap();
+    assert!(serde_json::from_str::<Inspection>(&kept).is_ok());
+}
+
+#[test]
+fn types_that_use_each_other_twice_do_not_fill_the_memory() {
+    let twice = |count| inspect(&nested(count, |ty, inner| ty.tuple([inner, inner])), None);
+    assert!(twice(10).is_ok());
+    let error = twice(17).unwrap_err().to_string();
+    assert!(error.contains("take more than 8.0 MiB"), "{error}");
+}
+
+#[test]
+fn a_function_that_is_called_like_an_interface_is_an_error_and_no_panic() {
+    let component = exporting("demo:greeter/say", 1, |ty, inner| ty.option(inner));
+    let error = inspect(&component, None).unwrap_err().to_string();
+    assert!(error.contains("not a valid component"), "{error}");
+}

@@ -22,6 +22,7 @@ mod write;
 
 pub(crate) use read::expected;
 pub use read::{read_fields, read_given_fields, read_value};
+pub(crate) use write::key_text;
 pub use write::{write_reply, write_value};
 
 /// The largest integer that every JSON reader keeps exact.

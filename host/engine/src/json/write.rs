@@ -126,7 +126,7 @@ fn write_case<S: Serializer>(ty: &Type, index: u32, payload: Option<&Value>, out
 }
 
 /// A map's key as JSON writes it.
-pub(super) fn key_text(ty: &Type, key: &Value) -> String {
+pub(crate) fn key_text(ty: &Type, key: &Value) -> String {
     match (ty, key) {
         (_, Value::String(text)) => text.clone(),
         (_, Value::Unsigned(number)) => number.to_string(),

@@ -80,3 +80,13 @@ fn embedding_twice_leaves_one_manifest() {
 fn rubbish_has_no_place_for_a_manifest() {
     assert!(embed(b"not wasm", "").unwrap_err().to_string().contains("not a component"));
 }
+
+#[test]
+fn a_size_that_people_round_comes_back_from_where_it_is_kept_as_it_was() {
+    for (memory, kept) in [("100MB", "100000000"), ("64MiB", "67108864")] {
+        let manifest = Manifest::parse(&format!("[limits]\nmemory = \"{memory}\"")).unwrap();
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert!(text.contains(&format!("\"memory\":{kept}")), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+}

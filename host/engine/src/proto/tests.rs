@@ -249,3 +249,14 @@ fn json_becomes_protobuf_and_back() {
     assert!(protos.to_json("demo.Reply", b"\xff\xff").is_err());
     assert!(Protos::read(b"rubbish").is_err());
 }
+
+#[test]
+fn a_file_of_an_unknown_syntax_is_an_error_and_no_panic() {
+    let file = FileDescriptorProto {
+        name: Some("demo.proto".into()),
+        syntax: Some("editions".into()),
+        ..FileDescriptorProto::default()
+    };
+    let error = Protos::read(&FileDescriptorSet { file: vec![file] }.encode_to_vec()).unwrap_err();
+    assert!(error.contains("demo.proto is written in editions"), "{error}");
+}

@@ -85,6 +85,12 @@ fn nested_names_have_dots_or_brackets() {
 }
 
 #[test]
+fn keys_that_mean_the_same_are_the_same_key() {
+    let map = Type::Map(Arc::new(Type::U8), Arc::new(Type::String));
+    assert_eq!(one(map, "v.1=a&v.1e0=b"), Err("query parameter v.1e0: the key is there twice".into()));
+}
+
+#[test]
 fn a_result_is_given_by_its_case() {
     let result = Type::Result(Some(Arc::new(Type::String)), Some(Arc::new(option(Type::U8))));
     assert_eq!(one(result.clone(), "v.ok=John"), Ok(Value::Variant(0, Some(Box::new(text("John"))))));

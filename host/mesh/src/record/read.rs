@@ -1,5 +1,6 @@
 //! Reading records the way the peers' decoder does, which serde's derive cannot: keys in any letter case.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -25,7 +26,7 @@ impl Fields for Service {
             "version" => self.version = or_empty(map)?,
             "metadata" => self.metadata = metadata(map)?,
             "endpoints" => self.endpoints = list(map)?,
-            "nodes" => self.nodes = list(map)?,
+            "nodes" => self.nodes = each_once(list(map)?),
             _ => skip(map)?,
         }
         Ok(())
@@ -146,6 +147,20 @@ fn or_empty<'de, T: Deserialize<'de> + Default, M: MapAccess<'de>>(map: &mut M) 
 /// Lists may be null, and so may their items: the peers cut deep messages off that way.
 fn list<'de, T: Deserialize<'de>, M: MapAccess<'de>>(map: &mut M) -> Result<Vec<T>, M::Error> {
     Ok(or_empty::<Vec<Option<T>>, M>(map)?.into_iter().flatten().collect())
+}
+
+/// Of nodes with the same id the last one counts, at the place of the first.
+fn each_once(nodes: Vec<Node>) -> Vec<Node> {
+    let mut places = HashMap::with_capacity(nodes.len());
+    let mut kept: Vec<Node> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let place = *places.entry(node.id.clone()).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(before) => *before = node,
+            None => kept.push(node),
+        }
+    }
+    kept
 }
 
 fn metadata<'de, M: MapAccess<'de>>(map: &mut M) -> Result<Metadata, M::Error> {

@@ -12,7 +12,7 @@ mod cgi;
 mod error;
 mod openapi;
 pub mod path;
-mod rpc;
+pub mod rpc;
 mod stream;
 mod web;
 

@@ -21,7 +21,7 @@ const TIMEOUT: &str = "timeout";
 /// What the body says.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Rpc {
+pub struct Rpc {
     service: String,
     endpoint: String,
     /// What `endpoint` was called before.
@@ -52,20 +52,25 @@ pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Res
 async fn read(parts: Parts, body: Body) -> Result<Call, Error> {
     let body = body::read(body).await?;
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // curl says "form" of whatever it is given; an object in braces is JSON.
-    let is_json = content_type.contains("json") || body.trim_ascii_start().starts_with(b"{");
-    let rpc: Rpc = if is_json {
-        serde_json::from_slice(&body).map_err(|error| Error::bad_request(ID, format!("not valid JSON: {error}")))?
-    } else {
-        read_form(parts.uri.query().unwrap_or_default().as_bytes(), &body)?
-    };
+    let rpc = Rpc::read(content_type, parts.uri.query().unwrap_or_default().as_bytes(), &body)?;
     let mut call = rpc.call(parts.headers)?;
     call.header.insert(ACCEPT, HeaderValue::from_static(micro_mesh::call::JSON));
     Ok(call)
 }
 
 impl Rpc {
-    fn call(self, headers: HeaderMap) -> Result<Call, Error> {
+    /// Reads a body of JSON, or of a form together with the query.
+    pub fn read(content_type: &str, query: &[u8], body: &[u8]) -> Result<Rpc, Error> {
+        // curl says "form" of whatever it is given; an object in braces is JSON.
+        if content_type.contains("json") || body.trim_ascii_start().starts_with(b"{") {
+            return serde_json::from_slice(body)
+                .map_err(|error| Error::bad_request(ID, format!("not valid JSON: {error}")));
+        }
+        read_form(query, body)
+    }
+
+    /// The call that it names, with what HTTP headers say.
+    pub fn call(self, headers: HeaderMap) -> Result<Call, Error> {
         let endpoint = if self.endpoint.is_empty() { self.method } else { self.endpoint };
         if self.service.is_empty() {
             return Err(Error::bad_request(ID, "invalid service"));

@@ -13,6 +13,7 @@
 
 use super::{Gateway, ID, error_response};
 use crate::telemetry::{Arrival, Span};
+use crate::lines::Lines;
 use axum::body::Body;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -22,7 +23,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use micro_mesh::exchange::Sender;
@@ -167,28 +168,25 @@ pub(super) async fn lines(gateway: &Gateway, mut call: Call, body: Body, arrival
 
 async fn send_lines(body: Body, sends: &Sender) -> Result<(), Error> {
     let mut frames = body.into_data_stream();
-    let mut rest = BytesMut::new();
+    let mut lines = Lines::default();
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|error| Error::bad_request(ID, format!("the body could not be read: {error}")))?;
-        rest.extend_from_slice(&frame);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line = rest.split_to(end + 1).freeze();
-            if !send_line(&line, sends).await {
+        lines.push(&frame);
+        while let Some(line) = lines.next() {
+            if sends.send(Ok(Payload::json(line))).await.is_err() {
+                // The callee takes no more.
                 return Ok(());
             }
         }
-        if rest.len() > MAX_MESSAGE {
+        if lines.waiting() > MAX_MESSAGE {
             return Err(Error::new(ID, 413, format!("a line is longer than {MAX_MESSAGE} bytes")));
         }
     }
-    send_line(&rest.freeze(), sends).await;
+    if let Some(line) = lines.rest() {
+        // As above.
+        let _ = sends.send(Ok(Payload::json(line))).await;
+    }
     Ok(())
-}
-
-/// False when the callee takes no more.
-async fn send_line(line: &Bytes, sends: &Sender) -> bool {
-    let text = line.trim_ascii();
-    text.is_empty() || sends.send(Ok(Payload::json(Bytes::copy_from_slice(text)))).await.is_ok()
 }
 
 /// Takes a WebSocket, and passes messages both ways for as long as it is open.

@@ -43,17 +43,23 @@ struct Leaf {
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// The deployment.
-    pub(super) service: Arc<str>,
-    pub(super) leads: Leads,
+    pub service: Arc<str>,
+    /// What of it.
+    pub leads: Leads,
 }
 
 /// What of a deployment a path leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Leads {
+pub enum Leads {
     /// An endpoint, and what stands in the path for the pattern's names.
-    Endpoint { endpoint: Arc<str>, fields: Vec<(String, String)> },
+    Endpoint {
+        /// Its name.
+        endpoint: Arc<str>,
+        /// What the path says.
+        fields: Vec<(String, String)>,
+    },
     /// The HTTP handler.
     Handler,
 }
@@ -73,21 +79,22 @@ pub fn query_with(fields: &[(String, String)], query: Option<&str>) -> String {
 const CALLED: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// What a deployment asks for.
-pub(super) struct Claims<'d> {
+pub struct Claims<'d> {
     name: &'d Arc<str>,
     hosts: &'d [String],
     routes: &'d [Route],
 }
 
 impl<'d> Claims<'d> {
-    pub(super) fn new(name: &'d Arc<str>, manifest: &'d Manifest) -> Claims<'d> {
+    /// What its manifest asks for.
+    pub fn new(name: &'d Arc<str>, manifest: &'d Manifest) -> Claims<'d> {
         Claims { name, hosts: &manifest.host, routes: &manifest.route }
     }
 }
 
 impl Paths {
     /// The paths of these deployments. Where two of them claim the same, the first by name has it.
-    pub(super) fn of<'d>(claims: impl Iterator<Item = Claims<'d>>) -> (Paths, Vec<String>) {
+    pub fn of<'d>(claims: impl Iterator<Item = Claims<'d>>) -> (Paths, Vec<String>) {
         let mut problems = Vec::new();
         let mut drafts: HashMap<String, Draft<'d>> = HashMap::new();
         let mut owners: HashMap<String, Arc<str>> = HashMap::new();
@@ -123,7 +130,7 @@ impl Paths {
     }
 
     /// Where a request leads, if a pattern or a host name says so.
-    pub(super) fn find(&self, host: Option<&str>, method: &Method, path: &str) -> Option<Found> {
+    pub fn find(&self, host: Option<&str>, method: &Method, path: &str) -> Option<Found> {
         if let Some(host) = host.and_then(|host| self.host(host)) {
             let owned = || host.owner.clone().map(|service| Found { service, leads: Leads::Handler });
             if let Some(found) = host.patterns.find(method, path).or_else(owned) {

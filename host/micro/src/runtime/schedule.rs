@@ -15,7 +15,7 @@
 mod check;
 mod ledger;
 mod plan;
-mod timetable;
+pub mod timetable;
 mod work;
 
 pub(super) use check::check_schedules;

@@ -1,7 +1,7 @@
 //! The admin API: deployments, their revisions and logs, events, stores, the host.
 
 mod logs;
-mod stores;
+pub mod stores;
 mod stream;
 
 use super::Sidecar;
@@ -150,9 +150,10 @@ async fn one(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result
     Ok(Json(runtime.status(&*runtime.existing(&name)?).await?))
 }
 
+/// The query of a deploy.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DeployParameters {
+pub struct DeployParameters {
     version: Option<String>,
     /// A share in percent: `10` or `10%`.
     canary: Option<String>,
@@ -173,7 +174,8 @@ struct GuestSettings {
 }
 
 impl DeployParameters {
-    fn options(self) -> Result<DeployOptions, Error> {
+    /// What they ask for, or which of them does not.
+    pub fn options(self) -> Result<DeployOptions, Error> {
         let settings = match &self.settings {
             None => GuestSettings::default(),
             Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -243,10 +245,22 @@ async fn promote(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Re
     Ok(Json(promote.await.map_err(|error| DeployError::Host(error.into()))??))
 }
 
+/// The body of a rollback.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RollBackRequest {
+pub struct RollBackRequest {
     revision: Option<u64>,
+}
+
+impl RollBackRequest {
+    /// Reads it; no body asks for the revision before.
+    pub fn read(body: &[u8]) -> Result<RollBackRequest, Error> {
+        match body.trim_ascii() {
+            b"" => Ok(RollBackRequest::default()),
+            text => serde_json::from_slice(text)
+                .map_err(|error| Error::bad_request(ID, format!("expected {{\"revision\": N}}: {error}"))),
+        }
+    }
 }
 
 async fn roll_back(
@@ -255,11 +269,7 @@ async fn roll_back(
     body: Body,
 ) -> Result<Json<DeploymentStatus>, Refusal> {
     let body = read_up_to(body, MAX_REQUEST).await?;
-    let request = match body.trim_ascii() {
-        b"" => RollBackRequest::default(),
-        text => serde_json::from_slice(text)
-            .map_err(|error| Error::bad_request(ID, format!("expected {{\"revision\": N}}: {error}")))?,
-    };
+    let request = RollBackRequest::read(&body)?;
     let runtime = sidecar.gateway.runtime.clone();
     let roll_back = tokio::spawn(async move { runtime.roll_back(&name, request.revision).await });
     Ok(Json(roll_back.await.map_err(|error| DeployError::Host(error.into()))??))

@@ -10,7 +10,7 @@
 //!
 //! Web pages are kept out, see [`visitors`].
 
-mod admin;
+pub mod admin;
 mod metrics;
 mod registry;
 mod token;

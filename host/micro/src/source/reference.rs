@@ -73,7 +73,9 @@ pub fn oci(text: &str) -> Result<oci_client::Reference, SourceError> {
 /// The text without the password in its URL.
 pub fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // Where there are more slashes than two, of either kind, readers of URLs pass over them.
+    let rest = rest.trim_start_matches(['/', '\\']);
+    let (authority, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
         Some((user, host)) if user.contains(':') || !scheme.ends_with("ssh") => format!("{scheme}://…@{host}{path}"),
         _ => text.to_owned(),

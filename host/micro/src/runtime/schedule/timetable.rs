@@ -19,18 +19,18 @@ const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of the month", "mont
 
 /// The times of one schedule. All times are milliseconds since 1970.
 #[derive(Debug, Clone)]
-pub(super) struct Timetable {
+pub struct Timetable {
     cron: Cron,
     zone: TimeZone,
 }
 
 /// The runs that were due in a span of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Due {
+pub struct Due {
     /// How many, or [`MAX_COUNTED`] if there were more.
-    pub(super) count: u64,
+    pub count: u64,
     /// The last one that was counted.
-    pub(super) latest: i64,
+    pub latest: i64,
 }
 
 impl Timetable {
@@ -38,9 +38,13 @@ impl Timetable {
     ///
     /// Where a clock is put forward, a fixed time that it leaves out comes at the first moment after; where it is put
     /// back, a fixed time comes once, and what repeats goes on repeating. That is Vixie cron's rule.
-    pub(super) fn parse(cron: &str, zone: Option<&str>) -> Result<Timetable, String> {
+    pub fn parse(cron: &str, zone: Option<&str>) -> Result<Timetable, String> {
         if cron.len() > MAX_CRON {
             return Err(format!("the expression is longer than {MAX_CRON} bytes"));
+        }
+        // The parser takes a field of nothing but commas, and then looks for a time that never comes, for minutes.
+        if let Some(field) = cron.split_whitespace().find(|field| field.split(',').any(str::is_empty)) {
+            return Err(format!("{field:?} has a comma with nothing beside it"));
         }
         let cron = parser().parse(cron).map_err(|_| explain(cron))?;
         let zone = find_zone(zone.unwrap_or(UTC))?;
@@ -48,14 +52,14 @@ impl Timetable {
     }
 
     /// The first time after this one; none, if it never comes.
-    pub(super) fn next(&self, after: i64) -> Option<i64> {
+    pub fn next(&self, after: i64) -> Option<i64> {
         let after = Timestamp::from_millisecond(after).ok()?.to_zoned(self.zone.clone());
         let next = self.cron.find_next_occurrence(&after, false).ok()?;
         Some(next.timestamp().as_millisecond())
     }
 
     /// What was due after the one time and up to the other.
-    pub(super) fn due(&self, after: i64, until: i64) -> Option<Due> {
+    pub fn due(&self, after: i64, until: i64) -> Option<Due> {
         let mut due: Option<Due> = None;
         let mut at = after;
         while let Some(next) = self.next(at) {
@@ -170,6 +174,8 @@ mod tests {
         assert_eq!(cron("0 0 0 * 13 *"), "\"13\" is no month: number out of bounds");
         assert!(cron("0 0 x * *").starts_with("\"x\" is no day of the month: "), "{}", cron("0 0 x * *"));
         assert!(cron("*/0 * * * *").starts_with("\"*/0\" is no minute: step"), "{}", cron("*/0 * * * *"));
+        assert_eq!(cron(", * * * *"), "\",\" has a comma with nothing beside it");
+        assert_eq!(cron("0 0 1, * *"), "\"1,\" has a comma with nothing beside it");
         for wrong in ["", "often", "* * * *", "* * * * * * 2026"] {
             assert!(cron(wrong).starts_with("expected five fields "), "{wrong}");
         }

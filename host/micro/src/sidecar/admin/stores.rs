@@ -39,14 +39,23 @@ pub(super) async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Ref
     Ok(Json(json!({ "stores": stores })).into_response())
 }
 
+/// The query for a page of keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyParameters {
+pub struct KeyParameters {
     #[serde(default)]
     prefix: String,
     #[serde(default)]
     after: String,
     limit: Option<u32>,
+}
+
+impl KeyParameters {
+    /// What they ask for, within the limits.
+    pub fn query(self) -> KeyQuery {
+        let limit = self.limit.unwrap_or(MAX_KEYS_LISTED).min(MAX_KEYS_LISTED);
+        KeyQuery { prefix: self.prefix, after: self.after, limit }
+    }
 }
 
 /// A page of keys.
@@ -55,8 +64,8 @@ pub(super) async fn keys(
     Path(store): Path<String>,
     Query(parameters): Query<KeyParameters>,
 ) -> Result<Response, Refusal> {
-    let limit = parameters.limit.unwrap_or(MAX_KEYS_LISTED).min(MAX_KEYS_LISTED);
-    let query = KeyQuery { prefix: parameters.prefix, after: parameters.after, limit };
+    let query = parameters.query();
+    let limit = query.limit;
     let keys = sidecar.gateway.runtime.kept().keys(&store, query).await?;
     let is_full = u32::try_from(keys.len()).is_ok_and(|count| count == limit);
     let next = keys.last().filter(|_| is_full).cloned();
@@ -75,13 +84,27 @@ pub(super) async fn get(
     Ok((headers, entry.value).into_response())
 }
 
+/// The query of a value that is put.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PutParameters {
+pub struct PutParameters {
     /// As people write it: `5m`.
     ttl: Option<String>,
     #[serde(rename = "if-version")]
     if_version: Option<u64>,
+}
+
+impl PutParameters {
+    /// What they ask for, or which of them does not.
+    pub fn options(self) -> Result<PutOptions, Error> {
+        let ttl = self.ttl.map(|text| {
+            let ttl = humantime::parse_duration(&text);
+            ttl.map_err(|error| {
+                Error::bad_request(ID, format!("ttl {text:?}: expected a time like 90s or 1h: {error}"))
+            })
+        });
+        Ok(PutOptions { ttl: ttl.transpose()?, if_version: self.if_version })
+    }
 }
 
 /// Puts the body as a value.
@@ -91,11 +114,7 @@ pub(super) async fn put(
     Query(parameters): Query<PutParameters>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let ttl = parameters.ttl.map(|text| {
-        let ttl = humantime::parse_duration(&text);
-        ttl.map_err(|error| Error::bad_request(ID, format!("ttl {text:?}: expected a time like 90s or 1h: {error}")))
-    });
-    let options = PutOptions { ttl: ttl.transpose()?, if_version: parameters.if_version };
+    let options = parameters.options()?;
     let value = read_up_to(body, MAX_VALUE).await?;
     let version = sidecar.gateway.runtime.kept().put(&store, &key, value, options).await?;
     Ok(Json(json!({ "version": version })).into_response())

@@ -116,3 +116,11 @@ fn a_repository_names_its_package() {
         assert_eq!(is_loopback(authority), is_here, "{authority}");
     }
 }
+
+#[test]
+fn a_password_behind_more_slashes_than_two_is_not_shown() {
+    for text in ["https:///user:secret@host/x", "https://\\user:secret@host/x", "https://user:secret@host\\x"] {
+        let shown = redacted(text);
+        assert!(!shown.contains("secret") && shown.starts_with("https://…@host"), "{text} is shown as {shown}");
+    }
+}
