@@ -1,10 +1,9 @@
 //! Callers who take their time, and callers who come in crowds. Whatever they do, the others are served.
 
-use bytes::Bytes;
 use micro::server::DoorLimits;
 use micro_tests::{Frame, HTTP2, Host, HostProcess, Wire, guest, json, until};
 use reqwest::Method;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -202,12 +201,13 @@ async fn a_host_without_files_waits_and_goes_on() {
     let host = HostProcess::start().await;
     let pid = Pid::from_raw(host.id().cast_signed());
     // No more than are open: each new connection is one too many.
-    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), maximum: Some(4096) }).unwrap();
+    let files = getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), ..files }).unwrap();
     let mut wire = Wire::open(&host.api).await;
     wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     let mut other = Wire::open(&host.api).await;
     other.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
-    prlimit(pid, Resource::Nofile, Rlimit { maximum: Some(4096), ..before }).unwrap();
+    prlimit(pid, Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
     for wire in [&mut wire, &mut other] {
         let text = wire.rest().await;
         assert!(text.starts_with("HTTP/1.1 200 "), "{text}");

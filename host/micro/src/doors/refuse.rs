@@ -6,8 +6,6 @@
 
 use super::limits::Doors;
 use crate::gateway::error_response;
-use axum::body::to_bytes;
-use bytes::Bytes;
 use micro_mesh::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +46,7 @@ impl Refusals {
 }
 
 async fn say(mut stream: TcpStream, limit: usize) {
-    let Some(reply) = reply(limit).await else { return };
-    if stream.write_all(&reply).await.is_err() || stream.shutdown().await.is_err() {
+    if stream.write_all(reply(limit).as_bytes()).await.is_err() || stream.shutdown().await.is_err() {
         return;
     }
     // Until the caller closes, or nobody waits any longer.
@@ -57,15 +54,14 @@ async fn say(mut stream: TcpStream, limit: usize) {
 }
 
 /// The refusal in HTTP/1.1. Who speaks HTTP/2 sees a connection that ends.
-async fn reply(limit: usize) -> Option<Bytes> {
+fn reply(limit: usize) -> String {
     let detail = format!("the host has as many connections as it may, {limit}: try again later");
-    let response = error_response(Error::unavailable("go.micro.api", detail));
+    let error = Error::unavailable("go.micro.api", detail);
+    let body = error.to_string();
+    let response = error_response(error);
     let mut text = format!("HTTP/1.1 {}\r\n", response.status());
-    let (parts, body) = response.into_parts();
-    for (name, value) in &parts.headers {
-        text += &format!("{name}: {}\r\n", value.to_str().ok()?);
+    for (name, value) in response.headers() {
+        text += &format!("{name}: {}\r\n", value.to_str().unwrap_or_default());
     }
-    let body = to_bytes(body, usize::MAX).await.ok()?;
-    text += &format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    Some([text.as_bytes(), &body].concat().into())
+    text + &format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }

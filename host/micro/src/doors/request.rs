@@ -31,6 +31,16 @@ impl<S> Requests<S> {
     }
 }
 
+impl<S> Requests<S>
+where
+    S: Service<Request>,
+{
+    fn refuse(&self, error: Error) -> Answering<S, S::Future> {
+        let refusal = Some(Box::new(error_response(error)));
+        Answering { state: State::Refused { refusal }, connection: self.connection.clone() }
+    }
+}
+
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for Requests<S>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone,
@@ -41,16 +51,17 @@ where
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let connection = &self.connection;
+        if request.version() == Version::HTTP_2 {
+            connection.set_http2();
+        }
         let Some(running) = connection.begin_request() else {
             let limit = connection.limits().max_requests;
             let detail = format!("the host serves as many requests as it may, {limit}: try again later");
-            let refusal = error_response(Error::unavailable("go.micro.api", detail));
-            return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
+            return self.refuse(Error::unavailable("go.micro.api", detail));
         };
         let (parts, body) = request.into_parts();
         if !is_host_clear(&parts) {
-            let refusal = error_response(Error::bad_request("go.micro.api", "expected one header `Host`"));
-            return Answering { state: State::Refused { refusal: Some(refusal) }, connection: connection.clone() };
+            return self.refuse(Error::bad_request("go.micro.api", "expected one header `Host`"));
         }
         let body = match body.is_end_stream() {
             true => Body::empty(),
@@ -61,7 +72,7 @@ where
         // Requests that come one behind the other do not begin while the replies before them are not read: they would
         // all be made and kept.
         let state = match connection.is_stuck() && !connection.is_http2() {
-            true => State::Held { held: Some((door, request)), running: Some(running) },
+            true => State::Held { held: Some(Box::new((door, request))), running: Some(running) },
             false => State::Runs { answer: door.call(request), running: Some(running) },
         };
         Answering { state, connection: connection.clone() }
@@ -86,10 +97,11 @@ pin_project! {
 }
 
 pin_project! {
+    // What is rare is boxed, because the future of every request is moved a few times.
     #[project = StateProjection]
     enum State<S, F> {
-        Refused { refusal: Option<Response> },
-        Held { held: Option<(S, Request)>, running: Option<Running> },
+        Refused { refusal: Option<Box<Response>> },
+        Held { held: Option<Box<(S, Request)>>, running: Option<Running> },
         Runs { #[pin] answer: F, running: Option<Running> },
     }
 }
@@ -106,7 +118,7 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Refused { refusal } => {
-                    let refusal = refusal.take().unwrap_or_default();
+                    let refusal = refusal.take().map(|refusal| *refusal).unwrap_or_default();
                     return Poll::Ready(Ok(refusal.map(|body| ReplyBody::new(body, is_http2, None))));
                 }
                 StateProjection::Held { held, running } => {
@@ -114,7 +126,7 @@ where
                         // The socket wakes this task when it goes on.
                         return Poll::Pending;
                     }
-                    let Some((mut door, request)) = held.take() else { return Poll::Pending };
+                    let Some((mut door, request)) = held.take().map(|held| *held) else { return Poll::Pending };
                     let running = running.take();
                     this.state.set(State::Runs { answer: door.call(request), running });
                 }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// How a connection of HTTP/2 begins.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0";
+/// How a connection of HTTP/2 begins, and no request of HTTP/1 (RFC 9113, section 3.4).
+const HTTP2: &[u8] = b"PRI ";
 
 /// A connection, which keeps its place for as long as it is open, as a WebSocket too.
 pub(super) struct Socket {
