@@ -19,7 +19,7 @@ const CHECKED_FROM: usize = 12;
 pub(super) const HEAD: usize = 44;
 
 /// Whatever says to be a larger block is none.
-pub(super) const MAX_BLOCK: usize = 2 * 1024 * 1024;
+pub(super) const MAX_BLOCK: usize = 8 * 1024 * 1024;
 
 /// What the head of a block says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

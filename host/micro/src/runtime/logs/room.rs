@@ -6,10 +6,11 @@ use super::record::{self, Line};
 use micro_engine::log::Stream;
 
 /// The memory that one deployment's lines may take until they are written, in bytes.
-const MEMORY: usize = 1024 * 1024;
+const MEMORY: usize = 4 * 1024 * 1024;
 /// What the first line of a batch takes at least.
 const FIRST_MEMORY: usize = 512;
 
+/// The bucket is counted in millionths of a byte, so that a microsecond of any rate counts and nothing is divided.
 const MICROS: u64 = 1_000_000;
 
 /// Where lines of one deployment wait.
@@ -21,9 +22,11 @@ pub(super) struct Room {
     memory: usize,
     /// The queue knows that there is something here.
     is_known: bool,
-    /// Bytes of text that may come at once. The host's own lines may overdraw it.
+    /// Text that may come at once, in millionths of a byte. The host's own lines may overdraw it.
     allowance: i64,
     filled_at: u64,
+    /// What the batch before took. The next one will take as much.
+    last: usize,
 }
 
 /// A block in the making.
@@ -85,12 +88,11 @@ impl Room {
 
     /// A bucket that fills with `rate` bytes a second and holds as much.
     fn may_write(&mut self, line: &Line<'_>, time: u64, rate: u64) -> bool {
-        let (most, size) = (i64::try_from(rate).unwrap_or(i64::MAX), line.text.len() as i64);
-        // A clock that was set back fills nothing.
-        let passed = time.saturating_sub(self.filled_at);
+        // More than a second fills no more, and a clock that was set back fills nothing.
+        let passed = time.saturating_sub(self.filled_at).min(MICROS);
         self.filled_at = time;
-        let filled = u128::from(passed) * u128::from(rate) / u128::from(MICROS);
-        let filled = i64::try_from(filled).unwrap_or(i64::MAX);
+        let [most, size, filled] = [(rate, MICROS), (line.text.len() as u64, MICROS), (rate, passed)]
+            .map(|(bytes, micros)| i64::try_from(bytes.saturating_mul(micros)).unwrap_or(i64::MAX));
         self.allowance = self.allowance.saturating_add(filled).min(most);
         // What the host has to say must not be lost because the guest says much, and is bound as well.
         let least = if line.stream == Stream::Host { -most.max(size) } else { 0 };
@@ -111,7 +113,7 @@ impl Room {
         if needed > MEMORY {
             return false;
         }
-        let wanted = needed.max(self.memory * 2).clamp(FIRST_MEMORY, MEMORY);
+        let wanted = needed.max(self.memory * 2).max(self.last).clamp(FIRST_MEMORY, MEMORY);
         if !queue.take_memory(wanted - self.memory) {
             return false;
         }
@@ -124,6 +126,8 @@ impl Room {
     pub(super) fn empty(&mut self, queue: &Queue) -> (Batch, Drops) {
         queue.give_back_memory(std::mem::take(&mut self.memory));
         self.is_known = false;
+        // A little more, so that a busy log's room need not grow.
+        self.last = self.batch.block.len() / 8 * 9;
         (std::mem::take(&mut self.batch), std::mem::take(&mut self.drops))
     }
 }
@@ -194,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_below_a_byte_in_a_microsecond_fills_as_well() {
+        let mut room = Room::default();
+        let times = (0..4_000_000).step_by(10).map(|micros| 50 * MICROS + micros);
+        let lines = times.filter(|time| room.may_write(&line("0123456789"), *time, 1000)).count();
+        assert_eq!(lines, 100 + 400 - 1, "what fits at once, and ten bytes in ten milliseconds");
+    }
+
+    #[test]
     fn the_host_may_speak_where_the_guest_has_said_too_much() {
         let mut room = Room::default();
         let text = "x".repeat(1000);
@@ -208,17 +220,17 @@ mod tests {
         let text = "x".repeat(1000);
         let taken = room.take(&line(&text), 1, u64::MAX, &queue);
         assert_eq!(taken, Taken { is_dropped: false, is_news: true, is_urgent: false });
-        let all: Vec<Taken> = (0..2000).map(|_| room.take(&line(&text), 1, u64::MAX, &queue)).collect();
+        let all: Vec<Taken> = (0..5000).map(|_| room.take(&line(&text), 1, u64::MAX, &queue)).collect();
         assert_eq!(all.iter().filter(|taken| taken.is_urgent).count(), 1);
         assert!(all.iter().all(|taken| !taken.is_news));
         let dropped = all.iter().filter(|taken| taken.is_dropped).count() as u64;
         let (batch, drops) = room.empty(&queue);
-        assert_eq!(u64::from(batch.count) + drops.over_memory, 2001);
+        assert_eq!(u64::from(batch.count) + drops.over_memory, 5001);
         assert_eq!(drops, Drops { over_memory: dropped, ..Drops::default() });
         assert!(batch.block.len() <= MEMORY && batch.block.len() > MEMORY - 2000);
         // Another may use the memory now.
         assert!(room.take(&line(&text), 1, u64::MAX, &queue).is_news);
-        assert!(queue.take_memory(31 * 1024 * 1024));
+        assert!(queue.take_memory(27 * 1024 * 1024));
     }
 
     #[test]
