@@ -31,7 +31,7 @@ pub struct Settings {
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     config: Vec<(String, String)>,
 
-    /// Something that it may reach, added to the manifest's [allow]: http=HOST, tcp=HOST:PORT, call=SERVICE, store=NAME,
+    /// Something that it may reach, added to what its manifest allows: http=HOST, tcp=HOST:PORT, call=SERVICE, store=NAME,
     /// env=NAME, secrets=NAME, files=FOLDER; can be given more than once
     #[arg(long, value_name = "KIND=WHAT", value_parser = variable)]
     allow: Vec<(String, String)>,
