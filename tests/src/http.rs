@@ -6,19 +6,35 @@ use futures::channel::mpsc;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
 use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
-type Body = StreamBody<mpsc::UnboundedReceiver<Result<Frame<Bytes>, Infallible>>>;
+/// Pieces of a body that wait to be sent.
+const PIECES: usize = 256;
+
+type Body = StreamBody<mpsc::Receiver<Result<Frame<Bytes>, Infallible>>>;
 
 /// One connection. Dropped, it is closed.
 pub struct Connection {
     sender: Sender,
     authority: String,
-    driver: JoinHandle<()>,
+    tasks: Tasks,
+}
+
+/// What drives a connection. HTTP/2 spawns some of it by itself.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let task = tokio::spawn(task).abort_handle();
+        self.0.lock().expect("nobody panicked").push(task);
+    }
 }
 
 enum Sender {
@@ -27,7 +43,7 @@ enum Sender {
 }
 
 /// A request's body, piece by piece. Dropped, it is at its end.
-pub struct Upload(mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>);
+pub struct Upload(mpsc::Sender<Result<Frame<Bytes>, Infallible>>);
 
 /// A response with what is left of it.
 pub struct Parts {
@@ -41,17 +57,19 @@ impl Connection {
     pub async fn http1(url: &str) -> Connection {
         let (authority, stream) = connect(url).await;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
-        let driver = tokio::spawn(async move { drop(driver.await) });
-        Connection { sender: Sender::Http1(sender), authority, driver }
+        let tasks = Tasks::default();
+        tasks.execute(driver);
+        Connection { sender: Sender::Http1(sender), authority, tasks }
     }
 
     /// Connects by HTTP/2.
     pub async fn http2(url: &str) -> Connection {
         let (authority, stream) = connect(url).await;
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let tasks = Tasks::default();
+        let handshake = http2::handshake(tasks.clone(), TokioIo::new(stream)).await;
         let (sender, driver) = handshake.expect("a connection");
-        let driver = tokio::spawn(async move { drop(driver.await) });
-        Connection { sender: Sender::Http2(sender), authority, driver }
+        tasks.execute(driver);
+        Connection { sender: Sender::Http2(sender), authority, tasks }
     }
 
     /// Sends a request whose body follows by what this gives.
@@ -67,7 +85,7 @@ impl Connection {
         path: &str,
         headers: &[(&str, &str)],
     ) -> (Upload, impl Future<Output = Parts> + Send + use<>) {
-        let (upload, frames) = mpsc::unbounded();
+        let (upload, frames) = mpsc::channel(PIECES);
         let target = match &self.sender {
             Sender::Http1(_) => path.to_string(),
             Sender::Http2(_) => format!("http://{}{path}", self.authority),
@@ -92,13 +110,13 @@ impl Connection {
 
     /// Breaks the connection, whatever is on it.
     pub fn cut(self) {
-        self.driver.abort();
+        drop(self);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.tasks.0.lock().expect("nobody panicked").iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -122,8 +140,14 @@ impl<F: Future<Output = hyper::Result<Response<Incoming>>> + Send + 'static> Box
 impl Upload {
     /// Sends a piece of the body.
     pub fn data(&self, piece: impl Into<Bytes>) {
-        // A host that takes no more says so by its response.
-        let _ = self.0.unbounded_send(Ok(Frame::data(piece.into())));
+        self.put(Frame::data(piece.into()));
+    }
+
+    fn put(&self, frame: Frame<Bytes>) {
+        if let Err(error) = self.0.clone().try_send(Ok(frame)) {
+            // A host that takes no more says so by its response.
+            assert!(!error.is_full(), "a test sends at most {PIECES} pieces at once");
+        }
     }
 
     /// Sends the trailers, and with them the end.
@@ -131,8 +155,7 @@ impl Upload {
         let trailers = trailers.iter().map(|(name, value)| {
             (hyper::header::HeaderName::from_static(name), value.parse().expect("the value of a trailer"))
         });
-        // As above.
-        let _ = self.0.unbounded_send(Ok(Frame::trailers(trailers.collect::<HeaderMap>())));
+        self.put(Frame::trailers(trailers.collect::<HeaderMap>()));
     }
 }
 

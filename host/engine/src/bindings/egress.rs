@@ -46,7 +46,20 @@ impl Outgoing {
     }
 }
 
+/// How much of a response a guest may write before its client has taken any of it: so many pieces of so many bytes. A
+/// guest that needs no more is done before the first byte leaves, and takes no room while its client reads.
+const PIECES: usize = 15;
+const PIECE: usize = 64 * 1024;
+
 impl WasiHttpHooks for Outgoing {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        PIECES
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        PIECE
+    }
+
     // The client knows better: of HTTP/2 it is no part.
     fn set_host_header(&mut self) -> bool {
         false

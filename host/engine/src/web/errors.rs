@@ -8,6 +8,7 @@
 //! | a loop | 508 |
 //! | anything else | 500 |
 
+use super::Slot;
 use crate::error::CallError;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -49,6 +50,18 @@ fn status(error: &Error) -> u16 {
         // What is left speaks of a connection to somebody else, or of what came from there.
         _ => 502,
     }
+}
+
+/// A handler of WASI 0.2 may return without a word.
+pub(super) fn answered(slot: &Slot) -> Result<(), CallError> {
+    match slot.status() {
+        Some(_) => Ok(()),
+        None => Err(no_response()),
+    }
+}
+
+pub(super) fn no_response() -> CallError {
+    CallError::Guest { id: None, code: 500, detail: "the handler returned without a response".into() }
 }
 
 /// Whether a guest ended itself and called that a success.

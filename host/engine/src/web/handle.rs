@@ -91,8 +91,8 @@ impl Live {
         let func = func.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&self.store);
         let func = func.map_err(|error| CallError::Host(format!("{HANDLE}: {error:#}")))?;
         match fair(func.call_async(&mut self.store, params)).await {
-            Ok(()) => Ok(()),
-            Err(error) if errors::is_good_exit(&error) => Ok(()),
+            Ok(()) => errors::answered(slot),
+            Err(error) if errors::is_good_exit(&error) => errors::answered(slot),
             Err(error) => {
                 // Before the store goes, and the rest of the body with it.
                 slot.cut();
@@ -111,6 +111,8 @@ impl Live {
         let run = fair(self.store.run_concurrent(async |accessor| {
             handle_03(accessor, service, request, slot).await?;
             poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            // What of the body passes from host to host, as trailers that the guest hands on, does so in its store.
+            slot.over().await;
             wasmtime::Result::Ok(())
         }));
         match run.await.and_then(|ended| ended) {

@@ -3,10 +3,11 @@
 //! A guest that is done by then, as most are, costs no task of its own: it runs on its caller's task, and the response
 //! leaves in one piece. One that goes on writing moves to a task, and its pieces follow as the client takes them.
 
-use super::{Slot, WasiResponse};
+use super::{Slot, WasiResponse, errors};
 use crate::error::CallError;
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::collections::VecDeque;
@@ -55,7 +56,7 @@ pub async fn respond<E: Send + 'static>(
         if let Poll::Ready(ended) = run.as_mut().poll(context) {
             outcome = Some(ended);
         }
-        match slot.take_head() {
+        match slot.poll_head(context) {
             Some(head) => Poll::Ready(Some(head)),
             None if outcome.is_some() => Poll::Ready(None),
             None => Poll::Pending,
@@ -68,10 +69,10 @@ pub async fn respond<E: Send + 'static>(
         Some(Err(error)) => Err(error),
         None => match outcome {
             Some(Err(error)) => return Err(NoResponse::Failed(error)),
-            _ => Err(no_response()),
+            _ => Err(errors::no_response()),
         },
     };
-    let (parts, mut frames) = match response {
+    let (mut parts, mut frames) = match response {
         Ok(response) => response.into_parts(),
         Err(error) => {
             slot.set_taken();
@@ -85,11 +86,15 @@ pub async fn respond<E: Send + 'static>(
     poll_fn(|context| {
         loop {
             let has_more = begun.take_what_is_there(&mut frames, &slot, context);
-            if outcome.is_some() || !has_more {
-                return Poll::Ready(());
-            }
-            if let Poll::Ready(ended) = run.as_mut().poll(context) {
+            if outcome.is_none()
+                && (has_more || begun.is_whole)
+                && let Poll::Ready(ended) = run.as_mut().poll(context)
+            {
                 outcome = Some(ended);
+                continue;
+            }
+            if !has_more || begun.is_whole {
+                return Poll::Ready(());
             }
         }
     })
@@ -101,12 +106,20 @@ pub async fn respond<E: Send + 'static>(
     }
     // What a guest still does when its response is out is its own affair.
     let run = (!is_over).then(|| tokio::spawn(run).abort_handle()).filter(|_| !begun.is_whole);
+    let may_have_body = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if begun.is_whole && begun.frames.len() <= 1 && begun.frames.iter().all(Frame::is_data) {
         let data = begun.frames.pop_front().and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-        return Ok(http::Response::from_parts(parts, Body(Inner::Whole(data))));
+        if wants_body && may_have_body {
+            return Ok(http::Response::from_parts(parts, Body(Inner::Whole(data))));
+        }
+        if may_have_body {
+            // A HEAD is told what a GET would get.
+            parts.headers.entry(CONTENT_LENGTH).or_insert(data.len().into());
+        }
+        return Ok(http::Response::from_parts(parts, Body(Inner::None)));
     }
     let streamed = Streamed { begun, frames, slot, run, leaving };
-    if wants_body && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if wants_body && may_have_body {
         return Ok(http::Response::from_parts(parts, Body(Inner::Streamed(Box::new(streamed)))));
     }
     // The guest writes what nobody is sent.
@@ -131,10 +144,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn no_response() -> CallError {
-    CallError::Guest { id: None, code: 500, detail: "the handler returned without a response".into() }
-}
-
 fn check(response: WasiResponse) -> Result<WasiResponse, CallError> {
     let status = response.status();
     if status.is_informational() {
@@ -156,6 +165,9 @@ struct Begun {
 impl Begun {
     /// Takes the pieces that are there. False when there is no use in looking for more.
     fn take_what_is_there(&mut self, frames: &mut WasiBody, slot: &Slot, context: &mut Context<'_>) -> bool {
+        if self.is_whole || self.failed {
+            return false;
+        }
         let before = self.frames.len();
         loop {
             match Pin::new(&mut *frames).poll_frame(context) {
@@ -185,7 +197,7 @@ impl Begun {
 
 async fn drain(mut streamed: Streamed) {
     // What the guest has to say of a response that is not sent is for nobody.
-    while let Some(Ok(_)) = (&mut streamed).frame().await {}
+    while let Some(Ok(_)) = streamed.frame().await {}
     streamed.run = None;
 }
 

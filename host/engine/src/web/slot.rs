@@ -2,9 +2,11 @@
 
 use super::WasiResponse;
 use crate::error::CallError;
+use futures::task::AtomicWaker;
 use http_body_util::BodyExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::Context;
 use tokio::sync::Notify;
 
 /// Stands for the status that nobody was told any more.
@@ -14,6 +16,8 @@ const CLIENT_LEFT: u16 = 499;
 #[derive(Debug, Default)]
 pub struct Slot {
     head: Mutex<Option<Result<WasiResponse, CallError>>>,
+    /// Who waits for the head, where the guest runs on another task.
+    waiter: AtomicWaker,
     /// Of the response; 0 until there is one.
     status: AtomicU16,
     /// Counted up with each piece of a body that passes, either way.
@@ -49,9 +53,18 @@ impl Slot {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
         self.status.store(status, Ordering::Release);
         self.note_move();
+        self.waiter.wake();
     }
 
-    pub(super) fn take_head(&self) -> Option<Result<WasiResponse, CallError>> {
+    /// The response, if the guest has chosen it; else its coming wakes who looks.
+    pub(super) fn poll_head(&self, context: &Context<'_>) -> Option<Result<WasiResponse, CallError>> {
+        self.take_head().or_else(|| {
+            self.waiter.register(context.waker());
+            self.take_head()
+        })
+    }
+
+    fn take_head(&self) -> Option<Result<WasiResponse, CallError>> {
         // Most looks come before there is one.
         self.status()?;
         self.head.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -101,10 +114,11 @@ impl Slot {
 
     /// Waits until nobody takes more of the body.
     pub(crate) async fn over(&self) {
-        loop {
+        let is_over = || self.is_taken() || self.is_left.load(Ordering::Acquire);
+        while !is_over() {
             let mut over = std::pin::pin!(self.over.notified());
             over.as_mut().enable();
-            if self.is_taken() || self.is_left.load(Ordering::Acquire) {
+            if is_over() {
                 return;
             }
             over.await;

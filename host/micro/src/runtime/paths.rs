@@ -118,7 +118,7 @@ impl Paths {
                 }
             }
         }
-        let any = drafts.remove("").map(|draft| draft.finish(&mut problems)).unwrap_or_else(Patterns::none);
+        let any = drafts.remove("").map_or_else(Patterns::none, |draft| draft.finish(&mut problems));
         let mut hosts: HashMap<String, Host> = HashMap::new();
         for (host, owner) in owners {
             hosts.insert(host, Host { patterns: Patterns::none(), owner: Some(owner) });

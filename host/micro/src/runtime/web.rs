@@ -61,25 +61,35 @@ impl Runtime {
             }
             let slot = request.slot().clone();
             let began = Instant::now();
-            let mut counted = Counted { deployment: &deployment, revision: &revision, slot: &slot, began, code: None };
+            let mut counted = Counted {
+                deployment: &deployment,
+                revision: &revision,
+                slot: &slot,
+                began,
+                code: None,
+                is_forgotten: false,
+            };
             let served = async {
                 let program = self.program(&deployment, &revision, id).await?;
                 let Some(program) = &*program else {
                     return Err(errors::no_instance(&service, "its code is being unloaded"));
                 };
+                if program.web().is_none() {
+                    return Err(Error::not_found(&*service, "this revision takes no HTTP requests"));
+                }
                 let Turn { deadline, _permit } = Turn::enter(&deployment, &revision, program, None).await?;
                 let scope = scope(program, id, request.headers());
                 if revision.is_service() {
                     return self.serve_live(&deployment, &revision, scope, request, deadline, id).await;
                 }
                 let served = program.serve_web(scope, request, deadline).await;
-                Ok(served.map_err(|error| explain(&deployment, id, error)).map(|()| None)?)
+                served.map_err(|error| explain(&deployment, id, error)).map(|()| None)
             };
             let error = match served.await {
                 Ok(None) => return Ok(()),
                 Ok(Some(not_begun)) => {
-                    counted.is_void();
-                    drop(counted);
+                    // The revision that took over counts it.
+                    counted.forget();
                     request = *not_begun;
                     left = Some(revision);
                     continue;
@@ -141,14 +151,12 @@ struct Counted<'c> {
     slot: &'c Slot,
     began: Instant,
     code: Option<u16>,
+    is_forgotten: bool,
 }
 
-/// Stands for a request that another revision serves.
-const VOID: u16 = 0;
-
 impl Counted<'_> {
-    fn is_void(&mut self) {
-        self.code = Some(VOID);
+    fn forget(mut self) {
+        self.is_forgotten = true;
     }
 }
 
@@ -156,7 +164,7 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         // Pages that are not there are the daily bread of a web site, and no failure of it.
         let of_guest = || self.slot.status().filter(|status| *status >= 500);
-        if self.code == Some(VOID) {
+        if self.is_forgotten {
             return;
         }
         let code = self.code.or_else(of_guest);
