@@ -16,12 +16,14 @@ fn module(body: &str) -> Bytes {
             (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            ;; Go imports some of them twice.
+            (import "wasi_snapshot_preview1" "fd_write" (func $fd_write_too (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 1)
             ;; Writes so many bytes from 1024 on.
             (func $write (param $length i32)
                 (i32.store (i32.const 0) (i32.const 1024))
                 (i32.store (i32.const 4) (local.get $length))
-                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+                (drop (call $fd_write_too (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
             ;; Reads what there is to 1024, and gives the length.
             (func $read (result i32)
                 (i32.store (i32.const 0) (i32.const 1024))
@@ -60,7 +62,11 @@ async fn a_core_module_for_wasip1_reads_its_input_and_writes_the_reply() {
     let host = Host::start().await;
     let deployed = host.deploy_as("cat", cat()).await.ok();
     assert_eq!(deployed["endpoints"], json!(["Cat.Run"]));
-    assert!(deployed["command"].as_str().unwrap().starts_with("wasi:cli/run@0.2."), "{deployed}");
+    assert_eq!(
+        (&deployed["command"], &deployed["imports"]),
+        (&json!("wasi_snapshot_preview1"), &json!(["wasi_snapshot_preview1"]))
+    );
+    assert_eq!(deployed["digest"], json!(micro_engine::inspect::digest(&cat())));
     assert_eq!(deployed["warnings"], json!([]));
     let reply = host.post("/cat", TEXT, "grüße").await;
     assert_eq!((reply.status, reply.text()), (200, "grüße"));
@@ -69,6 +75,9 @@ async fn a_core_module_for_wasip1_reads_its_input_and_writes_the_reply() {
     let big = Bytes::from(vec![0xff; 5_000_000]);
     assert_eq!(host.post("/cat/any/path/there/is", "image/png", big.clone()).await.body, big);
     assert_eq!(host.get("/cat").await.body, "");
+    let exits = module("(call $exit (i32.const 7))");
+    host.deploy_as("exits", exits).await.ok();
+    assert!(host.get("/exits").await.refused(500).contains("the command ended with exit code 7 "));
     // The same module is the same revision.
     assert_eq!(host.deploy_as("cat", cat()).await.ok()["changed"], json!(false));
     assert_eq!(host.deployment("cat").await["stats"]["calls"], json!(3));
@@ -84,7 +93,16 @@ async fn a_module_that_cannot_run_here_is_refused_with_the_reason() {
     for (text, reason) in [
         (r#"(module (import "env" "foo" (func)) (func (export "_start")))"#, "\n  env.foo\n"),
         (r#"(module (func (export "add")))"#, "it exports no function _start"),
-        (r#"(module (memory (export "memory") 1) (func (export "_start") (param i32)))"#, "_start"),
+        (r#"(module (memory (export "memory") 1) (func (export "_start") (param i32)))"#, "takes or gives something"),
+        (
+            r#"(module (import "wasi_snapshot_preview1" "not_there" (func)) (memory (export "memory") 1) (func (export "_start")))"#,
+            "not_there",
+        ),
+        (
+            r#"(module (memory (export "memory") 1) (data (i32.const 70000) "x") (func (export "_start")))"#,
+            "does not start",
+        ),
+        (r#"(module (memory (export "memory") 1) (func (export "_start") i32.add))"#, "does not compile"),
     ] {
         let detail = host.deploy_as("bad", wat::parse_str(text).unwrap()).await.refused(422);
         assert!(detail.contains(reason), "{text}: {detail}");

@@ -6,6 +6,7 @@
 mod endpoint;
 mod input;
 mod output;
+pub(crate) mod program;
 
 pub(crate) use endpoint::{endpoint, is_command};
 pub use input::Input;
@@ -15,12 +16,16 @@ use crate::access::Scope;
 use crate::bindings::State;
 use crate::error::CallError;
 use crate::fair::fair;
-use crate::limits::REPLY_LIMIT;
+use crate::limits::{Limiter, REPLY_LIMIT};
 use crate::live::Live;
+use crate::manifest::Limits;
+use crate::module::START;
 use crate::program::{Callable, Deadline, Program};
+use crate::trap;
 use crate::value::Value;
 use bytes::{Bytes, BytesMut};
 use std::pin::pin;
+use wasmtime::InstancePre;
 use wasmtime_wasi::I32Exit;
 
 /// What a program gets beside what its manifest says.
@@ -41,10 +46,30 @@ impl Program {
         let run = async {
             let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
             let state = State::new(&self.limits, &self.access, scope).for_command(run);
-            let mut live = Live::with_state(self, state).await?;
-            live.run(callable).await
+            match &self.start {
+                Some(start) => self.run_program(start, state).await,
+                None => Live::with_state(self, state).await?.run(callable).await,
+            }
         };
         deadline.limit(run).await
+    }
+
+    /// Makes an instance of a program, and drops it.
+    pub(crate) async fn check_program(&self, start: &InstancePre<State>, scope: Scope) -> Result<(), CallError> {
+        let mut store = self.store(State::new(&self.limits, &self.access, scope));
+        let made = start.instantiate_async(&mut store).await;
+        made.map(drop).map_err(|error| trap::call_error(&error, Some(&store.data().limiter), &self.limits))
+    }
+
+    async fn run_program(&self, start: &InstancePre<State>, state: State) -> Result<(), CallError> {
+        let mut store = self.store(state);
+        let run = async {
+            let instance = start.instantiate_async(&mut store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut store, START)?;
+            start.call_async(&mut store, ()).await
+        };
+        let ended = fair(run).await;
+        outcome(ended.map(|()| Ok(())), &store.data().limiter, &self.limits)
     }
 
     /// Runs a command by the message of its endpoint, and gives what it wrote.
@@ -90,21 +115,25 @@ impl Live {
         let func = func.typed::<(), (Result<(), ()>,)>(&self.store);
         let func = func.map_err(|error| CallError::Host(format!("{name}: {error:#}")))?;
         let ended = fair(func.call_async(&mut self.store, ())).await;
-        let code = match ended {
-            Ok((Ok(()),)) => 0,
-            Ok((Err(()),)) => 1,
-            Err(error) => match error.downcast_ref::<I32Exit>() {
-                Some(exit) => exit.0,
-                None => return Err(self.failed(&error)),
-            },
-        };
-        let limiter = &self.store.data().limiter;
-        match code {
-            0 => Ok(()),
-            // Some programs abort when there is no memory, others say so and exit.
-            _ if limiter.refusal().is_some() => Err(CallError::Memory { limit: self.limits.memory }),
-            code => Err(CallError::Exit { code }),
-        }
+        outcome(ended.map(|(ended,)| ended), &self.store.data().limiter, &self.limits)
+    }
+}
+
+/// What becomes of a run, by what it returned or how it ended itself.
+fn outcome(ended: wasmtime::Result<Result<(), ()>>, limiter: &Limiter, limits: &Limits) -> Result<(), CallError> {
+    let code = match ended {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) => 1,
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(exit) => exit.0,
+            None => return Err(trap::call_error(&error, Some(limiter), limits)),
+        },
+    };
+    match code {
+        0 => Ok(()),
+        // Some programs abort when there is no memory, others say so and exit.
+        _ if limiter.refusal().is_some() => Err(CallError::Memory { limit: limits.memory }),
+        code => Err(CallError::Exit { code }),
     }
 }
 

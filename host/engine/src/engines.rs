@@ -10,6 +10,8 @@ use crate::error::LoadError;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
 use crate::loaded::{Code, Loaded, LoadedReport};
+use crate::command;
+use crate::module::Deployable;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +52,8 @@ pub struct Engines {
 pub(crate) struct Side {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<State>,
+    /// For the core modules that are programs.
+    pub(crate) programs: wasmtime::Linker<State>,
     pub(crate) kind: EngineKind,
     /// One permit per instance that the pool has room for: a call waits for room instead of failing.
     pub(crate) room: Arc<Semaphore>,
@@ -152,8 +156,9 @@ impl Engines {
             return Ok(component);
         }
         let bytes = bytes().map_err(|error| LoadError::Host(format!("read component {digest}: {error}")))?;
+        let component = Deployable::read(&bytes)?.into_component()?;
         let began = Instant::now();
-        let component = Component::from_binary(engine, &bytes)
+        let component = Component::from_binary(engine, &component)
             .map_err(|error| LoadError::Refused(format!("the component does not compile: {error:#}")))?;
         self.cache.missed(began.elapsed());
         self.cache.put(engine, kind, digest, &component);
@@ -185,9 +190,10 @@ impl Side {
     fn new(kind: EngineKind) -> Result<Side, LoadError> {
         let (engine, pool) = engine(kind)?;
         let linker = bindings::linker(&engine, kind == EngineKind::Concurrent)?;
+        let programs = command::program::linker(&engine)?;
         let places = places(pool);
         let lasting = Arc::new(Semaphore::new(places * 3 / 4));
-        Ok(Side { engine, linker, kind, room: Arc::new(Semaphore::new(places)), lasting, pool })
+        Ok(Side { engine, linker, programs, kind, room: Arc::new(Semaphore::new(places)), lasting, pool })
     }
 
     fn places(&self) -> usize {

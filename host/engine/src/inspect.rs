@@ -10,10 +10,11 @@ mod types;
 use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::manifest::{Manifest, SECTION};
+use crate::module::{self, Deployable, WASI_P1};
 use crate::name::title_case;
 use crate::proto::{self, Protos};
 use crate::schema::{Endpoint, Field, Need, Record, Reply, Request, Type};
-use crate::{command, module, section};
+use crate::{command, section};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -165,27 +166,49 @@ pub fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads a component, or a core module as the component that it becomes. `deployment` names the endpoints of functions that the world itself exports; by default that is
+/// Reads a component, or what becomes one. `deployment` names the endpoints of functions that the world itself exports; by default that is
 /// the name in the manifest.
 pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, LoadError> {
-    check_size(bytes)?;
-    let component = module::as_component(bytes)?;
-    let bytes = &*component;
-    check_is_component(bytes)?;
+    check_header(bytes)?;
     let manifest = manifest_of(bytes)?;
-    let (mut resolve, world) = decode(bytes)?;
-    if let Some(section) = section::get(bytes, docs::SECTION).map_err(refused)? {
-        Docs::read(section).apply(&mut resolve, world);
-    }
     let name = deployment
         .map(str::to_string)
         .or_else(|| manifest.as_ref().and_then(Manifest::full_name))
         .unwrap_or_else(|| "function".into());
+    let inspection = match Deployable::read(bytes)? {
+        Deployable::Program(_) => program(&name),
+        Deployable::Component(component) => inspect_component(&component, &name)?,
+    };
+    Ok(Inspection { digest: digest(bytes), size: bytes.len(), manifest, ..inspection })
+}
+
+/// A program for WASIp1, but for what the file is.
+fn program(name: &str) -> Inspection {
+    Inspection {
+        digest: String::new(),
+        size: 0,
+        manifest: None,
+        imports: vec![WASI_P1.into()],
+        endpoints: vec![command::endpoint(&own_prefix(name), WASI_P1.into())],
+        other_exports: Vec::new(),
+        needs: Vec::new(),
+        descriptors: None,
+        web: None,
+        engine: EngineKind::Lean,
+    }
+}
+
+/// What a component says, but for what the file is.
+fn inspect_component(bytes: &[u8], name: &str) -> Result<Inspection, LoadError> {
+    let (mut resolve, world) = decode(bytes)?;
+    if let Some(section) = section::get(bytes, docs::SECTION).map_err(refused)? {
+        Docs::read(section).apply(&mut resolve, world);
+    }
     let mut reader =
         Reader { types: Types::new(&resolve), resolve: &resolve, endpoints: Vec::new(), other_exports: Vec::new() };
-    reader.read_exports(world, &name)?;
+    reader.read_exports(world, name)?;
     let descriptors = reader.read_handler(bytes)?;
-    reader.read_command(&name);
+    reader.read_command(name);
     reader.check_names()?;
     let needs = reader.read_needs(world)?;
     let Reader { endpoints, other_exports, .. } = reader;
@@ -196,9 +219,9 @@ pub fn inspect(bytes: &[u8], deployment: Option<&str>) -> Result<Inspection, Loa
         || features::uses_async(bytes)?
         || features::mentions_async(&resolve, world);
     Ok(Inspection {
-        digest: digest(bytes),
-        size: bytes.len(),
-        manifest,
+        digest: String::new(),
+        size: 0,
+        manifest: None,
         imports,
         endpoints,
         web: Web::find(&other_exports).map(|(_, web)| web),
@@ -216,7 +239,7 @@ pub fn manifest_of(bytes: &[u8]) -> Result<Option<Manifest>, LoadError> {
     Manifest::parse(text).map(Some).map_err(|error| refused(error.to_string()))
 }
 
-fn check_size(bytes: &[u8]) -> Result<(), LoadError> {
+fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > MAX_COMPONENT {
         return Err(refused(format!(
             "{} is more than a component may have: {}",
@@ -227,11 +250,7 @@ fn check_size(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.is_empty() {
         return Err(refused("the file is empty"));
     }
-    Ok(())
-}
-
-fn check_is_component(bytes: &[u8]) -> Result<(), LoadError> {
-    if !wasmparser::Parser::is_component(bytes) {
+    if !wasmparser::Parser::is_component(bytes) && !module::is_module(bytes) {
         return Err(refused("not wasm: the file does not begin with a component's header"));
     }
     Ok(())

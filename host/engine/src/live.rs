@@ -30,11 +30,7 @@ impl Live {
 
     /// Makes an instance that has all that is in `state`.
     pub(crate) async fn with_state(program: &Program, state: State) -> Result<Live, CallError> {
-        let mut store = Store::new(program.pre.engine(), state);
-        store.limiter(|state| state);
-        store.set_hostcall_fuel(program.fuel);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
+        let mut store = program.store(state);
         let (limits, checks_size) = (program.limits, program.fuel > DIRECT_FUEL);
         match fair(program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Live { store, instance, limits, checks_size }),

@@ -3,7 +3,7 @@
 use crate::access::{Access, Scope};
 use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
-use crate::dynamic;
+use crate::{command, dynamic};
 use crate::engines::Engines;
 use crate::error::{CallError, LoadError};
 use crate::inspect::{EngineKind, Inspection};
@@ -12,6 +12,7 @@ use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
 use crate::live::Live;
 use crate::loaded::Code;
 use crate::manifest::Limits;
+use crate::module::{PROGRAM, WASI_P1};
 use crate::proto::Protos;
 use crate::schema::{Endpoint, Type};
 use crate::streaming::StreamExports;
@@ -25,12 +26,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
 
 /// A component that is compiled, linked and ready to be instantiated: once per call as a function, or for long as a
 /// service.
 pub struct Program {
     pub(crate) pre: InstancePre<State>,
+    /// The program for WASIp1 that the component holds.
+    pub(crate) start: Option<wasmtime::InstancePre<State>>,
     pub(crate) engine: EngineKind,
     pub(crate) limits: Limits,
     pub(crate) access: Arc<Access>,
@@ -117,10 +121,19 @@ impl Program {
             || !inspection.needs.is_empty()
             || endpoints.values().any(|callable| callable.road == Road::Dynamic);
         let handler = Handler::find(&component, &pre, inspection)?;
+        let start = match inspection.command() {
+            Some(WASI_P1) => {
+                let export = component.get_export_index(None, PROGRAM).ok_or_else(|| lost(PROGRAM))?;
+                let state = State::new(limits, &access, Scope::idle());
+                Some(command::program::link(&side.programs, &pre, export, state)?)
+            }
+            _ => None,
+        };
         Ok(Program {
             handler,
             idle: Arc::default(),
             pre,
+            start,
             engine: inspection.engine,
             limits: *limits,
             access,
@@ -135,11 +148,25 @@ impl Program {
         })
     }
 
+    /// A place for one instance, with the limits that it has.
+    pub(crate) fn store(&self, state: State) -> Store<State> {
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(self.fuel);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| store.data_mut().tick());
+        store
+    }
+
     /// Makes one instance and drops it: a component that traps at its start shows it here.
     pub async fn check_start(&self) -> Result<(), LoadError> {
         let start = async {
             let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
-            Live::new(self, Scope::new(RequestId::next())).await.map(drop)
+            let scope = Scope::new(RequestId::next());
+            match &self.start {
+                Some(start) => self.check_program(start, scope).await,
+                None => Live::new(self, scope).await.map(drop),
+            }
         };
         let deadline = self.deadline(Instant::now(), None);
         match deadline.limit(start).await {
@@ -295,10 +322,13 @@ impl Deadline {
 impl Callable {
     fn find(component: &Component, engine: EngineKind, endpoint: &Endpoint) -> Result<Callable, LoadError> {
         let interface = match &endpoint.interface {
+            // The component around a program has but the program.
+            Some(interface) if **interface == *WASI_P1 => None,
             Some(interface) => Some(component.get_export_index(None, &**interface).ok_or_else(|| lost(interface))?),
             None => None,
         };
-        let export = component.get_export_index(interface.as_ref(), &*endpoint.function);
+        let function = if endpoint.interface.as_deref() == Some(WASI_P1) { PROGRAM } else { &endpoint.function };
+        let export = component.get_export_index(interface.as_ref(), function);
         let export = export.ok_or_else(|| lost(&endpoint.function))?;
         let stream = match &endpoint.stream {
             Some(_) if endpoint.streams_natively() => None,

@@ -9,6 +9,7 @@
 use crate::docs::{self, Docs};
 use crate::error::LoadError;
 use crate::inspect::{NOT_ENDPOINTS, decode};
+use crate::module::Deployable;
 use crate::section;
 use std::collections::HashSet;
 use wit_component::WitPrinter;
@@ -28,6 +29,13 @@ const CONTRACT_NAME: &str = "package micro:function@0.1.0;";
 /// The text of a WIT file that can be imported from. The first package is that of the first exported interface; others
 /// are nested in the file.
 pub fn wit_text(bytes: &[u8]) -> Result<String, LoadError> {
+    let component = match Deployable::read(bytes)? {
+        Deployable::Component(component) => component,
+        Deployable::Program(_) => {
+            return Err(LoadError::Refused("a program has no interface that could be imported".into()));
+        }
+    };
+    let bytes = &*component;
     let (mut resolve, world) = decode(bytes)?;
     if let Some(section) = section::get(bytes, docs::SECTION).map_err(LoadError::Refused)? {
         Docs::read(section).apply(&mut resolve, world);

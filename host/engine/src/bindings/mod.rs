@@ -29,6 +29,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use guests::link as link_needs;
@@ -56,6 +57,8 @@ const ID: &str = "go.micro.client";
 pub(crate) struct State {
     /// Made when the guest first asks for any of it: most functions only compute.
     wasi: Option<Box<Wasi>>,
+    /// The same for a program of WASIp1.
+    program: Option<Box<WasiP1Ctx>>,
     access: Arc<Access>,
     scope: Scope,
     /// What a command gets beside `access`, until the guest first asks.
@@ -82,6 +85,7 @@ impl State {
         access.usage.begin_instance();
         State {
             wasi: None,
+            program: None,
             access: access.clone(),
             scope,
             run: None,
@@ -106,6 +110,14 @@ impl State {
         self.limiter.begin_call();
         self.ticks = 0;
         self.scope = scope;
+    }
+
+    /// What a program for WASIp1 gets, which is the same.
+    pub(crate) fn program(&mut self) -> &mut WasiP1Ctx {
+        self.program.get_or_insert_with(|| {
+            let (mut builder, _) = Wasi::builder(&self.access, &self.scope, self.run.take());
+            Box::new(builder.build_p1())
+        })
     }
 
     /// The engine's clock found this instance running: it makes room for others, unless its time is used up.
@@ -183,6 +195,22 @@ impl WasiHttpView for State {
 
 impl Wasi {
     fn new(access: &Arc<Access>, scope: &Scope, run: Option<Box<Run>>) -> Wasi {
+        let (mut builder, request) = Wasi::builder(access, scope, run);
+        let (mut table, mut names) = (ResourceTable::new(), None);
+        if access.granted.egress.has_tcp() {
+            table.set_max_capacity(names::MAX_HANDLES);
+            names::open_tcp(&mut builder, access, names.get_or_insert_default(), &request);
+        }
+        let egress = Outgoing::new(access.clone(), request.clone(), scope);
+        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress, table, request, names }
+    }
+
+    /// What all guests get, whichever WASI they are for.
+    fn builder(
+        access: &Access,
+        scope: &Scope,
+        run: Option<Box<Run>>,
+    ) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
@@ -192,19 +220,13 @@ impl Wasi {
         if let Some(run) = run {
             builder.args(&run.args).envs(&run.env).stdin(run.stdin).stdout(run.stdout);
         }
-        let (mut table, mut names) = (ResourceTable::new(), None);
-        if access.granted.egress.has_tcp() {
-            table.set_max_capacity(names::MAX_HANDLES);
-            names::open_tcp(&mut builder, access, names.get_or_insert_default(), &request);
-        }
         for folder in &access.granted.files {
             if let Err(error) = builder.preopened_dir(&folder.path, &folder.seen_as, FsPerms::ReadOnly) {
                 let line = format!("the folder {} cannot be opened: {error:#}", folder.path.display());
                 access.log.line(scope.id, Stream::Host, &line);
             }
         }
-        let egress = Outgoing::new(access.clone(), request.clone(), scope);
-        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress, table, request, names }
+        (builder, request)
     }
 }
 

@@ -1,25 +1,27 @@
 //! The one endpoint of a command.
 
 use crate::error::CallError;
+use crate::module::{START, WASI_P1};
 use crate::name::Name;
 use crate::schema::{Endpoint, Field, Record, Reply, Request, Type};
 use crate::value::Value;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// How the interface begins by which a component runs as a program.
+/// How the interface begins by which a component runs as a program. A program for WASIp1 has [`WASI_P1`] in its place.
 const INTERFACE: &str = "wasi:cli/run@0.2.";
 
 /// Its function.
 const FUNCTION: &str = "run";
 
-/// Whether an export is the one by which a program runs.
-pub(crate) fn is_command(export: &str) -> bool {
-    export.starts_with(INTERFACE)
+/// Whether an interface is one by which a program runs.
+pub(crate) fn is_command(interface: &str) -> bool {
+    interface == WASI_P1 || interface.starts_with(INTERFACE)
 }
 
 /// `{prefix}.Run`: takes what a program gets on its way, and gives what it writes.
 pub(crate) fn endpoint(prefix: &str, interface: String) -> Endpoint {
+    let function = if interface == WASI_P1 { START } else { FUNCTION };
     let field =
         |name, docs: &str, ty| Field { name: Name::new(name), docs: Some(docs.into()), ty: Type::Option(Arc::new(ty)) };
     let fields = vec![
@@ -34,7 +36,7 @@ pub(crate) fn endpoint(prefix: &str, interface: String) -> Endpoint {
     Endpoint {
         name: format!("{prefix}.Run").into(),
         interface: Some(interface.into()),
-        function: FUNCTION.into(),
+        function: function.into(),
         docs: Some("Runs the program, and answers with what it writes to its standard output.".into()),
         request: Request { message: Arc::new(message), is_one_record: false },
         reply: Reply { ok: Some(Type::Bytes), err: None },

@@ -21,10 +21,10 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Looks through a component. What is none holds nothing, and is somebody else's to refuse.
+    /// Looks through a component or a core module. What is none holds nothing, and is somebody else's to refuse.
     pub(super) fn of(component: &[u8]) -> Said {
         let mut said = Said::default();
-        said.look(component, false);
+        said.look(component, micro_engine::module::is_module(component));
         said
     }
 

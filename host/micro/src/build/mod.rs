@@ -149,8 +149,6 @@ impl Package {
     /// says of itself, and the doc comments.
     pub fn finish(&self, component: &[u8]) -> Result<Vec<u8>, BuildError> {
         let refuse = |reason: String| BuildError::Manifest { place: self.dir.clone(), reason };
-        let component = micro_engine::module::as_component(component);
-        let component = &*component.map_err(|error| BuildError::NoComponent(error.to_string()))?;
         let said = Said::of(component);
         let manifest = fragment::merge(&self.manifest_text, &said.fragments).map_err(refuse)?;
         let component =

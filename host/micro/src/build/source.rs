@@ -37,8 +37,7 @@ impl Source {
         match self {
             Source::Package(package) => Package::read(&package.dir)?.build(progress).await,
             Source::File(file) => {
-                let bytes = std::fs::read(file).map_err(|error| BuildError::io("read", file, error))?;
-                let component = micro_engine::module::to_component(bytes);
+                let component = std::fs::read(file).map_err(|error| BuildError::io("read", file, error))?;
                 let name = embedded_name(&component).unwrap_or_else(|| stem(file));
                 let digest = micro_engine::inspect::digest(&component);
                 Ok(Built { name, component, digest, remarks: String::new() })

@@ -12,7 +12,6 @@ use super::{Runtime, grant};
 use bytes::Bytes;
 use micro_engine::manifest::{Allow, AskedLimits, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -103,9 +102,9 @@ impl Runtime {
 
     async fn try_deploy(&self, name: &str, component: Bytes, options: DeployOptions) -> Result<Deployed, DeployError> {
         let deployment = self.deployment(name);
-        let (component, inspection) = {
-            let name = name.to_string();
-            blocking(move || inspected(&name, component)).await??
+        let inspection = {
+            let (name, component) = (name.to_string(), component.clone());
+            blocking(move || micro_engine::inspect(&component, Some(&name))).await??
         };
         let DeployOptions { version, canary, force, args, env, limits, config, allow } = options;
         let mut manifest = inspection.manifest.clone().unwrap_or_default();
@@ -437,16 +436,6 @@ impl Runtime {
         };
         lock.lock_owned().await
     }
-}
-
-/// The component that these bytes are or become, and what it says of itself.
-fn inspected(name: &str, bytes: Bytes) -> Result<(Bytes, Inspection), LoadError> {
-    let component = match micro_engine::module::as_component(&bytes)? {
-        Cow::Owned(component) => component.into(),
-        Cow::Borrowed(_) => bytes,
-    };
-    let inspection = micro_engine::inspect(&component, Some(name))?;
-    Ok((component, inspection))
 }
 
 /// Runs work that blocks or computes for long on a thread that may.

@@ -182,8 +182,7 @@ fn open_path(text: &str, path: &Path) -> Result<Local, SourceError> {
 }
 
 /// A component that came as it is.
-fn built(bytes: Vec<u8>, fallback: String, remarks: String) -> Built {
-    let component = micro_engine::module::to_component(bytes);
+fn built(component: Vec<u8>, fallback: String, remarks: String) -> Built {
     // A manifest that does not read is the host's to refuse, with its reason.
     let manifest = micro_engine::inspect::manifest_of(&component).ok().flatten();
     let name = manifest.as_ref().and_then(Manifest::full_name).unwrap_or(fallback);
