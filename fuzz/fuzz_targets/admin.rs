@@ -5,8 +5,8 @@
 use axum::extract::Query;
 use axum::http::Uri;
 use libfuzzer_sys::fuzz_target;
-use micro::sidecar::admin::stores::{KeyParameters, PutParameters};
 use micro::runtime::logs::Parameters as LogParameters;
+use micro::sidecar::admin::stores::{KeyParameters, PutParameters};
 use micro::sidecar::admin::{DeployParameters, RollBackRequest};
 use micro_mesh::Error;
 

@@ -37,7 +37,10 @@ fuzz_target!(|text: &str| {
         }
     }
     // A path without names leads to itself, where it was taken.
-    let plain = manifests.iter().flat_map(|manifest| &manifest.route).filter(|route| !route.path.contains(['{', '}']) && route.method.is_none());
+    let plain = manifests
+        .iter()
+        .flat_map(|manifest| &manifest.route)
+        .filter(|route| !route.path.contains(['{', '}']) && route.method.is_none());
     for route in plain.filter(|_| problems.is_empty()) {
         assert!(paths.find(None, &Method::GET, &route.path).is_some(), "{} leads nowhere", route.path);
     }

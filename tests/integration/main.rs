@@ -13,6 +13,7 @@ mod density;
 mod deploys;
 mod doors;
 mod everything;
+mod faults;
 mod functions;
 mod imports;
 mod limits;

@@ -6,11 +6,11 @@
 use crate::bindings::{self, State};
 use crate::cache::Cache;
 pub use crate::cache::CacheReport;
+use crate::command;
 use crate::error::LoadError;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
 use crate::loaded::{Code, Loaded, LoadedReport};
-use crate::command;
 use crate::module::Deployable;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

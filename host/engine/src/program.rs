@@ -3,7 +3,6 @@
 use crate::access::{Access, Scope};
 use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
-use crate::{command, dynamic};
 use crate::engines::Engines;
 use crate::error::{CallError, LoadError};
 use crate::inspect::{EngineKind, Inspection};
@@ -19,6 +18,7 @@ use crate::streaming::StreamExports;
 use crate::value::Value;
 use crate::web::Handler;
 use crate::web::pool::Pool;
+use crate::{command, dynamic};
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -28,8 +28,8 @@ use std::time::Duration;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub(crate) use guests::link as link_needs;
@@ -206,11 +206,7 @@ impl Wasi {
     }
 
     /// What all guests get, whichever WASI they are for.
-    fn builder(
-        access: &Access,
-        scope: &Scope,
-        run: Option<Box<Run>>,
-    ) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
+    fn builder(access: &Access, scope: &Scope, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));

@@ -12,8 +12,8 @@
 //! connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
 
 use super::{Gateway, ID, error_response};
-use crate::telemetry::{Arrival, Span};
 use crate::lines::Lines;
+use crate::telemetry::{Arrival, Span};
 use axum::body::Body;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};

@@ -11,6 +11,7 @@ use crate::runtime::deployment::Deployment;
 use crate::runtime::schedule::ScheduleCounts;
 use crate::telemetry::SpanCounts;
 use micro_engine::engines::{CacheReport, PoolReport};
+use micro_engine::manifest::Limit;
 use std::collections::BTreeMap;
 
 /// Samples that belong together.
@@ -38,6 +39,9 @@ pub(super) struct HostFacts {
     schedules: ScheduleCounts,
     spans: Option<SpanCounts>,
     process: Option<Process>,
+    guest_memory: u64,
+    guest_memory_limit: u64,
+    guest_memory_refusals: u64,
 }
 
 impl HostFacts {
@@ -57,6 +61,9 @@ impl HostFacts {
             schedules: runtime.schedules.counts(),
             spans: runtime.tracer.counts(),
             process: Process::read(),
+            guest_memory: runtime.bounds.memory.used(),
+            guest_memory_limit: runtime.bounds.memory.limit(),
+            guest_memory_refusals: runtime.bounds.memory.refusals(),
         }
     }
 }
@@ -98,6 +105,21 @@ pub(super) const FAMILIES: &[Family] = &[
         |deployment, _, out| out.put(deployment.instances())),
     each(Counter, "micro_instance_restarts_total", "Instances of a service that took the place of one that ended.",
         |deployment, _, out| if let Some(restarts) = deployment.restarts() { out.put(restarts); }),
+    each(Gauge, "micro_instance_memory_bytes", "Memory of all instances together.",
+        |deployment, _, out| out.put(deployment.usage.memory())),
+    each(Counter, "micro_cpu_seconds_total", "Time of guests on processors, counted by the engines' clock.",
+        |deployment, _, out| out.put(deployment.usage.cpu().as_secs_f64())),
+    each(Counter, "micro_limit_hits_total", "How often a limit bit.",
+        |deployment, _, out| for limit in Limit::ALL {
+            let hits = deployment.usage.hits(limit);
+            if hits > 0 { out.put_with("limit", limit.name(), hits); }
+        }),
+    host(Gauge, "micro_guest_memory_bytes", "Memory of all guests together.",
+        |facts, out| out.put(facts.guest_memory)),
+    host(Gauge, "micro_guest_memory_max_bytes", "Memory that all guests together may have.",
+        |facts, out| out.put(facts.guest_memory_limit)),
+    host(Counter, "micro_guest_memory_refusals_total", "How often a guest got no more because all guests together had it.",
+        |facts, out| out.put(facts.guest_memory_refusals)),
     host(Gauge, "micro_deployments", "Deployments by state.",
         |facts, out| for (state, count) in &facts.deployments { out.put_with("state", state, *count); }),
     host(Gauge, "micro_deployments_loaded", "Deployments whose component is in memory.",

@@ -71,8 +71,8 @@ impl Activity {
             in_flight,
             queued,
             instances: deployment.instances(),
-            memory_bytes: None,
-            cpu_seconds: None,
+            memory_bytes: Some(deployment.usage.memory()),
+            cpu_seconds: Some(deployment.usage.cpu().as_secs_f64()),
             buckets: counts.durations.buckets().into(),
         }
     }
