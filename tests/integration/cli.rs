@@ -99,7 +99,7 @@ async fn deployments_are_made_shown_rolled_back_and_killed() {
     let status = micro.succeed(&["status", "versioned"]).await;
     assert!(status.contains("\n2 *       2.0.0 ") && status.contains("\n1         latest "), "{status}");
     let status = micro.succeed(&["status"]).await;
-    assert!(status.contains(&host.api) && status.contains("deployments  1"), "{status}");
+    assert!(status.contains(&host.api) && status.contains("deployments   1"), "{status}");
 
     let back = micro.succeed(&["rollback", "versioned"]).await;
     assert!(back.starts_with("versioned is ready at revision 1\n"), "{back}");

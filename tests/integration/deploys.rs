@@ -132,7 +132,7 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
     for (limit, value) in [
         ("memory", 8.0 * 1024.0 * 1024.0),
         ("timeout", 0.25),
-        ("cpu", 0.25),
+        ("cpu", 3600.0),
         ("concurrency", 3.0),
         ("queue", 4.0),
         ("request", 32.0 * 1024.0 * 1024.0),

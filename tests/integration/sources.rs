@@ -308,7 +308,7 @@ async fn run_alone_is_a_host_or_its_status() {
     assert!(printed.next_line().await.unwrap().expect("its address").starts_with("api      http://127.0.0.1:"));
     assert!(printed.next_line().await.unwrap().expect("its address").starts_with("sidecar  http://127.0.0.1:"));
     let second = micro.run(&["run"]).await;
-    assert!(second.code == 0 && second.stdout.contains("deployments  0"), "{second:?}");
+    assert!(second.code == 0 && second.stdout.contains("deployments   0"), "{second:?}");
     assert!(second.stderr.contains("a host runs here already"), "{second:?}");
     interrupt(manager).await;
 }

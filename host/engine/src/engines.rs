@@ -8,6 +8,7 @@ use crate::cache::Cache;
 pub use crate::cache::CacheReport;
 use crate::command;
 use crate::error::LoadError;
+use crate::fair;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
 use crate::loaded::{Code, Loaded, LoadedReport};
@@ -270,6 +271,7 @@ impl Ticker {
         let tick = move || {
             while !is_stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(EPOCH);
+                fair::tick();
                 engines.iter().for_each(Engine::increment_epoch);
                 count.fetch_add(1, Ordering::Relaxed);
             }

@@ -9,8 +9,10 @@
 use pin_project_lite::pin_project;
 use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
+use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
@@ -28,6 +30,29 @@ thread_local! {
     static IS_LONG: Cell<bool> = const { Cell::new(false) };
     /// Whether a guest is being polled on this thread: what it calls is polled inside of it.
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// When the engines' clock ticked last, and when the poll on this thread began, in nanoseconds since the first question.
+static LAST_TICK: AtomicU64 = AtomicU64::new(0);
+static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+thread_local! {
+    static BEGUN: Cell<u64> = const { Cell::new(0) };
+}
+
+fn now() -> u64 {
+    u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Notes that the engines' clock ticks now.
+pub(crate) fn tick() {
+    LAST_TICK.store(now(), Ordering::Relaxed);
+}
+
+/// Whether the clock ticked while the guest that is being polled computed. It may have ticked before, while the guest
+/// waited for something, and the guest learns of it only now.
+pub(crate) fn has_ticked() -> bool {
+    LAST_TICK.load(Ordering::Relaxed) >= BEGUN.get()
 }
 
 /// Tells that the guest that is being polled computes for long.
@@ -86,6 +111,7 @@ fn inside<T>(work: impl FnOnce() -> T) -> T {
         }
     }
     IS_INSIDE.set(true);
+    BEGUN.set(now());
     let _out = Out;
     work()
 }
@@ -102,7 +128,7 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     /// Computes for so many polls.
     async fn compute(polls: u32) {
@@ -124,7 +150,8 @@ mod tests {
         });
         futures::future::join_all(guests).await;
         assert_eq!(done.load(Ordering::Relaxed), 64);
-        assert_eq!(ASIDE.available_permits(), std::thread::available_parallelism().unwrap().get());
+        let places = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
+        assert!(ASIDE.acquire_many(places).await.is_ok(), "all places are given back");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

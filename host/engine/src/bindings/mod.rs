@@ -122,6 +122,9 @@ impl State {
 
     /// The engine's clock found this instance running: it makes room for others, unless its time is used up.
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if !fair::has_ticked() {
+            return Ok(UpdateDeadline::Continue(1));
+        }
         self.access.usage.tick();
         self.ticks += 1;
         if self.ticks >= fair::SHORT {

@@ -78,7 +78,7 @@ impl Limit {
             // A page is the least that a guest can have.
             Limit::Memory => ("memory", Unit::Bytes, 64 * KIB, 4 * GIB, 64 * MIB),
             Limit::Timeout => ("timeout", Unit::Time, MILLISECOND, 3600 * SECOND, 5 * SECOND),
-            // Counted in steps of the engine's clock. As long as the timeout, if nobody says.
+            // Counted in steps of the engine's clock. Calls have their timeout as well, so nobody has to say.
             Limit::Cpu => ("cpu", Unit::Time, 10 * MILLISECOND, 3600 * SECOND, 3600 * SECOND),
             Limit::Concurrency => ("concurrency", Unit::Count, 1, 4096, 64),
             Limit::Queue => ("queue", Unit::Count, 0, 65_536, 256),
@@ -230,14 +230,10 @@ impl AskedLimits {
         };
         let count = |limit: Limit| u32::try_from(value(limit)).unwrap_or(u32::MAX);
         let timeout = value(Limit::Timeout);
-        let cpu = match self.get(Limit::Cpu).or(host.default.get(Limit::Cpu)) {
-            Some(_) => value(Limit::Cpu),
-            None => timeout.min(host.most.get(Limit::Cpu).unwrap_or(u64::MAX)),
-        };
         Limits {
             memory: ByteSize::b(value(Limit::Memory)),
             timeout: Duration::from_nanos(timeout),
-            cpu: Duration::from_nanos(cpu),
+            cpu: Duration::from_nanos(value(Limit::Cpu)),
             concurrency: count(Limit::Concurrency),
             queue: count(Limit::Queue),
             request: ByteSize::b(value(Limit::Request)),
@@ -376,10 +372,8 @@ mod tests {
     }
 
     #[test]
-    fn time_on_a_processor_is_bounded_by_the_timeout_if_nobody_says() {
-        let host = HostLimits::default();
-        assert_eq!(asked(&["timeout=1m"]).within(&host).cpu, Duration::from_secs(60));
-        assert_eq!(asked(&["timeout=1m", "cpu=1s"]).within(&host).cpu, Duration::from_secs(1));
+    fn time_on_a_processor_is_bounded_where_somebody_says() {
+        assert_eq!(asked(&["timeout=1m", "cpu=1s"]).within(&HostLimits::default()).cpu, Duration::from_secs(1));
         let strict = HostLimits { most: asked(&["cpu=2s"]), ..HostLimits::default() };
         assert_eq!(asked(&["timeout=1m"]).within(&strict).cpu, Duration::from_secs(2));
     }

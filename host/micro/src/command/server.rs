@@ -53,11 +53,11 @@ pub struct Listen {
     pub namespace: String,
 
     /// A limit of deployments that do not say, memory=32MiB; can be given more than once
-    #[arg(long, value_name = "LIMIT=VALUE", value_parser = settings::limit)]
+    #[arg(long, alias = "default_limit", value_name = "LIMIT=VALUE", value_parser = settings::limit)]
     pub default_limit: Vec<AskedLimits>,
 
     /// The most that a deployment gets of a limit; can be given more than once
-    #[arg(long, value_name = "LIMIT=VALUE", value_parser = settings::limit)]
+    #[arg(long, alias = "max_limit", value_name = "LIMIT=VALUE", value_parser = settings::limit)]
     pub max_limit: Vec<AskedLimits>,
 
     /// The memory of all guests together [default: three quarters of the machine's]

@@ -301,10 +301,13 @@ mod tests {
     fn the_doors_are_shown_with_their_limits() {
         let doors = Doors { max_connections: 9, requests: 1, max_requests: 5, slow: 3, ..Doors::default() };
         let text = host_layout(&Status { doors: Some(doors), ..Status::default() });
-        let shown = "\ndoors        gateway, 0 of 9 connections, 0 refused
-             sidecar, 0 of 9 connections, 0 refused
-             1 of 5 requests now, 0 shed, 3 ended for slowness";
-        assert!(text.ends_with(shown), "{text}");
+        for shown in [
+            "\ndoors         gateway, 0 of 9 connections, 0 refused\n",
+            " sidecar, 0 of 9 connections, 0 refused\n",
+            " 1 of 5 requests now, 0 shed, 3 ended for slowness",
+        ] {
+            assert!(text.contains(shown), "{text}");
+        }
     }
 
     #[test]
