@@ -57,20 +57,11 @@ async fn a_table_bomb_is_refused_more_elements() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_memory_bomb_in_many_memories_counts_as_one() {
+async fn a_module_of_many_memories_is_refused_at_the_deploy() {
     let (host, memory) = host().await;
-    let mut bomb = String::new();
-    for at in 0..4 {
-        let _ = write!(bomb, "(memory $m{at} 1)");
-    }
-    bomb.push_str("(func (export \"run\")");
-    for at in 0..4 {
-        // A quarter of the limit and a page: together they are over it.
-        let _ = write!(bomb, "(if (i32.eq (memory.grow $m{at} (i32.const 257)) (i32.const -1)) (then unreachable))");
-    }
-    bomb.push(')');
-    let detail = fault(&host, &bomb).await;
-    assert!(detail.starts_with("memory limit of 64.0 MiB reached"), "{detail}");
+    let many = "(memory 1) (memory 1) (memory 1) (memory 1) (func (export \"run\"))";
+    let detail = host.deploy_as("fault", component(many)).await.refused(422);
+    assert!(detail.contains("memories count of 4 exceeds"), "{detail}");
     assert_unhurt(&host, &memory).await;
 }
 

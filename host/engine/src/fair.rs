@@ -117,6 +117,10 @@ fn inside<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Lets another thread do what this one would do meanwhile.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only where the runtime has several threads; the guest cannot be moved to another"
+)]
 fn aside<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
@@ -156,8 +160,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn the_one_thread_is_free_while_a_guest_computes() {
-        let (begun, is_begun) = std::sync::mpsc::channel();
-        let (end, is_ended) = std::sync::mpsc::channel::<()>();
+        let (begun, is_begun) = std::sync::mpsc::sync_channel(1);
+        let (end, is_ended) = std::sync::mpsc::sync_channel::<()>(1);
         let guest = tokio::spawn(fair(async move {
             compute(1).await;
             // As a guest that does not give its thread back.

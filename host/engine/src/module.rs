@@ -143,6 +143,7 @@ fn named_imports(section: ImportSectionReader<'_>) -> Result<(ImportSection, boo
 
 /// What a core module shows of itself.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, by itself")]
 struct Module<'m> {
     has_start: bool,
     has_memory: bool,

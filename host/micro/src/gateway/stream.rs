@@ -172,7 +172,7 @@ async fn send_lines(body: Body, sends: &Sender) -> Result<(), Error> {
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|error| Error::bad_request(ID, format!("the body could not be read: {error}")))?;
         lines.push(&frame);
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             if sends.send(Ok(Payload::json(line))).await.is_err() {
                 // The callee takes no more.
                 return Ok(());

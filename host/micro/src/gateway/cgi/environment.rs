@@ -17,7 +17,7 @@ pub(super) fn of(parts: &Parts) -> Result<Vec<(String, String)>, String> {
     let query = parts.uri.query().unwrap_or_default();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 has it in the URI.
-    let host = host.or(parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
     let (server, port) = split_host(host);
     let full_path = parts.uri.path_and_query().map_or(path, |both| both.as_str());
     let protocol = match parts.version {
