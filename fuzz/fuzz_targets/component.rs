@@ -5,12 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use micro_engine::{Inspection, inspect, wit};
 use micro_fuzz::component;
-use micro_fuzz::panics::allow_decoder;
+use micro_fuzz::panics::allow_libraries;
 
 /// What is kept of a component of a few kilobytes, in bytes.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-fuzz_target!(init: allow_decoder(), |bytes: &[u8]| {
+fuzz_target!(init: allow_libraries(), |bytes: &[u8]| {
     let component = component::from_bytes(bytes);
     if let Ok(inspection) = inspect(&component, Some("demo.fuzz")) {
         let kept = serde_json::to_vec(&inspection).expect("an inspection is JSON");

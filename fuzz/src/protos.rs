@@ -29,6 +29,62 @@ const FILES: [&str; 6] = ["any", "duration", "field_mask", "struct", "timestamp"
 
 /// The descriptor set as bytes.
 pub fn descriptors() -> Vec<u8> {
+    let part = |name: &str, number, ty: Type| FieldDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        label: Some(Label::Optional.into()),
+        r#type: Some(ty.into()),
+        ..FieldDescriptorProto::default()
+    };
+    let entry = DescriptorProto {
+        name: Some("MapEntry".into()),
+        field: vec![part("key", 1, Type::Int32), part("value", 2, Type::String)],
+        options: Some(MessageOptions { map_entry: Some(true), ..MessageOptions::default() }),
+        ..DescriptorProto::default()
+    };
+    let moods = ["GLAD", "QUITE_SAD"].into_iter().zip(0..).map(|(name, number)| EnumValueDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        ..EnumValueDescriptorProto::default()
+    });
+    let method = MethodDescriptorProto {
+        name: Some("Hello".into()),
+        input_type: Some(".demo.All".into()),
+        output_type: Some(".demo.All".into()),
+        ..MethodDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("demo.proto".into()),
+        package: Some("demo".into()),
+        syntax: Some("proto3".into()),
+        dependency: FILES.iter().map(|file| format!("google/protobuf/{file}.proto")).collect(),
+        message_type: vec![DescriptorProto {
+            name: Some("All".into()),
+            field: fields(),
+            nested_type: vec![entry],
+            oneof_decl: vec![OneofDescriptorProto { name: Some("choice".into()), ..OneofDescriptorProto::default() }],
+            ..DescriptorProto::default()
+        }],
+        enum_type: vec![EnumDescriptorProto {
+            name: Some("Mood".into()),
+            value: moods.collect(),
+            ..EnumDescriptorProto::default()
+        }],
+        service: vec![ServiceDescriptorProto {
+            name: Some("Say".into()),
+            method: vec![method],
+            ..ServiceDescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
+    };
+    let well_known = prost_reflect::DescriptorPool::global();
+    let used = FILES.iter().filter_map(|name| well_known.get_file_by_name(&format!("google/protobuf/{name}.proto")));
+    let files = used.map(|used| used.file_descriptor_proto().clone()).chain([file]).collect();
+    FileDescriptorSet { file: files }.encode_to_vec()
+}
+
+/// A field of each kind.
+fn fields() -> Vec<FieldDescriptorProto> {
     let mut numbers = 1..;
     let mut field = |name: &str, ty: Type, type_name: Option<&str>| FieldDescriptorProto {
         name: Some(name.into()),
@@ -69,56 +125,5 @@ pub fn descriptors() -> Vec<u8> {
     fields.push(FieldDescriptorProto { label: repeated, ..field("many", Type::Int32, None) });
     fields.push(FieldDescriptorProto { label: repeated, ..field("several", Type::Message, Some(".demo.All")) });
     fields.push(FieldDescriptorProto { label: repeated, ..field("map", Type::Message, Some(".demo.All.MapEntry")) });
-    let part = |name: &str, number, ty: Type| FieldDescriptorProto {
-        name: Some(name.into()),
-        number: Some(number),
-        label: Some(Label::Optional.into()),
-        r#type: Some(ty.into()),
-        ..FieldDescriptorProto::default()
-    };
-    let entry = DescriptorProto {
-        name: Some("MapEntry".into()),
-        field: vec![part("key", 1, Type::Int32), part("value", 2, Type::String)],
-        options: Some(MessageOptions { map_entry: Some(true), ..MessageOptions::default() }),
-        ..DescriptorProto::default()
-    };
-    let moods = ["GLAD", "QUITE_SAD"].into_iter().zip(0..).map(|(name, number)| EnumValueDescriptorProto {
-        name: Some(name.into()),
-        number: Some(number),
-        ..EnumValueDescriptorProto::default()
-    });
-    let method = MethodDescriptorProto {
-        name: Some("Hello".into()),
-        input_type: Some(".demo.All".into()),
-        output_type: Some(".demo.All".into()),
-        ..MethodDescriptorProto::default()
-    };
-    let file = FileDescriptorProto {
-        name: Some("demo.proto".into()),
-        package: Some("demo".into()),
-        syntax: Some("proto3".into()),
-        dependency: FILES.iter().map(|file| format!("google/protobuf/{file}.proto")).collect(),
-        message_type: vec![DescriptorProto {
-            name: Some("All".into()),
-            field: fields,
-            nested_type: vec![entry],
-            oneof_decl: vec![OneofDescriptorProto { name: Some("choice".into()), ..OneofDescriptorProto::default() }],
-            ..DescriptorProto::default()
-        }],
-        enum_type: vec![EnumDescriptorProto {
-            name: Some("Mood".into()),
-            value: moods.collect(),
-            ..EnumDescriptorProto::default()
-        }],
-        service: vec![ServiceDescriptorProto {
-            name: Some("Say".into()),
-            method: vec![method],
-            ..ServiceDescriptorProto::default()
-        }],
-        ..FileDescriptorProto::default()
-    };
-    let well_known = prost_reflect::DescriptorPool::global();
-    let used = FILES.iter().filter_map(|name| well_known.get_file_by_name(&format!("google/protobuf/{name}.proto")));
-    let files = used.map(|used| used.file_descriptor_proto().clone()).chain([file]).collect();
-    FileDescriptorSet { file: files }.encode_to_vec()
+    fields
 }

@@ -100,7 +100,7 @@ async fn trailers_pass_both_ways() {
         upload.trailers(&[("x-checksum", "abc")]);
         let (body, trailers) = response.await.rest().await.unwrap();
         assert_eq!(&*body, b"body", "{path}");
-        assert_eq!(trailers.get("x-checksum").map(|value| value.as_bytes()), Some(&b"abc"[..]), "{path}");
+        assert_eq!(trailers.get("x-checksum").map(reqwest::header::HeaderValue::as_bytes), Some(&b"abc"[..]), "{path}");
     }
 }
 

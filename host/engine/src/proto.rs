@@ -13,6 +13,7 @@ use bytes::Bytes;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// The custom section with the descriptor set.
@@ -32,7 +33,7 @@ impl Protos {
     /// Reads a descriptor set.
     pub fn read(bytes: &[u8]) -> Result<Protos, String> {
         check_syntax(bytes)?;
-        let pool = DescriptorPool::decode(bytes).map_err(|error| format!("section {SECTION}: {error}"))?;
+        let pool = contained(|| DescriptorPool::decode(bytes).map_err(|error| format!("section {SECTION}: {error}")))?;
         let is_empty = pool.services().len() == 0;
         match is_empty {
             true => Err(format!("section {SECTION}: there is no service in it")),
@@ -42,7 +43,7 @@ impl Protos {
 
     /// The methods of all services, or why their messages cannot be described.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, String> {
-        describe::endpoints(&self.0)
+        contained(|| describe::endpoints(&self.0))
     }
 
     /// A message from its JSON.
@@ -51,9 +52,11 @@ impl Protos {
         let json = if json.trim_ascii().is_empty() { b"{}" } else { json };
         let mut reader = serde_json::Deserializer::from_slice(json);
         let options = DeserializeOptions::new().deny_unknown_fields(true);
-        let message = DynamicMessage::deserialize_with_options(message, &mut reader, &options);
-        let message = message.and_then(|message| reader.end().map(|()| message)).map_err(|error| error.to_string())?;
-        Ok(message.encode_to_vec().into())
+        contained(|| {
+            let message = DynamicMessage::deserialize_with_options(message, &mut reader, &options);
+            let message = message.and_then(|message| reader.end().map(|()| message));
+            Ok(message.map_err(|error| error.to_string())?.encode_to_vec().into())
+        })
     }
 
     /// A message from the fields of its record, as the request of an endpoint shows it.
@@ -65,17 +68,28 @@ impl Protos {
 
     /// A message as JSON, with the names of its fields as the `.proto` file has them.
     pub fn to_json(&self, name: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-        let message = DynamicMessage::decode(self.message(name)?, message).map_err(|error| error.to_string())?;
+        let descriptor = self.message(name)?;
         let mut out = serde_json::Serializer::new(Vec::with_capacity(128));
         // go-micro shows every field, and so do we.
         let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
-        message.serialize_with_options(&mut out, &options).map_err(|error| error.to_string())?;
+        contained(|| {
+            let message = DynamicMessage::decode(descriptor, message).map_err(|error| error.to_string())?;
+            message.serialize_with_options(&mut out, &options).map(drop).map_err(|error| error.to_string())
+        })?;
         Ok(out.into_inner())
     }
 
     fn message(&self, name: &str) -> Result<MessageDescriptor, String> {
         self.0.get_message_by_name(name).ok_or_else(|| format!("there is no message {name} in the descriptor set"))
     }
+}
+
+/// Runs the library, which panics where descriptors contradict themselves: at a map without values, or at a
+/// `google.protobuf.Timestamp` with fields of its own.
+fn contained<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // What it works on is only read, or given up with the error.
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
+    outcome.unwrap_or_else(|_| Err(format!("section {SECTION}: the descriptors contradict themselves")))
 }
 
 /// Says which file is written in a syntax that is not known, such as an edition: the reader of the pool panics there.

@@ -353,7 +353,14 @@ fn exporting(
 
 #[test]
 fn types_that_are_inside_of_each_other_too_often_are_refused_before_the_stack_or_the_database_does() {
-    let deep = |count| inspect(&nested(count, option), None);
+    let deep = |count| {
+        inspect(
+            &nested(count, |ty, inner| {
+                ty.option(inner);
+            }),
+            None,
+        )
+    };
     for (count, expected) in
         [(25, "inside of each other"), (60, "inside of each other"), (100_000, "nesting is too deep")]
     {
@@ -375,11 +382,9 @@ fn types_that_use_each_other_twice_do_not_fill_the_memory() {
 
 #[test]
 fn a_function_that_is_called_like_an_interface_is_an_error_and_no_panic() {
-    let component = exporting("demo:greeter/say", 1, option);
+    let component = exporting("demo:greeter/say", 1, |ty, inner| {
+        ty.option(inner);
+    });
     let error = inspect(&component, None).unwrap_err().to_string();
     assert!(error.contains("not a valid component"), "{error}");
-}
-
-fn option(ty: wasm_encoder::ComponentDefinedTypeEncoder<'_>, inner: wasm_encoder::ComponentValType) {
-    ty.option(inner);
 }

@@ -260,3 +260,13 @@ fn a_file_of_an_unknown_syntax_is_an_error_and_no_panic() {
     let error = Protos::read(&FileDescriptorSet { file: vec![file] }.encode_to_vec()).unwrap_err();
     assert!(error.contains("demo.proto is written in editions"), "{error}");
 }
+
+#[test]
+fn a_map_without_values_is_an_error_and_no_panic() {
+    let mut node = node();
+    node.nested_type[0].field.pop();
+    let protos = protos_of(vec![node], vec![]);
+    // Field 1, an empty entry.
+    let error = protos.to_json("demo.Node", &[0x0a, 0x00]).unwrap_err();
+    assert!(error.contains("the descriptors contradict themselves"), "{error}");
+}
