@@ -139,7 +139,9 @@ async fn an_answer_that_is_too_large_or_never_comes_ends_in_an_error() {
     let error = send(&host, &format!("http://localhost:{port}/large-head")).await.unwrap_err();
     assert!(error.contains("HttpResponseHeaderSectionSize"), "{error}");
     let never = json!({"method": "GET", "url": format!("http://localhost:{port}/never"), "body": ""});
-    host.call("outgoing", "Outgoing.Send", never).await.refused(504);
+    // Both end at the same time: the request by its error, which the guest passes on, or the call.
+    let reply = host.call("outgoing", "Outgoing.Send", never).await;
+    assert!(reply.status == 504 || reply.detail().contains("HttpResponseTimeout"), "{}", reply.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
