@@ -109,6 +109,16 @@ async fn a_reply_of_a_gigabyte_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn handles_that_a_guest_hoards_do_not_use_up_the_host() {
+    let (host, memory) = host().await;
+    host.deploy("web").await;
+    let reply = host.get("/web/hoard").await;
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    assert!(reply.text().contains("it keeps more handles"), "{}", reply.text());
+    assert_unhurt(&host, &memory).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn components_inside_of_components_have_a_bottom() {
     let (host, memory) = host().await;
     let (open, close) = ("(component ".repeat(2000), ")".repeat(2000));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use micro::runtime::Bounds;
 use micro_engine::manifest::{AskedLimits, HostLimits};
-use micro_tests::{Host, Options, Reply, guest, json, until, with_manifest};
+use micro_tests::{Connection, Host, Options, Reply, guest, json, until, with_manifest};
 
 fn asked(limit: &str) -> AskedLimits {
     let mut asked = AskedLimits::default();
@@ -56,6 +56,26 @@ async fn a_message_larger_than_the_deployment_takes_is_refused() {
     let detail = post(2000).await.refused(413);
     assert_eq!(detail, "the message has 2000 bytes, more than the 1.0 KiB that big takes");
     assert_eq!(hits(&host, "big", "request").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_larger_than_a_handler_takes_is_refused() {
+    let host = Host::start().await;
+    let megabyte = vec![b'x'; 1 << 20];
+    host.deploy("web").await;
+    let count = async |bytes: &[u8]| host.post("/web/count", "", bytes.to_vec()).await;
+    let forty: Vec<u8> = megabyte.iter().copied().cycle().take(40 << 20).collect();
+    assert_eq!(count(&forty).await.text(), forty.len().to_string(), "it is read as it comes, so it may be large");
+    host.deploy_limited("web", "request = \"100KiB\"").await;
+    let detail = count(&megabyte).await.refused(413);
+    assert_eq!(detail, "the body is larger than 100.0 KiB");
+    // One that does not say how long it is: the handler meets an error in the midst of it, and here passes that on.
+    let mut connection = Connection::http1(&host.api).await;
+    let (upload, response) = connection.send("POST", "/web/forward-error", &[]);
+    upload.data(megabyte.clone());
+    assert_eq!(response.await.status(), 413);
+    assert_eq!(hits(&host, "web", "request").await, 2);
+    assert_eq!(count(&vec![0; 100 * 1024]).await.text(), (100 * 1024).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use crate::error::CallError;
 use crate::limits::{CpuUsedUp, Limiter, REPLY_LIMIT, Refusal, ReplyTooLarge};
 use crate::manifest::Limits;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap};
 
 /// The end of what wasmtime says when a guest passes more than [`REPLY_LIMIT`]; the type of that error is private.
@@ -32,6 +33,9 @@ pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, limits: &Limi
 pub(crate) fn reason(error: &Error) -> String {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return format!("it ended itself with exit code {}", exit.0);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return "it keeps more handles to what the host holds than it may".into();
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => "it panicked or aborted (unreachable code was reached)".into(),

@@ -43,7 +43,7 @@ impl Host for State {
             Err(error) => Err(error),
         };
         Ok(match opened {
-            Ok(exchange) => Ok(self.wasi().table.push(Exchange(exchange))?),
+            Ok(exchange) => Ok(self.table.push(Exchange(exchange))?),
             Err(error) => Err(for_guest(error)),
         })
     }
@@ -51,17 +51,17 @@ impl Host for State {
 
 impl HostExchange for State {
     async fn send(&mut self, exchange: Resource<Exchange>, item: Vec<u8>) -> Result<Answer<()>> {
-        let exchange = &mut self.wasi().table.get_mut(&exchange)?.0;
+        let exchange = &mut self.table.get_mut(&exchange)?.0;
         Ok(exchange.send(Payload::json(item)).await.map_err(for_guest))
     }
 
     async fn finish(&mut self, exchange: Resource<Exchange>) -> Result<Answer<()>> {
-        self.wasi().table.get_mut(&exchange)?.0.finish();
+        self.table.get_mut(&exchange)?.0.finish();
         Ok(Ok(()))
     }
 
     async fn next(&mut self, exchange: Resource<Exchange>) -> Result<Answer<Option<Vec<u8>>>> {
-        let exchange = &mut self.wasi().table.get_mut(&exchange)?.0;
+        let exchange = &mut self.table.get_mut(&exchange)?.0;
         Ok(match exchange.next().await {
             Some(Ok(Payload::Bytes { body, .. })) => Ok(Some(body.into())),
             Some(Ok(_)) => Err(for_guest(Error::internal(ID, "a message that is no bytes"))),
@@ -71,7 +71,7 @@ impl HostExchange for State {
     }
 
     async fn drop(&mut self, exchange: Resource<Exchange>) -> Result<()> {
-        self.wasi().table.delete(exchange)?;
+        self.table.delete(exchange)?;
         Ok(())
     }
 }
@@ -84,7 +84,7 @@ impl State {
         body: Vec<u8>,
         options: Options,
     ) -> std::result::Result<(Client, Call), Error> {
-        let access = &self.access;
+        let access = &self.origin.access;
         if !access.allow.may_call(service) {
             access.count_denied();
             let own = &access.service;
@@ -98,7 +98,7 @@ impl State {
             false => Cow::Owned(options.content_type),
         };
         let payload = Payload::Bytes { content_type, body: Bytes::from(body) };
-        let mut call = self.outgoing(service.into(), endpoint.into(), payload)?;
+        let mut call = self.origin.call(service.into(), endpoint.into(), payload)?;
         if let Some(milliseconds) = options.timeout {
             call = call.within(Duration::from_millis(milliseconds.into()));
         }

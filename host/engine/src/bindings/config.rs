@@ -31,11 +31,11 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     for interface in INTERFACES {
         let mut instance = linker.instance(interface)?;
         instance.func_wrap("get", |store, (key,): (String,)| -> Result<(Answer<Option<String>>,)> {
-            let config = &store.data().access.granted.config;
+            let config = &store.data().origin.access.granted.config;
             Ok((Ok(config.iter().find(|(own, _)| *own == key).map(|(_, value)| value.clone())),))
         })?;
         instance.func_wrap("get-all", |store, (): ()| -> Result<(Answer<Entries>,)> {
-            Ok((Ok(store.data().access.granted.config.clone()),))
+            Ok((Ok(store.data().origin.access.granted.config.clone()),))
         })?;
     }
     Ok(())

@@ -91,11 +91,11 @@ impl Import {
         state: &State,
         arguments: Vec<Value>,
     ) -> std::result::Result<(micro_mesh::Client, micro_mesh::Call), Error> {
-        let (Some(client), Some(target)) = (&state.access.client, &self.target) else {
+        let (Some(client), Some(target)) = (&state.origin.access.client, &self.target) else {
             return Err(Error::unavailable(super::ID, format!("nothing gives {}", self.interface)));
         };
         let payload = Payload::Value(Box::new(Arguments(arguments)));
-        Ok((client.clone(), state.outgoing(target.clone(), self.endpoint.name.clone(), payload)?))
+        Ok((client.clone(), state.origin.call(target.clone(), self.endpoint.name.clone(), payload)?))
     }
 
     fn finish(&self, outcome: std::result::Result<micro_mesh::Reply, Error>, results: &mut [Val]) -> Result<()> {

@@ -100,13 +100,13 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
 /// What both drafts have in common.
 fn link_bucket(instance: &mut LinkerInstance<'_, State>) -> Result<()> {
     instance.resource("bucket", ResourceType::host::<Bucket>(), |mut store, rep| {
-        store.data_mut().wasi().table.delete(Resource::<Bucket>::new_own(rep))?;
+        store.data_mut().table.delete(Resource::<Bucket>::new_own(rep))?;
         Ok(())
     })?;
     instance.func_wrap("open", |mut store: StoreContextMut<'_, State>, (name,): (String,)| {
         let state = store.data_mut();
         Ok((match state.open_bucket(&name) {
-            Ok(bucket) => Ok(state.wasi().table.push(bucket)?),
+            Ok(bucket) => Ok(state.table.push(bucket)?),
             Err(failure) => Err(failure),
         },))
     })?;
@@ -201,7 +201,7 @@ fn link_atomics(linker: &mut Linker<State>) -> Result<()> {
         },
     )?;
     second.resource("cas", ResourceType::host::<Cas>(), |mut store, rep| {
-        store.data_mut().wasi().table.delete(Resource::<Cas>::new_own(rep))?;
+        store.data_mut().table.delete(Resource::<Cas>::new_own(rep))?;
         Ok(())
     })?;
     second.func_wrap_async(
@@ -210,7 +210,7 @@ fn link_atomics(linker: &mut Linker<State>) -> Result<()> {
             let bucket = store.data_mut().bucket(&bucket);
             Box::new(async move {
                 Ok((match bucket?.cas(key).await {
-                    Ok((cas, _)) => Ok(store.data_mut().wasi().table.push(cas)?),
+                    Ok((cas, _)) => Ok(store.data_mut().table.push(cas)?),
                     Err(failure) => Err(failure),
                 },))
             })
@@ -220,12 +220,12 @@ fn link_atomics(linker: &mut Linker<State>) -> Result<()> {
         "[method]cas.current",
         |mut store: StoreContextMut<'_, State>, (cas,): (Resource<Cas>,)| {
             Box::new(async move {
-                let own = store.data_mut().wasi().table.get(&cas)?;
+                let own = store.data_mut().table.get(&cas)?;
                 let (bucket, key) = (own.bucket.clone(), own.key.clone());
                 Ok((match bucket.cas(key).await {
                     // What is read now is what a swap replaces.
                     Ok((now, value)) => {
-                        *store.data_mut().wasi().table.get_mut(&cas)? = now;
+                        *store.data_mut().table.get_mut(&cas)? = now;
                         Ok(value)
                     }
                     Err(failure) => Err(failure),
@@ -235,12 +235,12 @@ fn link_atomics(linker: &mut Linker<State>) -> Result<()> {
     )?;
     second.func_wrap_async("swap", |mut store: StoreContextMut<'_, State>, (cas, value): (Resource<Cas>, Vec<u8>)| {
         Box::new(async move {
-            let Cas { bucket, key, version } = store.data_mut().wasi().table.delete(cas)?;
+            let Cas { bucket, key, version } = store.data_mut().table.delete(cas)?;
             let put = bucket.store.put(&bucket.name, &key, Bytes::from(value), PutOptions::if_version(version)).await;
             Ok((match put {
                 Ok(_) => Ok(()),
                 Err(StoreError::Conflict { version }) => {
-                    let now = store.data_mut().wasi().table.push(Cas { bucket, key, version })?;
+                    let now = store.data_mut().table.push(Cas { bucket, key, version })?;
                     Err(CasFailure::Changed(now))
                 }
                 Err(error) => Err(CasFailure::Store(error.into())),
@@ -252,18 +252,18 @@ fn link_atomics(linker: &mut Linker<State>) -> Result<()> {
 impl State {
     fn open_bucket(&self, name: &str) -> Answer<Bucket> {
         let name = if name == DEFAULT { "" } else { name };
-        let Some(store) = &self.access.store else { return Err(Failure::NoSuchStore) };
+        let Some(store) = &self.origin.access.store else { return Err(Failure::NoSuchStore) };
         match self.store_name(name) {
             Some(name) => Ok(Bucket { store: store.clone(), name: name.to_string() }),
             None => {
-                self.access.deny(self.scope.id, &super::store::denial(&self.access.service, name));
+                self.origin.access.deny(self.origin.scope.id, &super::store::denial(&self.origin.access.service, name));
                 Err(Failure::AccessDenied)
             }
         }
     }
 
     fn bucket(&mut self, bucket: &Resource<Bucket>) -> Result<Bucket> {
-        Ok(self.wasi().table.get(bucket)?.clone())
+        Ok(self.table.get(bucket)?.clone())
     }
 }
 

@@ -45,7 +45,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         let mut instance = linker.instance(interface)?;
         instance.func_wrap("log", |store, (level, context, message): (Level, String, String)| {
             let state = store.data();
-            let mut lines = LineWriter::new(state.access.log.clone(), state.scope.id, Stream::Log(level.into()));
+            let mut lines =
+                LineWriter::new(state.origin.access.log.clone(), state.origin.scope.id, Stream::Log(level.into()));
             if !context.is_empty() {
                 lines.write(context.as_bytes());
                 lines.write(b": ");

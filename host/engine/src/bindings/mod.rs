@@ -2,15 +2,15 @@
 
 mod client;
 mod config;
-mod egress;
 mod guests;
 mod keyvalue;
 mod logging;
 mod names;
+mod origin;
 mod output;
 mod store;
 
-use crate::access::{Access, MAX_DEPTH, Scope};
+use crate::access::{Access, Scope};
 use crate::command::Run;
 use crate::engines::EPOCH;
 use crate::error::LoadError;
@@ -19,14 +19,13 @@ use crate::inspect::Inspection;
 use crate::limits::{CpuUsedUp, Limiter};
 use crate::log::Stream;
 use crate::manifest::Limits;
-use egress::Outgoing;
-use micro_mesh::{Call, Error, Payload};
 use names::Names;
+use origin::Origin;
 use output::{CurrentRequest, Output};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -53,14 +52,23 @@ use self::micro::function as contract;
 /// Who speaks in the errors that a guest gets from the host.
 const ID: &str = "go.micro.client";
 
+/// Handles of an instance to what the host keeps for it, sockets and header fields among them, so that it cannot use up
+/// the host's memory beside its own.
+const MAX_HANDLES: usize = 2048;
+
+/// Bytes that the header fields behind one such handle may have.
+const MAX_FIELDS: usize = 64 * 1024;
+
 /// What belongs to one instance.
 pub(crate) struct State {
     /// Made when the guest first asks for any of it: most functions only compute.
     wasi: Option<Box<Wasi>>,
     /// The same for a program of WASIp1.
     program: Option<Box<WasiP1Ctx>>,
-    access: Arc<Access>,
-    scope: Scope,
+    /// What HTTP needs is there at once, because it is little.
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    origin: Origin,
     /// What a command gets beside `access`, until the guest first asks.
     run: Option<Box<Run>>,
     pub(crate) limiter: Limiter,
@@ -71,9 +79,6 @@ pub(crate) struct State {
 
 struct Wasi {
     ctx: WasiCtx,
-    http: WasiHttpCtx,
-    egress: Outgoing,
-    table: ResourceTable,
     request: Arc<CurrentRequest>,
     /// What it looked up; made when it does.
     names: Option<Arc<Names>>,
@@ -83,11 +88,16 @@ impl State {
     /// The state of a fresh instance, which may use clocks, random numbers and its log, and what `access` names.
     pub(crate) fn new(limits: &Limits, access: &Arc<Access>, scope: Scope) -> State {
         access.usage.begin_instance();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
         State {
             wasi: None,
             program: None,
-            access: access.clone(),
-            scope,
+            http,
+            table,
+            origin: Origin { access: access.clone(), scope },
             run: None,
             limiter: Limiter::new(limits.memory),
             ticks: 0,
@@ -105,17 +115,16 @@ impl State {
     pub(crate) fn set_scope(&mut self, scope: Scope) {
         if let Some(wasi) = &mut self.wasi {
             wasi.request.set(scope.id);
-            wasi.egress.set_scope(&scope);
         }
         self.limiter.begin_call();
         self.ticks = 0;
-        self.scope = scope;
+        self.origin.scope = scope;
     }
 
     /// What a program for WASIp1 gets, which is the same.
     pub(crate) fn program(&mut self) -> &mut WasiP1Ctx {
         self.program.get_or_insert_with(|| {
-            let (mut builder, _) = Wasi::builder(&self.access, &self.scope, self.run.take());
+            let (mut builder, _) = Wasi::builder(&self.origin, self.run.take());
             Box::new(builder.build_p1())
         })
     }
@@ -125,7 +134,7 @@ impl State {
         if !fair::has_ticked() {
             return Ok(UpdateDeadline::Continue(1));
         }
-        self.access.usage.tick();
+        self.origin.access.usage.tick();
         self.ticks += 1;
         if self.ticks >= fair::SHORT {
             fair::is_long();
@@ -136,29 +145,8 @@ impl State {
         }
     }
 
-    fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.access, &self.scope, self.run.take())))
-    }
-
-    /// A call in the name of this instance, with what it has of its caller: deadline, id, headers.
-    fn outgoing(&self, service: Arc<str>, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
-        if self.scope.depth >= MAX_DEPTH {
-            let detail = format!("{MAX_DEPTH} calls are inside of each other: {service} is not called, this is a loop");
-            return Err(Error::new(ID, 508, detail));
-        }
-        Ok(Call {
-            service,
-            endpoint,
-            query: None,
-            header: self.scope.header.as_ref().map(|header| (**header).clone()).unwrap_or_default(),
-            payload,
-            deadline: self.scope.deadline,
-            caller: Some(self.access.service.clone()),
-            version: None,
-            depth: self.scope.depth + 1,
-            id: self.scope.id,
-            trace: self.scope.trace,
-        })
+    fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        (self.wasi.get_or_insert_with(|| Wasi::new(&self.origin, self.run.take())), &mut self.table)
     }
 }
 
@@ -168,48 +156,45 @@ fn ticks(time: Duration) -> u32 {
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.access.usage.end_instance(self.limiter.told() as u64);
+        self.origin.access.usage.end_instance(self.limiter.told() as u64);
     }
 }
 
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.limiter.grow_memory(current, desired, maximum, &self.access.usage))
+        Ok(self.limiter.grow_memory(current, desired, maximum, &self.origin.access.usage))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.limiter.grow_table(current, desired, maximum, &self.access.usage))
+        Ok(self.limiter.grow_table(current, desired, maximum, &self.origin.access.usage))
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi();
-        WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+        let (wasi, table) = self.wasi();
+        WasiCtxView { ctx: &mut wasi.ctx, table }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let wasi = self.wasi();
-        WasiHttpCtxView { ctx: &mut wasi.http, table: &mut wasi.table, hooks: &mut wasi.egress }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.origin }
     }
 }
 
 impl Wasi {
-    fn new(access: &Arc<Access>, scope: &Scope, run: Option<Box<Run>>) -> Wasi {
-        let (mut builder, request) = Wasi::builder(access, scope, run);
-        let (mut table, mut names) = (ResourceTable::new(), None);
-        if access.granted.egress.has_tcp() {
-            table.set_max_capacity(names::MAX_HANDLES);
-            names::open_tcp(&mut builder, access, names.get_or_insert_default(), &request);
+    fn new(origin: &Origin, run: Option<Box<Run>>) -> Box<Wasi> {
+        let (mut builder, request) = Wasi::builder(origin, run);
+        let mut names = None;
+        if origin.access.granted.egress.has_tcp() {
+            names::open_tcp(&mut builder, &origin.access, names.get_or_insert_default(), &request);
         }
-        let egress = Outgoing::new(access.clone(), request.clone(), scope);
-        Wasi { ctx: builder.build(), http: WasiHttpCtx::new(), egress, table, request, names }
+        Box::new(Wasi { ctx: builder.build(), request, names })
     }
 
     /// What all guests get, whichever WASI they are for.
-    fn builder(access: &Access, scope: &Scope, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
+    fn builder(Origin { access, scope }: &Origin, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
@@ -229,10 +214,30 @@ impl Wasi {
     }
 }
 
+/// `wasi:io` needs no more than the table. By the way of the context, as wasmtime links it, an HTTP handler that only
+/// reads and writes would have clocks, random numbers and a log made for each of its requests.
+struct Io;
+
+impl HasData for Io {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Puts our way to `wasi:io` in the place of wasmtime's.
+fn link_io(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings::io::{error, poll, streams};
+    linker.allow_shadowing(true);
+    error::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
+    poll::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
+    streams::add_to_linker::<_, Io>(linker, |state| &mut state.table)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 /// Everything that the host gives. `with_wasi_0_3` is for the concurrent engine.
 pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<Linker<State>, LoadError> {
     let mut linker = Linker::new(engine);
     let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| link_io(&mut linker))
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| match with_wasi_0_3 {
             true => wasmtime_wasi::p3::add_to_linker(&mut linker)

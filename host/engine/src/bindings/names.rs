@@ -21,9 +21,6 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 /// Addresses that an instance has looked up and may still connect to; the oldest are forgotten.
 const MAX_FOUND: usize = 256;
 
-/// Handles of an instance that may have sockets among them, so that it cannot use up the host's.
-pub(super) const MAX_HANDLES: usize = 1024;
-
 /// What one instance looked up.
 #[derive(Default)]
 pub(super) struct Names(Mutex<Inner>);
@@ -101,10 +98,10 @@ pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> Result<()
 }
 
 fn look_up(state: &mut State) -> LookUp<'_> {
-    let access = state.access.clone();
-    let wasi = state.wasi();
+    let access = state.origin.access.clone();
+    let (wasi, table) = state.wasi();
     let names = wasi.names.get_or_insert_default().clone();
-    let sockets = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table: &mut wasi.table };
+    let sockets = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table };
     LookUp { sockets, names, access, request: &wasi.request }
 }
 

@@ -55,7 +55,7 @@ impl Host for State {
 impl State {
     /// The store that a guest means, and its full name.
     fn named_store(&self, name: &str) -> Answer<(Arc<dyn Store>, String)> {
-        let access = &self.access;
+        let access = &self.origin.access;
         let Some(store) = &access.store else { return Err(Failure::Unavailable("the host keeps no stores".into())) };
         let own = &access.service;
         let Some(full) = self.store_name(name) else {
@@ -67,10 +67,10 @@ impl State {
 
     /// The full name of the store that a guest means: its own, or one that its manifest allows.
     pub(super) fn store_name<'n>(&'n self, name: &'n str) -> Option<&'n str> {
-        let own = &*self.access.service;
+        let own = &*self.origin.access.service;
         match name.is_empty() || name == own {
             true => Some(own),
-            false => self.access.allow.may_open(name).then_some(name),
+            false => self.origin.access.allow.may_open(name).then_some(name),
         }
     }
 }

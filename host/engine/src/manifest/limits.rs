@@ -140,6 +140,9 @@ impl Limit {
     }
 }
 
+/// What a body may have that is read as it comes and that nobody limits, in bytes: it takes no memory of the host.
+const UPLOAD: u64 = GIB;
+
 /// Some of the limits, as somebody asks for them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AskedLimits([Option<u64>; Limit::ALL.len()]);
@@ -237,6 +240,10 @@ impl AskedLimits {
             concurrency: count(Limit::Concurrency),
             queue: count(Limit::Queue),
             request: ByteSize::b(value(Limit::Request)),
+            upload: ByteSize::b(match self.get(Limit::Request).or(host.default.get(Limit::Request)) {
+                Some(_) => value(Limit::Request),
+                None => host.most.get(Limit::Request).unwrap_or(UPLOAD),
+            }),
             reply: ByteSize::b(value(Limit::Reply)),
             log: ByteSize::b(value(Limit::Log)),
             reuse: count(Limit::Reuse),
@@ -317,6 +324,8 @@ pub struct Limits {
     pub queue: u32,
     /// [`Limit::Request`]
     pub request: ByteSize,
+    /// The same for a body that the guest reads as it comes: it may be larger, as long as nobody says what it may be.
+    pub upload: ByteSize,
     /// [`Limit::Reply`]
     pub reply: ByteSize,
     /// [`Limit::Log`]

@@ -24,6 +24,7 @@ use crate::error::CallError;
 use crate::inspect::Web;
 use crate::program::{Deadline, Program};
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use std::sync::Arc;
 use wasmtime_wasi_http::WasiBody;
 
@@ -37,13 +38,13 @@ pub struct WebRequest {
 }
 
 impl WebRequest {
-    /// A request with an absolute URI, whose body may have `limit` bytes.
-    pub fn new<B>(request: http::Request<B>, limit: u64) -> WebRequest
+    /// A request with an absolute URI. What its body may have is told by who serves it.
+    pub fn new<B>(request: http::Request<B>) -> WebRequest
     where
         B: http_body::Body<Data = Bytes, Error: std::fmt::Display> + Send + Unpin + 'static,
     {
         let slot = Arc::<Slot>::default();
-        let request = request.map(|body| upload::upload(body, &slot, limit));
+        let request = request.map(|body| upload::upload(body, &slot));
         WebRequest { request, slot }
     }
 
@@ -55,6 +56,16 @@ impl WebRequest {
     /// What it says beside its body.
     pub fn headers(&self) -> &http::HeaderMap {
         self.request.headers()
+    }
+
+    /// Lets the body have so many bytes; false if it says itself that it has more.
+    pub fn limit_body(&self, bytes: u64) -> bool {
+        self.slot.set_most(bytes);
+        let length = self.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > bytes) {
+            self.slot.set_too_large();
+        }
+        !self.slot.is_too_large()
     }
 
     /// Where its response appears.

@@ -4,7 +4,7 @@ use super::WasiResponse;
 use crate::error::CallError;
 use futures::task::AtomicWaker;
 use http_body_util::BodyExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Context;
 use tokio::sync::Notify;
@@ -26,7 +26,9 @@ pub struct Slot {
     is_cut: AtomicBool,
     /// Whether the response's body was taken to its end.
     is_taken: AtomicBool,
-    /// Whether the request's body was larger than it may be.
+    /// Bytes that the request's body may have.
+    most: AtomicU64,
+    /// Whether it had more.
     is_too_large: AtomicBool,
     /// Whether the client is gone.
     is_left: AtomicBool,
@@ -78,6 +80,15 @@ impl Slot {
     /// Whether the request's body was larger than it may be.
     pub fn is_too_large(&self) -> bool {
         self.is_too_large.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the request's body may have.
+    pub fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_most(&self, bytes: u64) {
+        self.most.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn set_too_large(&self) {

@@ -12,12 +12,11 @@ use wasmtime_wasi_http::{Error, WasiBody};
 struct Upload<B> {
     body: B,
     slot: Arc<Slot>,
-    limit: u64,
-    left: u64,
+    taken: u64,
 }
 
 /// The body as the guest's side takes it.
-pub(super) fn upload<B>(body: B, slot: &Arc<Slot>, limit: u64) -> WasiBody
+pub(super) fn upload<B>(body: B, slot: &Arc<Slot>) -> WasiBody
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Send + Unpin + 'static,
 {
@@ -25,7 +24,7 @@ where
         // Most requests have none, and nothing is to be allocated for that.
         return Empty::new().map_err(|never| match never {}).boxed_unsync();
     }
-    Upload { body, slot: slot.clone(), limit, left: limit }.boxed_unsync()
+    Upload { body, slot: slot.clone(), taken: 0 }.boxed_unsync()
 }
 
 impl<B> Body for Upload<B>
@@ -46,17 +45,13 @@ where
             }
         };
         this.slot.note_move();
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        match this.left.checked_sub(length) {
-            Some(left) => {
-                this.left = left;
-                Poll::Ready(Some(Ok(frame)))
-            }
-            None => {
-                this.slot.set_too_large();
-                Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(this.limit)))))
-            }
+        this.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let most = this.slot.most();
+        if this.taken > most {
+            this.slot.set_too_large();
+            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(most)))));
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -138,7 +138,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
     let (parts, body) = request.into_parts();
     let host = web::host(&parts.uri, &parts.headers);
     let path = parts.uri.path();
-    let destination = match gateway.runtime.destination(host, &parts.method, path, &gateway.namespace).await {
+    let destination = match gateway.runtime.destination(host, &parts.method, path, &gateway.namespace) {
         // Boxed, so that calls need no room for it.
         Destination::Handler { service, prefix } => {
             return Box::pin(web::serve(gateway, service, prefix, (parts, body), peer, arrival)).await;

@@ -11,10 +11,10 @@
 //! | `x-forwarded-host`, `x-forwarded-proto` | what the client asked for, or what a proxy on this machine says of it |
 
 use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
-use crate::runtime::{MAX_WEB_REQUEST, WebCall};
+use crate::runtime::WebCall;
 use crate::telemetry::Arrival;
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
+use axum::http::header::{CONNECTION, EXPECT, HOST, TE};
 use axum::http::request::Parts;
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -106,10 +106,6 @@ fn read(
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI {
         return Err(Error::new(ID, 414, format!("the path is longer than {MAX_URI} bytes")));
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > MAX_WEB_REQUEST) {
-        return Err(Error::new(ID, 413, format!("the body is larger than {MAX_WEB_REQUEST} bytes")));
-    }
     let version = match headers.get(VERSION).map(HeaderValue::to_str) {
         None => None,
         Some(Ok(version)) => Some(Arc::from(version)),
@@ -120,7 +116,7 @@ fn read(
     let uri = absolute(uri, prefix, authority)?;
     let mut request = Request::new(body);
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
-    let request = WebRequest::new(request, MAX_WEB_REQUEST);
+    let request = WebRequest::new(request);
     Ok(WebCall { service: service.clone(), version, id, request })
 }
 

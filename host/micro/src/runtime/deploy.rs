@@ -1,6 +1,6 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::deployment::{Canary, Deployment, Revision, not_stored};
+use super::deployment::{Canary, Deployment, Revision, Takes, not_stored};
 use super::handover::Begun;
 use super::logs::DeploymentLog;
 use super::refuse::{check_grants, check_kind, check_routes};
@@ -325,6 +325,7 @@ impl Runtime {
                     manifest: new.manifest,
                     deployed_at: new.deployed_at,
                     previous,
+                    takes: Takes::of(&new.inspection),
                 };
                 Ok((row, unused))
             })

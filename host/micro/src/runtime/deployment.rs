@@ -70,11 +70,10 @@ pub struct Revision {
     is_retired: AtomicBool,
     pub(super) code: Slot,
     replicas: OnceCell<Arc<Replicas>>,
-    /// How it takes HTTP requests as they are; told by inspection, and asked for with every request.
-    pub(super) takes: OnceLock<Takes>,
+    pub(super) takes: Takes,
 }
 
-/// What becomes of an HTTP request below the name of a deployment.
+/// What becomes of an HTTP request below the name of a deployment: inspection tells, and every request asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     /// A call.
@@ -92,6 +91,19 @@ impl Takes {
             (None, Some(_)) => Takes::Command,
             (None, None) => Takes::Calls,
         }
+    }
+
+    /// As it stands in the database.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Takes::Calls => "calls",
+            Takes::Handler => "handler",
+            Takes::Command => "command",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Takes> {
+        [Takes::Calls, Takes::Handler, Takes::Command].into_iter().find(|takes| takes.as_str() == text)
     }
 }
 
@@ -191,12 +203,12 @@ impl Deployment {
         self.counts.get_or_init(Box::default)
     }
 
-    /// Counts the end of a call for the revision that it went to.
-    /// How the current revision takes HTTP requests as they are, if that is known yet.
-    pub(super) fn takes(&self) -> Option<Takes> {
-        self.current.load().takes.get().copied()
+    /// How the current revision takes HTTP requests.
+    pub(super) fn takes(&self) -> Takes {
+        self.current.load().takes
     }
 
+    /// Counts the end of a call for the revision that it went to.
     pub(super) fn count(&self, revision: &Revision, error: Option<u16>) {
         revision.stats.calls.fetch_add(1, Ordering::Relaxed);
         let Some(code) = error else { return };
@@ -265,7 +277,7 @@ impl Revision {
             is_retired: AtomicBool::new(false),
             code: Slot::default(),
             replicas: OnceCell::new(),
-            takes: OnceLock::new(),
+            takes: row.takes,
         }
     }
 

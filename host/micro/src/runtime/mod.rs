@@ -45,7 +45,7 @@ pub use paths::query_with;
 pub(crate) use record::endpoint as endpoint_record;
 pub use sites::Destination;
 pub use status::{DeploymentStatus, RevisionStatus};
-pub use web::{MAX_WEB_REQUEST, WebCall};
+pub use web::WebCall;
 
 use crate::runtime::code::Code;
 use crate::runtime::components::Components;

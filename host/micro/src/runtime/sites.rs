@@ -10,7 +10,7 @@
 //! | go-micro's rules | an endpoint |
 
 use super::Runtime;
-use super::deployment::{Deployment, Takes};
+use super::deployment::Takes;
 use super::paths::Leads;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -46,38 +46,16 @@ pub enum Destination {
     Rules,
 }
 
-/// A deployment was asked for of which is not known yet what it takes.
-struct Unknown(Arc<Deployment>);
-
 impl Runtime {
     /// Where a request goes.
-    pub async fn destination(&self, host: Option<&str>, method: &Method, path: &str, namespace: &str) -> Destination {
-        loop {
-            match self.known_destination(host, method, path, namespace) {
-                Ok(destination) => return destination,
-                Err(Unknown(deployment)) => {
-                    if !self.learn(&deployment).await {
-                        return Destination::Rules;
-                    }
-                }
-            }
-        }
-    }
-
-    fn known_destination(
-        &self,
-        host: Option<&str>,
-        method: &Method,
-        path: &str,
-        namespace: &str,
-    ) -> Result<Destination, Unknown> {
+    pub fn destination(&self, host: Option<&str>, method: &Method, path: &str, namespace: &str) -> Destination {
         let paths = self.paths.load();
         if let Some(found) = paths.find(host, method, path) {
             let service = found.service;
-            return Ok(match found.leads {
+            return match found.leads {
                 Leads::Endpoint { endpoint, fields } => Destination::Endpoint { service, endpoint, fields },
                 Leads::Handler => Destination::Handler { service, prefix: 0 },
-            });
+            };
         }
         let mut destination = Destination::Rules;
         let mut name = Cow::Borrowed("");
@@ -88,16 +66,16 @@ impl Runtime {
             name = if name.is_empty() { plain } else { Cow::Owned(format!("{name}.{plain}")) };
             let found = match namespace {
                 "" => None,
-                _ => self.raw(&format!("{namespace}.{name}"))?,
+                _ => self.raw(&format!("{namespace}.{name}")),
             };
-            let found = if found.is_some() { found } else { self.raw(&name)? };
+            let found = if found.is_some() { found } else { self.raw(&name) };
             destination = match found {
                 Some((service, Takes::Handler)) => Destination::Handler { service, prefix },
                 Some((service, Takes::Command)) if prefix == 1 + word.len() => Destination::Command { service },
                 _ => destination,
             };
         }
-        Ok(destination)
+        destination
     }
 
     /// Notes how many words the name of a deployment has: paths are not searched for longer names than there are.
@@ -106,28 +84,12 @@ impl Runtime {
     }
 
     /// The name as the deployment holds it, and what it takes, if it takes more than calls.
-    fn raw(&self, name: &str) -> Result<Option<(Arc<str>, Takes)>, Unknown> {
+    fn raw(&self, name: &str) -> Option<(Arc<str>, Takes)> {
         let routes = self.routes.load();
-        let Some(deployment) = routes.get(name) else { return Ok(None) };
+        let deployment = routes.get(name)?;
         match deployment.takes() {
-            Some(Takes::Calls) => Ok(None),
-            Some(takes) => Ok(Some((deployment.name.clone(), takes))),
-            None => Err(Unknown(deployment.clone())),
-        }
-    }
-
-    /// Finds out how the current revision takes HTTP requests.
-    async fn learn(&self, deployment: &Deployment) -> bool {
-        let revision = deployment.current();
-        match self.inspection(deployment, &revision).await {
-            Ok(inspection) => {
-                revision.takes.get_or_init(|| Takes::of(&inspection));
-                true
-            }
-            Err(error) => {
-                tracing::error!(deployment = %deployment.name, "what it takes is not known: {error:#}");
-                false
-            }
+            Takes::Calls => None,
+            takes => Some((deployment.name.clone(), takes)),
         }
     }
 }

@@ -8,18 +8,17 @@ use super::invoke::{Turn, explain};
 use super::replicas::ReplicasError;
 use super::{Runtime, errors};
 use arc_swap::Guard;
+use bytesize::ByteSize;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method};
 use micro_engine::log::{Log as _, Stream};
+use micro_engine::manifest::Limit;
 use micro_engine::web::{Body, Leaving, NoResponse, Slot, respond};
 use micro_engine::{Deadline, Program, Scope, WebRequest};
 use micro_mesh::Error;
 use micro_mesh::call::RequestId;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The largest body of a request, in bytes. It is not held in memory: the guest reads it as it comes.
-pub const MAX_WEB_REQUEST: u64 = 1024 * 1024 * 1024;
 
 /// A request for the HTTP handler of a deployment.
 #[derive(Debug)]
@@ -44,8 +43,9 @@ impl Runtime {
         let leaving = if deployment.current().is_service() { Leaving::Stays } else { Leaving::Ends };
         let (slot, wants_body, id) = (call.request.slot().clone(), *call.request.method() != Method::HEAD, call.id);
         let run = self.clone().run_web(deployment.clone(), call);
-        respond(slot, run, wants_body, leaving).await.map_err(|reason| match reason {
+        respond(slot.clone(), run, wants_body, leaving).await.map_err(|reason| match reason {
             NoResponse::Failed(error) => error,
+            NoResponse::Said(_) if slot.is_too_large() => too_large(&deployment.name, &slot),
             NoResponse::Said(error) => explain(&deployment, id, error),
         })
     }
@@ -77,6 +77,9 @@ impl Runtime {
                 if program.web().is_none() {
                     return Err(Error::not_found(&*service, "this revision takes no HTTP requests"));
                 }
+                if !request.limit_body(revision.limits.upload.as_u64()) {
+                    return Err(too_large(&service, &slot));
+                }
                 let Turn { deadline, _permit } = Turn::enter(&deployment, &revision, program, None).await?;
                 let scope = scope(program, id, request.headers());
                 if revision.is_service() {
@@ -85,7 +88,11 @@ impl Runtime {
                 let served = program.serve_web(scope, request, deadline).await;
                 served.map_err(|error| explain(&deployment, id, error)).map(|()| None)
             };
-            let error = match served.await {
+            let served = served.await;
+            if slot.is_too_large() {
+                deployment.usage.hit(Limit::Request);
+            }
+            let error = match served {
                 Ok(None) => return Ok(()),
                 Ok(Some(not_begun)) => {
                     // The revision that took over counts it.
@@ -97,7 +104,7 @@ impl Runtime {
                 Err(error) => error,
             };
             let error = match slot.is_too_large() && slot.status().is_none() {
-                true => Error::new(&*service, 413, format!("the body is larger than {MAX_WEB_REQUEST} bytes")),
+                true => too_large(&service, &slot),
                 false => error,
             };
             counted.code = Some(error.code);
@@ -128,6 +135,10 @@ impl Runtime {
             ReplicasError::Call(error) => Err(explain(deployment, id, error)),
         }
     }
+}
+
+fn too_large(service: &str, slot: &Slot) -> Error {
+    Error::new(service, 413, format!("the body is larger than {}", ByteSize::b(slot.most())))
 }
 
 /// For whom an instance works. Its calls are not bound to the time of the request: the response may last.

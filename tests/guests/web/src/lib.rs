@@ -31,6 +31,7 @@ impl Guest for Web {
             "/spin-after" => spin_after(request, out),
             "/status" => status(&target, out),
             "/large" => large(out),
+            "/hoard" => hoard(),
             _ => show(&request, out),
         }
     }
@@ -53,6 +54,13 @@ fn show(request: &IncomingRequest, out: ResponseOutparam) {
         text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(&value)));
     }
     respond(out, 200, text.as_bytes());
+}
+
+/// Keeps all that it asks the host for.
+fn hoard() {
+    loop {
+        std::mem::forget(Fields::from_list(&[("kept".into(), vec![b'x'; 32 * 1024])]));
+    }
 }
 
 fn respond(out: ResponseOutparam, status: u16, bytes: &[u8]) {

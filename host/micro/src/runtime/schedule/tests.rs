@@ -1,6 +1,6 @@
 use super::*;
 use crate::runtime::bounds::Bounds;
-use crate::runtime::deployment::Revision;
+use crate::runtime::deployment::{Revision, Takes};
 use crate::runtime::events::{Event, Notices};
 use crate::runtime::logs::DeploymentLog;
 use crate::runtime::store::RevisionRow;
@@ -147,6 +147,7 @@ fn row(number: u64, schedule: Vec<Schedule>) -> RevisionRow {
         manifest: Arc::new(Manifest { schedule, ..Manifest::default() }),
         deployed_at: NOON,
         previous: None,
+        takes: Takes::Calls,
     }
 }
 

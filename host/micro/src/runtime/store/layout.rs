@@ -1,6 +1,6 @@
 //! The tables of the host's database, and how those of older programs become them.
 
-use super::interfaces;
+use super::{Takes, interfaces};
 use micro_engine::Inspection;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ CREATE TABLE revisions (
     manifest TEXT NOT NULL,
     deployed_at INTEGER NOT NULL,
     previous INTEGER,
+    takes TEXT NOT NULL,
     PRIMARY KEY (deployment, number)
 ) WITHOUT ROWID;
 CREATE TABLE deployments (
@@ -49,11 +50,12 @@ UPDATE revisions SET previous = (SELECT MAX(o.number) FROM revisions o
     WHERE o.deployment = revisions.deployment AND o.number < revisions.number);
 ";
 
-/// What layout 4 changes: inspections have a table of their own, and who exports and who imports an interface can be
-/// looked up.
+/// What layout 4 changes: inspections have a table of their own; who exports and who imports an interface can be looked
+/// up, and so can how each revision takes requests.
 const FROM_3_TO_4: &str = "
 INSERT INTO inspections SELECT deployment, number, inspection FROM revisions;
 ALTER TABLE revisions DROP COLUMN inspection;
+ALTER TABLE revisions ADD COLUMN takes TEXT NOT NULL DEFAULT '';
 ";
 
 const STATES: &str = "
@@ -127,7 +129,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
             }
             transaction.execute_batch(INSPECTIONS)?;
             transaction.execute_batch(FROM_3_TO_4)?;
-            find_interfaces(&transaction)?;
+            read_inspections(&transaction)?;
         }
         layout => return Err(OpenError::Newer { path: path.to_path_buf(), layout }),
     }
@@ -135,14 +137,18 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
     Ok(transaction.commit()?)
 }
 
-/// Notes what the kept revisions of a host that did not do so export and import.
-fn find_interfaces(transaction: &Connection) -> rusqlite::Result<()> {
+/// Notes what the kept revisions of a host that did not do so export and import, and how they take requests.
+fn read_inspections(transaction: &Connection) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare("SELECT deployment, number, inspection FROM inspections")?;
     let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
         let (deployment, number): (String, u64) = (row.get(0)?, row.get(1)?);
         let inspection: Inspection = super::json(row, 2)?;
         interfaces::put(transaction, &deployment, number, &inspection)?;
+        transaction.execute(
+            "UPDATE revisions SET takes = ?3 WHERE deployment = ?1 AND number = ?2",
+            params![deployment, number, Takes::of(&inspection).as_str()],
+        )?;
     }
     Ok(())
 }
@@ -182,6 +188,7 @@ mod tests {
         let mut store = Store::open(&path).unwrap();
         let row = store.current_revisions().unwrap().remove(0);
         assert_eq!((&*row.deployment, row.number, row.size, row.previous), ("users", 2, 7, Some(1)));
+        assert_eq!(row.takes, Takes::Calls);
         let inspection = interfaces::inspection(&store.connection, "users", 2).unwrap().unwrap();
         assert_eq!(&*inspection.needs[0].interface, "demo:users/directory@0.1.0");
         assert_eq!(interfaces::importers(&store.connection, "demo:users/directory").unwrap(), ["users"]);

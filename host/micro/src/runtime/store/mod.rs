@@ -7,6 +7,7 @@ mod readers;
 pub(super) use layout::OpenError;
 pub(super) use readers::Readers;
 
+use super::deployment::Takes;
 use super::replicas::States;
 use micro_engine::{Inspection, Manifest};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
@@ -42,6 +43,7 @@ pub(super) struct RevisionRow {
     pub(super) deployed_at: i64,
     /// The revision in whose place it came.
     pub(super) previous: Option<u64>,
+    pub(super) takes: Takes,
 }
 
 /// What a new revision brings.
@@ -78,7 +80,7 @@ impl Store {
     /// The revision that each deployment runs. Those whose manifests say the same share one.
     pub(super) fn current_revisions(&mut self) -> rusqlite::Result<Vec<RevisionRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous, r.takes
              FROM deployments d
              JOIN revisions r ON r.deployment = d.name AND r.number = d.revision
              JOIN components c ON c.digest = r.digest",
@@ -104,12 +106,12 @@ impl Store {
     /// The canary of each deployment that has one, with its share of the calls in percent.
     pub(super) fn canaries(&mut self) -> rusqlite::Result<Vec<(RevisionRow, f64)>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous, d.canary_percent
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous, r.takes, d.canary_percent
              FROM deployments d
              JOIN revisions r ON r.deployment = d.name AND r.number = d.canary
              JOIN components c ON c.digest = r.digest",
         )?;
-        statement.query_map([], |row| Ok((revision(row)?, row.get(8)?)))?.collect()
+        statement.query_map([], |row| Ok((revision(row)?, row.get(9)?)))?.collect()
     }
 
     /// What the instances of a service saved when they last handed over, by their places.
@@ -141,7 +143,7 @@ impl Store {
     /// The kept revisions of one deployment, newest first.
     pub(super) fn revisions(&mut self, deployment: &str) -> rusqlite::Result<Vec<RevisionRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous
+            "SELECT r.deployment, r.number, r.version, r.digest, c.size, r.manifest, r.deployed_at, r.previous, r.takes
              FROM revisions r JOIN components c ON c.digest = r.digest
              WHERE r.deployment = ?1 ORDER BY r.number DESC",
         )?;
@@ -168,8 +170,8 @@ impl Store {
             params![new.inspection.digest, new.inspection.size as u64, new.inspection.engine.as_str()],
         )?;
         transaction.execute(
-            "INSERT INTO revisions (deployment, number, version, digest, manifest, deployed_at, previous)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO revisions (deployment, number, version, digest, manifest, deployed_at, previous, takes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 new.deployment,
                 number,
@@ -177,7 +179,8 @@ impl Store {
                 new.inspection.digest,
                 to_json(&*new.manifest)?,
                 new.deployed_at,
-                previous
+                previous,
+                Takes::of(&new.inspection).as_str()
             ],
         )?;
         transaction.execute(
@@ -312,6 +315,15 @@ fn with_manifest(row: &Row<'_>, manifest: Arc<Manifest>) -> rusqlite::Result<Rev
         manifest,
         deployed_at: row.get(6)?,
         previous: row.get(7)?,
+        takes: takes(row, 8)?,
+    })
+}
+
+fn takes(row: &Row<'_>, column: usize) -> rusqlite::Result<Takes> {
+    let text = row.get_ref(column)?.as_str()?;
+    Takes::parse(text).ok_or_else(|| {
+        let error = format!("{text:?} is no way to take requests");
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
 }
 

@@ -1,40 +1,50 @@
-//! Requests that a guest sends out by `wasi:http`.
+//! Calls and requests that go out in the name of a guest.
 
-use super::output::CurrentRequest;
-use crate::access::{Access, Scope};
+use super::ID;
+use crate::access::{Access, MAX_DEPTH, Scope};
 use crate::egress::SendError;
 use http::header::HeaderName;
-use micro_mesh::HeaderMap;
+use micro_mesh::{Call, Error, HeaderMap, Payload};
 use std::sync::Arc;
-use tokio::time::Instant;
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// What of the surroundings of a call goes on to others, where the guest says nothing: the trace.
 const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
-/// Lets out what the manifest allows.
-pub(super) struct Outgoing {
-    access: Arc<Access>,
-    request: Arc<CurrentRequest>,
-    deadline: Option<Instant>,
-    header: Option<Arc<HeaderMap>>,
+/// Where what an instance does comes from: whose it is, and the call that it works for.
+pub(super) struct Origin {
+    pub(super) access: Arc<Access>,
+    pub(super) scope: Scope,
 }
 
 /// The response, and the work that is left while its body is read.
-type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>)>;
+type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
 
-impl Outgoing {
-    pub(super) fn new(access: Arc<Access>, request: Arc<CurrentRequest>, scope: &Scope) -> Outgoing {
-        Outgoing { access, request, deadline: scope.deadline, header: scope.header.clone() }
-    }
-
-    /// Works for another call from now on.
-    pub(super) fn set_scope(&mut self, scope: &Scope) {
-        (self.deadline, self.header) = (scope.deadline, scope.header.clone());
+impl Origin {
+    /// A call of another function, with what this one has of its caller: deadline, id, headers.
+    pub(super) fn call(&self, service: Arc<str>, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
+        let Origin { access, scope } = self;
+        if scope.depth >= MAX_DEPTH {
+            let detail = format!("{MAX_DEPTH} calls are inside of each other: {service} is not called, this is a loop");
+            return Err(Error::new(ID, 508, detail));
+        }
+        Ok(Call {
+            service,
+            endpoint,
+            query: None,
+            header: scope.header.as_ref().map(|header| (**header).clone()).unwrap_or_default(),
+            payload,
+            deadline: scope.deadline,
+            caller: Some(access.service.clone()),
+            version: None,
+            depth: scope.depth + 1,
+            id: scope.id,
+            trace: scope.trace,
+        })
     }
 
     fn add_trace(&self, header: &mut HeaderMap) {
-        let Some(own) = &self.header else { return };
+        let Some(own) = &self.scope.header else { return };
         if header.contains_key(&TRACE[0]) {
             return;
         }
@@ -51,7 +61,8 @@ impl Outgoing {
 const PIECES: usize = 15;
 const PIECE: usize = 64 * 1024;
 
-impl WasiHttpHooks for Outgoing {
+/// Lets out what the manifest allows.
+impl WasiHttpHooks for Origin {
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         PIECES
     }
@@ -69,10 +80,10 @@ impl WasiHttpHooks for Outgoing {
         &mut self,
         mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         self.add_trace(request.headers_mut());
-        let (access, id, deadline) = (self.access.clone(), self.request.get(), self.deadline);
+        let (access, id, deadline) = (self.access.clone(), self.scope.id, self.scope.deadline);
         Box::new(async move {
             match access.granted.egress.send(request, options, deadline).await {
                 // Whoever reads the body drives the connection as well: nothing is left to do beside it.
@@ -81,8 +92,8 @@ impl WasiHttpHooks for Outgoing {
                 Err(SendError::Denied(denial)) => {
                     access.deny(id, &denial);
                     Err(match denial.is_of_address() {
-                        true => Error::DestinationIpProhibited,
-                        false => Error::HttpRequestDenied,
+                        true => HttpError::DestinationIpProhibited,
+                        false => HttpError::HttpRequestDenied,
                     })
                 }
             }
