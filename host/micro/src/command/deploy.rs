@@ -19,10 +19,10 @@ github.com/USER/REPOSITORY) with //FOLDER and #REV behind it; a reference of an 
 REGISTRY/REPOSITORY with :TAG or @sha256:…), with the credentials of 'docker login'; or http(s)://HOST/FILE.wasm with \
 #sha256:… behind it.
 
-With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"revision\", \"digest\", \"size\", \
-\"deployed_at\", \"engine\", \"web\", \"hosts\", \"command\", \"endpoints\", \"imports\", \
-\"grants\": [{\"import\", \"state\", \"what\"}], \"limits\", \"stats\", \"warnings\", \"changed\"}; changed is \
-false when that component was already the current one.")]
+With --output json: the deployment, {\"name\", \"version\", \"kind\", \"state\", \"detail\", \"revision\", \"digest\", \
+\"size\", \"deployed_at\", \"engine\", \"loaded\", \"web\", \"hosts\", \"command\", \"endpoints\", \"imports\", \
+\"grants\": [{\"import\", \"state\", \"what\"}], \"limits\", \"stats\", \"schedules\", \"warnings\", \"changed\"}; \
+web, hosts and command are missing where there are none; changed is false when that component was already the current one.")]
 pub struct Arguments {
     /// A folder with a micro.toml, a .wasm file, or where one is to be had
     #[arg(value_name = "SOURCE", default_value = ".", hide_default_value = true)]

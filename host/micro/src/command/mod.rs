@@ -63,8 +63,9 @@ Exit status:
   3  no host answers at the address
 
 Variables stand in for options that are not given: MICRO_DATA_DIR, MICRO_PROXY_ADDRESS, MICRO_OUTPUT, and for a host \
-MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE, MICRO_MAX_CONNECTIONS, MICRO_MAX_REQUESTS. MICRO_LOG says \
-how much a host tells on standard error: a level, like debug, or levels by part, like warn,micro=debug. Words of an \
+MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE, MICRO_MAX_CONNECTIONS, MICRO_MAX_REQUESTS, \
+MICRO_GUEST_MEMORY, MICRO_CODE_CACHE, MICRO_CODE_IDLE, MICRO_ALLOW_FILES, MICRO_ALLOW_ENV, MICRO_SECRETS, \
+MICRO_AUTHORITIES. MICRO_LOG says how much a host tells on standard error: a level, like debug, or levels by part, like warn,micro=debug. Words of an \
 option may be joined by '_' instead of '-'.
 
 With --output json, replies of the host are printed as it sent them, on one line; `micro COMMAND --help` shows their \

@@ -23,7 +23,7 @@ pub struct Settings {
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 
-    /// A limit, in place of the manifest's: memory, timeout, cpu, concurrency, queue, request, reply or log; can be given
+    /// A limit, in place of the manifest's: memory, timeout, cpu, concurrency, queue, request, reply, log or reuse; can be given
     /// more than once
     #[arg(long = "limit", value_name = "LIMIT=VALUE", value_parser = limit)]
     limits: Vec<AskedLimits>,

@@ -14,13 +14,14 @@ use micro_engine::manifest::{Limit, Unit};
 /// Show how the host is, or one deployment with its revisions
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
+With --output json: {\"version\", \"host\", \"namespace\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
 \"engines\", \"doors\": {\"gateway\": {\"connections\", \"refused\"}, \"sidecar\": {…}, \"max_connections\", \"requests\", \
 \"max_requests\", \"shed\", \"slow\"}, \"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}, \
 \"guest_memory\": {\"used\", \"limit\", \"refusals\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
-with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
-\"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
-\"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
+with \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
+\"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …] and, where there are any, \"replicas\": \
+{\"wanted\", \"ready\", \"restarts\", \"problems\"} and \"canary\": {\"revision\", \"version\", \"percent\", \
+\"calls\", \"errors\"}; outcome is ok or failed, and next is \
 null while the deployment has failed.")]
 pub struct Arguments {
     /// A deployment
