@@ -18,6 +18,9 @@ use wasmtime::component::Component;
 /// Bytes of the keyed hash before the code.
 const TAG: usize = blake3::OUT_LEN;
 
+/// Code that is read from a warm disk, checked and mapped within a millisecond, in bytes.
+const LITTLE: u64 = 1024 * 1024;
+
 /// Compiled components on disk.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -78,6 +81,11 @@ impl Cache {
         self.hits.fetch_add(u64::from(component.is_ok()), Ordering::Relaxed);
         self.read.fetch_add(file.len() as u64, Ordering::Relaxed);
         component.ok()
+    }
+
+    /// Whether the cache holds a component's code, and little enough to read it at once.
+    pub(crate) fn has_little(&self, engine: &Engine, kind: EngineKind, digest: &str) -> bool {
+        fs::metadata(self.path(engine, kind, digest)).is_ok_and(|file| file.len() <= LITTLE)
     }
 
     /// Notes that a component had to be compiled, and how long that took.

@@ -136,6 +136,11 @@ impl Engines {
         self.loaded.get(kind, digest, || self.compiled(engine, kind, digest, bytes))
     }
 
+    /// Whether a component can be loaded at once, because little has to be read from the cache for it.
+    pub fn is_at_hand(&self, kind: EngineKind, digest: &str) -> bool {
+        self.cache.has_little(&self.side(kind).engine, kind, digest)
+    }
+
     /// What is in memory.
     pub fn loaded(&self) -> LoadedReport {
         self.loaded.report()

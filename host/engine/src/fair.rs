@@ -4,26 +4,34 @@
 //! so long. That is much for calls of microseconds, and with as many such guests as threads it would be so for all. So a
 //! call that has seen several ticks goes on *aside*: the runtime gets another thread in place of the one that the guest
 //! computes on, and the system's scheduler shares the processors out. At most as many guests compute aside at once as
-//! there are processors; they take turns of one tick each.
+//! there are processors. Where more of them want to, they take turns of one tick each; where not, a guest keeps its thread
+//! for several ticks, because each change of threads costs the others time, and because the scheduler lets a thread that
+//! has computed for long wait for those that wake up.
 
 use pin_project_lite::pin_project;
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Ticks of one call after which it goes on aside.
 pub(crate) const SHORT: u32 = 2;
 
+/// How long a guest computes aside before its task looks after the rest, its deadline above all.
+const STRETCH: Duration = Duration::from_millis(50);
+
 /// The places aside.
 static ASIDE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Arc::new(Semaphore::new(processors))
 });
+
+/// Those who wait for one.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Whether the guest that was polled last on this thread computes for long.
@@ -70,7 +78,7 @@ pin_project! {
     }
 }
 
-/// Waits for a place aside.
+/// Somebody's wait for a place aside.
 type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
 /// Lets work inside a guest go on aside when it computes for long.
@@ -93,13 +101,35 @@ impl<F: Future> Future for Fair<F> {
             *this.is_long = IS_LONG.take();
             return done;
         }
-        let turn = this.turn.get_or_insert_with(|| Box::pin(ASIDE.clone().acquire_owned()));
+        let turn = this.turn.get_or_insert_with(|| Box::pin(turn()));
         let Poll::Ready(_place) = turn.as_mut().poll(context) else { return Poll::Pending };
         *this.turn = None;
-        let done = aside(|| inside(|| this.work.poll(context)));
-        *this.is_long = IS_LONG.take();
-        done
+        let (mut work, is_long) = (this.work, this.is_long);
+        aside(|| {
+            let began = Instant::now();
+            loop {
+                let done = inside(|| work.as_mut().poll(context));
+                *is_long = IS_LONG.take();
+                let goes_on = *is_long && began.elapsed() < STRETCH && WAITING.load(Ordering::Relaxed) == 0;
+                if done.is_ready() || !goes_on {
+                    return done;
+                }
+            }
+        })
     }
+}
+
+/// Waits for a place aside.
+async fn turn() -> Result<OwnedSemaphorePermit, AcquireError> {
+    struct Waiting;
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    WAITING.fetch_add(1, Ordering::Relaxed);
+    let _waiting = Waiting;
+    ASIDE.clone().acquire_owned().await
 }
 
 /// Notes that a guest is being polled, also where that ends in a panic.

@@ -14,6 +14,7 @@ use micro_engine::manifest::{Allow, AskedLimits, Kind, check_name};
 use micro_engine::{Access, Inspection, LoadError, Manifest, Program, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 /// The version of a revision that names none.
@@ -436,6 +437,17 @@ impl Runtime {
             changes.entry(name.to_string()).or_default().clone()
         };
         lock.lock_owned().await
+    }
+}
+
+/// Runs work that may wait for the disk and mostly does not, on this thread: another does meanwhile what this one would.
+/// Waking a thread and waiting for it takes longer than such work.
+#[expect(clippy::disallowed_methods, reason = "only where the runtime has several threads")]
+pub(super) fn at_once<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        // There are no others that could.
+        _ => work(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::bounds::Bounds;
 use super::code::{InUse, Slot};
-use super::deploy::blocking;
+use super::deploy::at_once;
 use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
@@ -414,7 +414,7 @@ impl super::Runtime {
         }
     }
 
-    /// Reads what inspection found and loads the code, at one go unless imports have to be found in between.
+    /// Reads what inspection found and loads the code: at once, unless there is something to compile or to find.
     async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
         let access =
             self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
@@ -423,13 +423,13 @@ impl super::Runtime {
         let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {
             let found = readers.read(|connection| interfaces::inspection(connection, &name, number))?;
             let inspection = found.ok_or_else(|| not_stored(&name, number))?;
-            if !inspection.needs.is_empty() {
+            if !inspection.needs.is_empty() || !engines.is_at_hand(inspection.engine, &inspection.digest) {
                 return Ok(Err(inspection));
             }
             let bytes = || components.read(&inspection.digest);
             Ok(Ok(Arc::new(Program::load(&engines, &inspection, &limits, Arc::new(access), bytes)?)))
         };
-        let loaded = blocking(load).await.flatten().map_err(|error| match error.downcast::<LoadError>() {
+        let loaded = at_once(load).map_err(|error| match error.downcast::<LoadError>() {
             Ok(error) => error,
             Err(error) => LoadError::Host(format!("{error:#}")),
         });
