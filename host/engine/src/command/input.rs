@@ -19,17 +19,34 @@ struct Source {
     /// Of the chunk that came last.
     rest: Bytes,
     is_over: bool,
+    /// Bytes that may still come.
+    left: u64,
+    is_too_large: bool,
 }
 
 impl Input {
     /// Chunks that come as they come.
     pub fn of(chunks: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Input {
-        Input(Arc::new(Mutex::new(Source { chunks: chunks.boxed(), rest: Bytes::new(), is_over: false })))
+        Input::new(chunks.boxed(), Bytes::new())
     }
 
     /// Bytes that are all there.
     pub fn whole(bytes: Bytes) -> Input {
-        Input(Arc::new(Mutex::new(Source { chunks: stream::empty().boxed(), rest: bytes, is_over: false })))
+        Input::new(stream::empty().boxed(), bytes)
+    }
+
+    fn new(chunks: BoxStream<'static, io::Result<Bytes>>, rest: Bytes) -> Input {
+        Input(Arc::new(Mutex::new(Source { chunks, rest, is_over: false, left: u64::MAX, is_too_large: false })))
+    }
+
+    /// Lets so many bytes come. What is more is an error to the program.
+    pub fn limit(&self, bytes: u64) {
+        self.source().left = bytes;
+    }
+
+    /// Whether more came than was let.
+    pub fn is_too_large(&self) -> bool {
+        self.source().is_too_large
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
@@ -42,7 +59,13 @@ impl Source {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() && !self.is_over {
             match ready!(self.chunks.poll_next_unpin(context)) {
-                Some(Ok(chunk)) => self.rest = chunk,
+                Some(Ok(chunk)) => match self.left.checked_sub(chunk.len() as u64) {
+                    Some(left) => (self.rest, self.left) = (chunk, left),
+                    None => {
+                        (self.is_over, self.is_too_large) = (true, true);
+                        return Poll::Ready(Err(io::Error::other("the input is larger than it may be")));
+                    }
+                },
                 Some(Err(error)) => {
                     self.is_over = true;
                     return Poll::Ready(Err(error));
