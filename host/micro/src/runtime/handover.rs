@@ -74,7 +74,7 @@ impl Runtime {
             let name = deployment.name.to_string();
             return Ok(self.with_store(move |store: &mut Store| store.states(&name)).await?);
         };
-        if !current.program().is_some_and(|program| program.hands_over().0) {
+        if !old.saves() {
             return Ok(States::new());
         }
         begun.old = Some(old.clone());

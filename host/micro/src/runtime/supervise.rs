@@ -56,7 +56,7 @@ impl Runtime {
             }
             let current = deployment.current();
             let Some(replicas) = current.replicas() else { return };
-            if current.program().is_some_and(|program| program.hands_over().0) {
+            if replicas.saves() {
                 match replicas.hand_over().await {
                     Ok(states) => {
                         let name = deployment.name.to_string();
