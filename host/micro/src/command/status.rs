@@ -21,7 +21,7 @@ With --output json: {\"version\", \"host\", \"started_at\", \"api_address\", \"s
 with, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"}, \"canary\": {\"revision\", \
 \"version\", \"percent\", \"calls\", \"errors\"} and \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
 \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …]; outcome is ok or failed, and next is \
-null while the deployment has failed.")]
+null while the deployment's instances are given up.")]
 pub struct Arguments {
     /// A deployment
     pub name: Option<String>,

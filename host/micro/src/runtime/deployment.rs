@@ -239,6 +239,12 @@ impl Deployment {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it has failed in a way that no call mends: its instances were given up. Code that could not be loaded is
+    /// loaded by the next call, if the reason has passed.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.failure().is_some() && self.current.load().replicas().is_some_and(|replicas| !replicas.is_ready())
+    }
+
     /// Notes why the current revision cannot serve. What is wrong with another is no failure of the deployment.
     pub(super) fn fail(&self, revision: &Revision, reason: String) {
         if self.current.load().number == revision.number {
