@@ -143,7 +143,8 @@ pub(super) struct ScheduleStatus {
     /// Nothing while the deployment's instances are given up.
     next: Option<String>,
     last: Option<LastStatus>,
-    /// Runs that were due and did not take place.
+    /// Runs that were due and did not take place, or fewer: a hundred at most are counted for each span in which the
+    /// host was down.
     missed: u64,
 }
 
