@@ -164,6 +164,29 @@ async fn three_guests_that_call_each_other_make_one_tree_of_spans_below_the_call
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_trace_of_a_request_goes_on_in_what_its_handler_calls() {
+    let collector = Collector::start().await;
+    let host = collector.host(&[]).await;
+    host.deploy("callee").await;
+    host.deploy("web-caller").await;
+    let headers = [("traceparent", format!("00-{TRACE}-{PARENT}-01"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let reply = host.send(Method::GET, "/web-caller/Ann", &headers, "".into()).await;
+    assert_eq!(reply.text(), "Hello Ann");
+    let spans = collector.wait(3).await;
+    let mut parent = PARENT.to_owned();
+    for (name, kind) in [
+        ("web-caller/HTTP", SpanKind::Server),
+        ("callee/Hello.Hello", SpanKind::Client),
+        ("callee/Hello.Hello", SpanKind::Server),
+    ] {
+        let span = find(&spans, name, kind);
+        assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), parent), "{name} {kind:?}");
+        parent = hex(&span.span_id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_a_trace_begins_one_and_an_error_is_seen_in_its_spans() {
     let collector = Collector::start().await;
     let host = collector.host(&[]).await;

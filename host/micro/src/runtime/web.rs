@@ -17,6 +17,7 @@ use micro_engine::web::{Body, Leaving, NoResponse, Slot, respond};
 use micro_engine::{Deadline, Program, Scope, WebRequest};
 use micro_mesh::Error;
 use micro_mesh::call::RequestId;
+use micro_mesh::trace::Trace;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -145,6 +146,8 @@ fn too_large(service: &str, slot: &Slot) -> Error {
 fn scope(program: &Program, id: RequestId, header: &HeaderMap) -> Scope {
     let mut scope = Scope::new(id);
     if program.calls_others() {
+        // The gateway has written there where the request stands in its trace.
+        scope.trace = Trace::read(header).map(|(_, trace)| trace);
         let mut header = header.clone();
         // These speak of this request alone.
         for own in [ACCEPT, CONTENT_TYPE, CONTENT_LENGTH, HOST] {
