@@ -1,8 +1,9 @@
 //! `/metrics` as Prometheus reads it, and the counts behind `micro top`.
 
-use micro_tests::{Host, HostProcess, guest, json, until, with_manifest};
+use micro_tests::{Connection, Host, HostProcess, guest, json, until, with_manifest};
 use prometheus_parse::{Sample, Scrape, Value};
 use reqwest::Method;
+use std::time::{Duration, Instant};
 
 async fn scrape(host: &Host, path: &str) -> Scrape {
     let page = host.sidecar(path).await;
@@ -95,6 +96,56 @@ async fn what_runs_and_what_waits_is_shown_while_it_does() {
         (number(&scrape, "micro_calls_abandoned_total", &[spin]) == 2.0).then_some(())
     })
     .await;
+}
+
+/// Waits until a metric of the deployment is 1.
+async fn until_one(host: &Host, metric: &str, deployment: &str) -> Scrape {
+    until(&format!("{metric} of {deployment} is 1"), async || {
+        let scrape = scrape(host, "/metrics").await;
+        let labels = [("deployment", deployment)];
+        let is_one = find(&scrape, metric, &labels).is_some() && number(&scrape, metric, &labels) == 1.0;
+        is_one.then_some(scrape)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_the_response_of_a_handler_is_no_success() {
+    let host = Host::start().await;
+    for name in ["web", "web3"] {
+        host.deploy(name).await;
+        let mut connection = Connection::http1(&host.api).await;
+        let (_upload, response) = connection.send("POST", &format!("/{name}/hang"), &[]);
+        let response = tokio::spawn(response);
+        until("it runs", async || (host.deployment(name).await["stats"]["in_flight"] == 1).then_some(())).await;
+        connection.cut();
+        let scrape = until_one(&host, "micro_calls_abandoned_total", name).await;
+        assert_eq!(number(&scrape, "micro_calls_total", &[("deployment", name)]), 0.0);
+        response.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_duration_of_a_handler_ends_when_its_response_begins() {
+    let host = Host::start().await;
+    for name in ["web", "web3"] {
+        host.deploy(name).await;
+        let mut connection = Connection::http1(&host.api).await;
+        let began = Instant::now();
+        let (upload, mut response) = connection.begin("POST", &format!("/{name}/mirror"), &[]).await;
+        let answered = began.elapsed();
+        until("the body takes longer", async || {
+            upload.data("on");
+            response.next().await.expect("a piece").expect("it is whole");
+            (began.elapsed() > answered + Duration::from_millis(300)).then_some(())
+        })
+        .await;
+        drop(upload);
+        response.rest().await.expect("it is whole");
+        let scrape = until_one(&host, "micro_calls_total", name).await;
+        let took = number(&scrape, "micro_call_duration_seconds_sum", &[("deployment", name)]);
+        assert!(took <= answered.as_secs_f64(), "{took} s of {answered:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
