@@ -126,6 +126,29 @@ async fn a_client_that_leaves_before_the_response_of_a_handler_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_caller_leaves_the_queue_gives_its_place_back() {
+    let host = Host::start().await;
+    for (name, path) in
+        [("streams", "/streams/ways/tick?from=1"), ("native-streams", "/native-streams/native/ticks?from=1")]
+    {
+        host.deploy_limited(name, "concurrency = 1\nqueue = 1\ntimeout = \"1m\"").await;
+        let mut first = host.lines(path, "application/x-ndjson").await;
+        assert!(first.next().await.is_some());
+        let mut connection = Connection::http1(&host.api).await;
+        let (upload, response) = connection.send("GET", path, &[("accept", "application/x-ndjson")]);
+        drop(upload);
+        let response = tokio::spawn(response);
+        until("it waits", async || (host.deployment(name).await["stats"]["queued"] == 1).then_some(())).await;
+        connection.cut();
+        until_one(&host, "micro_calls_abandoned_total", name).await;
+        let stats = host.deployment(name).await["stats"].clone();
+        assert_eq!((&stats["in_flight"], &stats["queued"]), (&json!(1), &json!(0)));
+        assert!(first.next().await.is_some());
+        response.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_duration_of_a_handler_ends_when_its_response_begins() {
     let host = Host::start().await;
     for name in ["web", "web3"] {
