@@ -110,6 +110,23 @@ async fn until_one(host: &Host, metric: &str, deployment: &str) -> Scrape {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn restarts_of_a_canary_stay_counted_when_it_is_gone() {
+    let host = Host::start().await;
+    let unsteady = |version: u32| {
+        let manifest = format!("name = \"unsteady\"\nversion = \"{version}\"\nkind = \"service\"\n");
+        with_manifest(&guest("unsteady"), &manifest)
+    };
+    host.deploy_as("unsteady", unsteady(1)).await.ok();
+    host.admin(Method::PUT, "/deployments/unsteady?canary=50", unsteady(2)).await.ok();
+    let headers = [("micro-version", "2"), ("content-type", "application/json")];
+    host.send(Method::POST, "/unsteady/crash", &headers, "{}".into()).await.refused(500);
+    let restarts = "micro_instance_restarts_total";
+    until_one(&host, restarts, "unsteady").await;
+    host.admin(Method::POST, "/deployments/unsteady/rollback", "").await.ok();
+    assert_eq!(number(&scrape(&host, "/metrics").await, restarts, &[("deployment", "unsteady")]), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_before_the_response_of_a_handler_is_no_success() {
     let host = Host::start().await;
     for name in ["web", "web3"] {

@@ -6,7 +6,7 @@ use super::deploy::blocking;
 use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
-use super::logs::DeploymentLog;
+use super::logs::{DeploymentLog, RevisionLog};
 use super::metrics::calls::CallCounts;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store, interfaces};
@@ -353,6 +353,11 @@ impl Revision {
         self.code.look()
     }
 
+    /// What its instances write to.
+    fn log(&self, deployment: &Deployment) -> RevisionLog {
+        RevisionLog::new(deployment.log.clone(), self.number, self.limits.log)
+    }
+
     /// Stops its instances, now or as soon as they come to live, while nobody waits for it.
     pub(super) fn retire(&self) {
         self.is_retired.store(true, Ordering::SeqCst);
@@ -423,7 +428,7 @@ impl super::Runtime {
     /// Reads what inspection found and loads the code, at one go unless imports have to be found in between.
     async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
         let access =
-            self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
+            self.access(&revision.manifest, HashMap::new(), revision.log(deployment), deployment.usage.clone()).await?;
         let (readers, engines, components) = (self.readers.clone(), self.engines.clone(), self.components.clone());
         let (name, number, limits) = (deployment.name.clone(), revision.number, revision.limits);
         let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {
@@ -442,7 +447,7 @@ impl super::Runtime {
         match loaded? {
             Ok(program) => Ok(program),
             Err(inspection) => {
-                let (log, usage) = (deployment.log.clone(), deployment.usage.clone());
+                let (log, usage) = (revision.log(deployment), deployment.usage.clone());
                 self.load(Arc::new(inspection), &revision.manifest, log, usage).await
             }
         }
