@@ -187,6 +187,20 @@ async fn the_trace_of_a_request_goes_on_in_what_its_handler_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_begins_here_has_no_state_of_another_one() {
+    let collector = Collector::start().await;
+    let host = collector.host(&[]).await;
+    chain(&host).await;
+    host.deploy("callee").await;
+    host.deploy("web-caller").await;
+    let headers = [("traceparent", "00-zz"), ("tracestate", "vendor=x")];
+    ask(&host, "abc", &headers).await.ok();
+    assert_eq!(host.send(Method::GET, "/web-caller/Ann", &headers, "".into()).await.text(), "Hello Ann");
+    let spans = collector.wait(8).await;
+    assert!(spans.iter().all(|span| span.trace_state.is_empty()), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_a_trace_begins_one_and_an_error_is_seen_in_its_spans() {
     let collector = Collector::start().await;
     let host = collector.host(&[]).await;
