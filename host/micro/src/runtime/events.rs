@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc};
 
 /// Events that a slow listener may lag behind before it misses some.
@@ -120,6 +120,15 @@ impl Notices {
 
     pub(super) fn health_changed(&self, revision: u64) {
         self.send(revision, NoticeKind::HealthChanged);
+    }
+
+    /// Looks once more at how many instances take calls, in a while.
+    pub(super) fn look_again(&self, revision: u64, pause: Duration) {
+        let notices = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            notices.health_changed(revision);
+        });
     }
 
     pub(super) fn errors(&self, revision: u64, detail: String) {
