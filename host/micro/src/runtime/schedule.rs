@@ -94,9 +94,10 @@ impl Schedules {
             // A task that failed has nothing left to wait for.
             let _ = task.await;
         }
-        if tokio::time::timeout(DRAIN, self.shared.finish()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.shared.idle()).await.is_err() {
             tracing::warn!("scheduled calls still ran after {} and were ended", humantime::format_duration(DRAIN));
         }
+        self.shared.write().await;
     }
 
     async fn put(&self, deployment: &Arc<Deployment>, known: &HashMap<(String, String), Record>) {

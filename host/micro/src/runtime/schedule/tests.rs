@@ -301,3 +301,13 @@ async fn a_host_that_stops_waits_for_runs() {
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(bench.arrived.try_recv().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_does_not_end_keeps_nothing_from_being_written_down() {
+    let schedules = ["Jobs.Sweep", "Jobs.Slow"].map(|endpoint| every("* * * * *", endpoint));
+    let mut bench = Bench::with(schedules.into()).await;
+    bench.times(2).await;
+    let before = bench.until(|status| !status[0]["last"].is_null()).await;
+    bench.down_for(0).await;
+    assert_eq!(bench.status()[0]["last"], before[0]["last"]);
+}
