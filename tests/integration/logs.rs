@@ -52,6 +52,28 @@ async fn lines_survive_a_restart_and_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_canary_writes_has_its_revision() {
+    let mut host = Host::start().await;
+    let logger = |version: u32| {
+        with_manifest(&guest("logger"), &format!("name = \"logger\"\nversion = \"{version}\"\n"))
+    };
+    host.deploy_as("logger", logger(1)).await.ok();
+    host.admin(Method::PUT, "/deployments/logger?canary=50", logger(2)).await.ok();
+    let mut written = Vec::new();
+    // Loaded by its deploy, and then by its first call.
+    for _ in 0..2 {
+        for revision in [2, 1] {
+            let headers = [("micro-version", &*revision.to_string()), ("content-type", "application/json")];
+            host.send(Method::POST, "/logger/write", &headers, r#"{"lines": 1}"#.into()).await.ok();
+            written.push(json!(revision));
+        }
+        let shown = lines(&host, "/deployments/logger/logs?stream=stdout").await;
+        assert_eq!(shown.iter().map(|line| line["revision"].clone()).collect::<Vec<_>>(), written);
+        host.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_are_chosen_by_the_host() {
     let host = HostProcess::start().await;
     deploy_logger(&host, "logger").await;

@@ -1,8 +1,9 @@
 //! `/metrics` as Prometheus reads it, and the counts behind `micro top`.
 
-use micro_tests::{Host, HostProcess, guest, json, until, with_manifest};
+use micro_tests::{Connection, Host, HostProcess, guest, json, until, with_manifest};
 use prometheus_parse::{Sample, Scrape, Value};
 use reqwest::Method;
+use std::time::{Duration, Instant};
 
 async fn scrape(host: &Host, path: &str) -> Scrape {
     let page = host.sidecar(path).await;
@@ -95,6 +96,96 @@ async fn what_runs_and_what_waits_is_shown_while_it_does() {
         (number(&scrape, "micro_calls_abandoned_total", &[spin]) == 2.0).then_some(())
     })
     .await;
+}
+
+/// Waits until a metric of the deployment is 1.
+async fn until_one(host: &Host, metric: &str, deployment: &str) -> Scrape {
+    until(&format!("{metric} of {deployment} is 1"), async || {
+        let scrape = scrape(host, "/metrics").await;
+        let labels = [("deployment", deployment)];
+        let is_one = find(&scrape, metric, &labels).is_some() && number(&scrape, metric, &labels) == 1.0;
+        is_one.then_some(scrape)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_of_a_canary_stay_counted_when_it_is_gone() {
+    let host = Host::start().await;
+    let unsteady = |version: u32| {
+        let manifest = format!("name = \"unsteady\"\nversion = \"{version}\"\nkind = \"service\"\n");
+        with_manifest(&guest("unsteady"), &manifest)
+    };
+    host.deploy_as("unsteady", unsteady(1)).await.ok();
+    host.admin(Method::PUT, "/deployments/unsteady?canary=50", unsteady(2)).await.ok();
+    let headers = [("micro-version", "2"), ("content-type", "application/json")];
+    host.send(Method::POST, "/unsteady/crash", &headers, "{}".into()).await.refused(500);
+    let restarts = "micro_instance_restarts_total";
+    until_one(&host, restarts, "unsteady").await;
+    host.admin(Method::POST, "/deployments/unsteady/rollback", "").await.ok();
+    assert_eq!(number(&scrape(&host, "/metrics").await, restarts, &[("deployment", "unsteady")]), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_the_response_of_a_handler_is_no_success() {
+    let host = Host::start().await;
+    for name in ["web", "web3"] {
+        host.deploy(name).await;
+        let mut connection = Connection::http1(&host.api).await;
+        let (_upload, response) = connection.send("POST", &format!("/{name}/hang"), &[]);
+        let response = tokio::spawn(response);
+        until("it runs", async || (host.deployment(name).await["stats"]["in_flight"] == 1).then_some(())).await;
+        connection.cut();
+        let scrape = until_one(&host, "micro_calls_abandoned_total", name).await;
+        assert_eq!(number(&scrape, "micro_calls_total", &[("deployment", name)]), 0.0);
+        response.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_caller_leaves_the_queue_gives_its_place_back() {
+    let host = Host::start().await;
+    for (name, path) in
+        [("streams", "/streams/ways/tick?from=1"), ("native-streams", "/native-streams/native/ticks?from=1")]
+    {
+        host.deploy_limited(name, "concurrency = 1\nqueue = 1\ntimeout = \"1m\"").await;
+        let mut first = host.lines(path, "application/x-ndjson").await;
+        assert!(first.next().await.is_some());
+        let mut connection = Connection::http1(&host.api).await;
+        let (upload, response) = connection.send("GET", path, &[("accept", "application/x-ndjson")]);
+        drop(upload);
+        let response = tokio::spawn(response);
+        until("it waits", async || (host.deployment(name).await["stats"]["queued"] == 1).then_some(())).await;
+        connection.cut();
+        until_one(&host, "micro_calls_abandoned_total", name).await;
+        let stats = host.deployment(name).await["stats"].clone();
+        assert_eq!((&stats["in_flight"], &stats["queued"]), (&json!(1), &json!(0)));
+        assert!(first.next().await.is_some());
+        response.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_duration_of_a_handler_ends_when_its_response_begins() {
+    let host = Host::start().await;
+    for name in ["web", "web3"] {
+        host.deploy(name).await;
+        let mut connection = Connection::http1(&host.api).await;
+        let began = Instant::now();
+        let (upload, mut response) = connection.begin("POST", &format!("/{name}/mirror"), &[]).await;
+        let answered = began.elapsed();
+        until("the body takes longer", async || {
+            upload.data("on");
+            response.next().await.expect("a piece").expect("it is whole");
+            (began.elapsed() > answered + Duration::from_millis(300)).then_some(())
+        })
+        .await;
+        drop(upload);
+        response.rest().await.expect("it is whole");
+        let scrape = until_one(&host, "micro_calls_total", name).await;
+        let took = number(&scrape, "micro_call_duration_seconds_sum", &[("deployment", name)]);
+        assert!(took <= answered.as_secs_f64(), "{took} s of {answered:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,28 @@ async fn a_bad_canary_is_rolled_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_cannot_be_loaded_is_rolled_back_by_itself() {
+    let mut host = Host::start().await;
+    host.deploy_as("flaky", flaky("1", 0, "")).await.ok();
+    deploy_canary(&host, flaky("2", 0, "min-calls = 10"), "50").await;
+    let revisions = host.admin(Method::GET, "/deployments/flaky/revisions", "").await.ok();
+    let digest = revisions["revisions"][0]["digest"].as_str().expect("the digest of the canary");
+    let file = format!("components/{}.wasm", digest.trim_start_matches("sha256:"));
+    host.stop().await;
+    std::fs::remove_file(host.data_dir.join(file)).expect("its component is lost");
+    std::fs::remove_dir_all(host.data_dir.join("cache")).expect("and so is its code");
+    host.restart().await;
+    let mut events = host.admin_lines("/events").await;
+    until("the canary is gone", async || {
+        version(&host).await;
+        host.deployment("flaky").await.get("canary").is_none().then_some(())
+    })
+    .await;
+    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
+    assert!(line.contains("from canary 2") && line.contains("calls failed"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_can_be_asked_for_and_a_canary_survives_a_restart() {
     let mut host = Host::start().await;
     host.deploy_as("flaky", flaky("1", 0, "")).await.ok();

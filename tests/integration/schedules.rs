@@ -66,6 +66,25 @@ async fn a_run_that_fails_is_an_event_and_stays_in_the_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_runs_while_the_instances_are_given_up() {
+    let host = Host::start().await;
+    let service = "kind = \"service\"\n[service]\nrestart = \"never\"\n";
+    deploy(&host, "unsteady", &format!("{service}{}", every_second("Unsteady.Count"))).await;
+    host.call("unsteady", "Unsteady.Crash", json!({})).await.refused(500);
+    let missed = async |least: u64| {
+        until(&format!("{least} runs are missed"), async || {
+            let status = host.deployment("unsteady").await;
+            let schedule = &status["schedules"][0];
+            let is_seen = schedule["next"].is_null() && schedule["missed"].as_u64() >= Some(least);
+            is_seen.then(|| status["stats"]["calls"].clone())
+        })
+        .await
+    };
+    let calls = missed(1).await;
+    assert_eq!(missed(3).await, calls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_schedule_is_refused_with_its_place() {
     let host = Host::start().await;
     for (lines, reason) in [

@@ -1,5 +1,6 @@
 //! Services: instances that keep their state, fail alone, come back, and hand over.
 
+use micro::runtime::CodeLimits;
 use micro_tests::{Client, Host, HostProcess, guest, json, until, with_manifest};
 use reqwest::Method;
 use serde_json::Value;
@@ -43,6 +44,27 @@ async fn state_goes_over_to_the_next_revision_and_through_a_restart_of_the_host(
     host.restart().await;
     host.deploy_as("unsteady", unsteady("version = \"3\"")).await.ok();
     assert_eq!(count(&host).await, json!(5), "and so does a deploy that comes before the first call");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_is_unloaded_while_its_service_starts_takes_no_state_with_it() {
+    // There is no room for code: what is loaded goes at once, unless instances live of it already.
+    let mut host = Host::start_with_code(CodeLimits { budget: 0, ..CodeLimits::default() }).await;
+    let names: Vec<String> = (1..=8).map(|number| format!("unsteady-{number}")).collect();
+    let component = |name: &str, version: u32| {
+        with_manifest(&guest("unsteady"), &format!("name = \"{name}\"\nversion = \"{version}\"\nkind = \"service\"\n"))
+    };
+    let count = async |host: &Client, name: &str| host.call(name, "Unsteady.Count", json!({})).await.result();
+    for name in &names {
+        host.deploy_as(name, component(name, 1)).await.ok();
+        assert_eq!(count(&host, name).await, json!(1));
+    }
+    host.restart().await;
+    host.restart().await;
+    for name in &names {
+        host.deploy_as(name, component(name, 2)).await.ok();
+        assert_eq!(count(&host, name).await, json!(2), "{name} goes on counting");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,6 +164,43 @@ async fn three_guests_that_call_each_other_make_one_tree_of_spans_below_the_call
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_trace_of_a_request_goes_on_in_what_its_handler_calls() {
+    let collector = Collector::start().await;
+    let host = collector.host(&[]).await;
+    host.deploy("callee").await;
+    host.deploy("web-caller").await;
+    let headers = [("traceparent", format!("00-{TRACE}-{PARENT}-01"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let reply = host.send(Method::GET, "/web-caller/Ann", &headers, "".into()).await;
+    assert_eq!(reply.text(), "Hello Ann");
+    let spans = collector.wait(3).await;
+    let mut parent = PARENT.to_owned();
+    for (name, kind) in [
+        ("web-caller/HTTP", SpanKind::Server),
+        ("callee/Hello.Hello", SpanKind::Client),
+        ("callee/Hello.Hello", SpanKind::Server),
+    ] {
+        let span = find(&spans, name, kind);
+        assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), parent), "{name} {kind:?}");
+        parent = hex(&span.span_id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_begins_here_has_no_state_of_another_one() {
+    let collector = Collector::start().await;
+    let host = collector.host(&[]).await;
+    chain(&host).await;
+    host.deploy("callee").await;
+    host.deploy("web-caller").await;
+    let headers = [("traceparent", "00-zz"), ("tracestate", "vendor=x")];
+    ask(&host, "abc", &headers).await.ok();
+    assert_eq!(host.send(Method::GET, "/web-caller/Ann", &headers, "".into()).await.text(), "Hello Ann");
+    let spans = collector.wait(8).await;
+    assert!(spans.iter().all(|span| span.trace_state.is_empty()), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_a_trace_begins_one_and_an_error_is_seen_in_its_spans() {
     let collector = Collector::start().await;
     let host = collector.host(&[]).await;

@@ -91,7 +91,8 @@ impl Usage {
 
     /// Time on processors, in steps of the engines' clock: what runs when it ticks is counted for one step.
     pub fn cpu(&self) -> Duration {
-        EPOCH.saturating_mul(u32::try_from(self.ticks.load(Ordering::Relaxed)).unwrap_or(u32::MAX))
+        let step = EPOCH.as_millis() as u64;
+        Duration::from_millis(self.ticks.load(Ordering::Relaxed).saturating_mul(step))
     }
 
     /// How often a limit bit.
@@ -130,5 +131,19 @@ impl Usage {
             self.largest.fetch_max(in_all, Ordering::Relaxed);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_on_processors_is_counted_for_longer_than_497_days() {
+        let usage = Usage::alone();
+        usage.ticks.store(1 << 40, Ordering::Relaxed);
+        let before = usage.cpu();
+        usage.tick();
+        assert_eq!(usage.cpu() - before, EPOCH);
     }
 }

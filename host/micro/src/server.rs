@@ -126,6 +126,8 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         .await
         .context("open the registry")?;
     let client = Client::new(Arc::new(Cache::open(registry).await));
+    // How much code may be in memory goes by it.
+    doors::allow_files(&options.doors);
     let Options { bounds, code, telemetry, permits, .. } = options;
     let runtime =
         Runtime::open(&data_dir, client.clone(), api_address.to_string(), bounds, code, telemetry, permits).await?;
@@ -141,7 +143,6 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
-    doors::allow_files(&options.doors);
     let doors = Doors::new(options.doors);
     let sidecar = Sidecar {
         gateway: gateway.clone(),

@@ -5,8 +5,9 @@ use crate::error::CallError;
 use futures::task::AtomicWaker;
 use http_body_util::BodyExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Context;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Stands for the status that nobody was told any more.
@@ -20,6 +21,8 @@ pub struct Slot {
     waiter: AtomicWaker,
     /// Of the response; 0 until there is one.
     status: AtomicU16,
+    /// When somebody who waited was told of it.
+    told_at: OnceLock<Instant>,
     /// Counted up with each piece of a body that passes, either way.
     moves: AtomicU32,
     /// Whether the guest failed, so that a body that ends now is not whole.
@@ -53,6 +56,7 @@ impl Slot {
             Err(_) => 500,
         };
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        self.told_at.get_or_init(Instant::now);
         self.status.store(status, Ordering::Release);
         self.note_move();
         self.waiter.wake();
@@ -75,6 +79,11 @@ impl Slot {
     /// The status of the response, once the guest has chosen it.
     pub fn status(&self) -> Option<u16> {
         Some(self.status.load(Ordering::Acquire)).filter(|status| *status != 0)
+    }
+
+    /// When the guest had chosen its response, if its client was there to hear it.
+    pub fn told_at(&self) -> Option<Instant> {
+        self.told_at.get().copied()
     }
 
     /// Whether the request's body was larger than it may be.

@@ -146,7 +146,7 @@ pub struct Schedule {
     pub endpoint: String,
     /// `Europe/Berlin`
     pub timezone: String,
-    /// RFC 3339; none while the deployment has failed.
+    /// RFC 3339; none while the deployment's instances are given up.
     pub next: Option<String>,
     /// None before the first run.
     pub last: Option<LastRun>,

@@ -18,11 +18,10 @@ With --output json: {\"version\", \"host\", \"namespace\", \"started_at\", \"api
 \"engines\", \"doors\": {\"gateway\": {\"connections\", \"refused\"}, \"sidecar\": {…}, \"max_connections\", \"requests\", \
 \"max_requests\", \"shed\", \"slow\"}, \"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}, \
 \"guest_memory\": {\"used\", \"limit\", \"refusals\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
-with \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \
-\"last\": {\"at\", \"outcome\", \"code\", \"detail\", \"took_ms\"}, \"missed\"}, …] and, where there are any, \"replicas\": \
-{\"wanted\", \"ready\", \"restarts\", \"problems\"} and \"canary\": {\"revision\", \"version\", \"percent\", \
-\"calls\", \"errors\"}; outcome is ok or failed, and next is \
-null while the deployment has failed.")]
+with \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \
+\"took_ms\"}, \"missed\"}, …] and, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"} \
+and \"canary\": {\"revision\", \"version\", \"percent\", \"calls\", \"errors\"}; outcome is ok or failed, and next is \
+null while the deployment's instances are given up.")]
 pub struct Arguments {
     /// A deployment
     pub name: Option<String>,

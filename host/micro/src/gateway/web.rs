@@ -12,7 +12,7 @@
 
 use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
 use crate::runtime::WebCall;
-use crate::telemetry::Arrival;
+use crate::telemetry::{Arrival, TRACESTATE};
 use axum::body::Body;
 use axum::http::header::{CONNECTION, EXPECT, HOST, TE};
 use axum::http::request::Parts;
@@ -36,8 +36,6 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-
 /// The endpoint of requests that go to a handler, where calls are traced.
 const HANDLER: &str = "HTTP";
 
@@ -59,6 +57,9 @@ pub(super) async fn serve(
     let id = traced.id;
     if let Some(place) = traced.header.remove(TRACEPARENT) {
         parts.headers.insert(TRACEPARENT, place);
+    }
+    if !traced.header.contains_key(TRACESTATE) {
+        parts.headers.remove(TRACESTATE);
     }
     let call = match read(&service, prefix, (parts, body), peer, id) {
         Ok(call) => call,

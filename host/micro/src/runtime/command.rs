@@ -1,11 +1,14 @@
 //! Runs of commands whose callers hold both ends: standard input comes and standard output goes while the program runs.
 
+use super::deployment::{Deployment, Revision};
 use super::invoke::{Turn, explain, scope, unknown_endpoint};
 use super::{Runtime, errors};
 use arc_swap::Guard;
 use bytes::Bytes;
 use micro_engine::command::{self, Input, OutputReader, Run};
+use micro_engine::{Callable, Program};
 use micro_mesh::{Call, Error};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinHandle;
 
@@ -31,20 +34,20 @@ impl Runtime {
         let Some(deployment) = self.deployment(&call.service) else {
             return Err(errors::unknown_service(&call.service));
         };
-        let revision = Guard::into_inner(deployment.choose(&call));
-        let program = self.program(&deployment, &revision, call.id).await?;
-        let Some(program) = (*program).clone() else {
-            return Err(errors::no_instance(&call.service, "its code is being unloaded"));
-        };
-        // A canary may be something else than the current revision.
-        let Some(callable) = program.command().cloned() else {
-            deployment.count(&revision, Some(404));
-            return Err(unknown_endpoint(&call, &program));
+        let (began, revision) = (Instant::now(), Guard::into_inner(deployment.choose(&call)));
+        let begun = deployment.counts_for_call().begin(began);
+        let (program, callable) = match self.find_command(&deployment, &revision, &call).await {
+            Ok(found) => found,
+            Err(error) => {
+                begun.answered(Some(error.code));
+                deployment.count(&revision, Some(error.code));
+                return Err(error);
+            }
         };
         let content_type = revision.manifest.reply.content_type.clone();
         let (stdout, output) = command::pipe();
+        begun.moved();
         // A task of its own: its time runs out also while nobody takes what it writes.
-        let began = Instant::now();
         let task = tokio::spawn(async move {
             let begun = deployment.counts_for_call().begin(began);
             let run = Run { args, env, stdin, stdout };
@@ -61,6 +64,22 @@ impl Runtime {
             outcome
         });
         Ok(Running { output, task, outcome: None, is_over: false, content_type })
+    }
+
+    async fn find_command(
+        &self,
+        deployment: &Deployment,
+        revision: &Arc<Revision>,
+        call: &Call,
+    ) -> Result<(Arc<Program>, Arc<Callable>), Error> {
+        let Some(program) = Guard::into_inner(self.program(deployment, revision, call.id).await?) else {
+            return Err(errors::no_instance(&call.service, "its code is being unloaded"));
+        };
+        // A canary may be something else than the current revision.
+        match program.command().cloned() {
+            Some(callable) => Ok((program, callable)),
+            None => Err(unknown_endpoint(call, &program)),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
 use super::deployment::{Canary, Deployment, Revision, Takes, not_stored};
+use super::events::Notices;
 use super::handover::Begun;
-use super::logs::DeploymentLog;
+use super::logs::{DeploymentLog, RevisionLog};
 use super::refuse::{check_grants, check_kind, check_routes};
 use super::replicas::States;
 use super::schedule::check_schedules;
@@ -78,11 +79,14 @@ pub struct Deployed {
 
 /// A component that passed all checks.
 pub(super) struct Checked {
+    /// The number that it gets, or has, as a revision.
+    pub(super) number: u64,
     pub(super) inspection: Arc<Inspection>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) program: Arc<Program>,
     pub(super) log: Arc<DeploymentLog>,
     pub(super) usage: Arc<Usage>,
+    pub(super) notices: Notices,
 }
 
 impl Runtime {
@@ -139,9 +143,9 @@ impl Runtime {
         if !force {
             self.check_importers(name, &inspection).await?;
         }
-        let inspection = Arc::new(inspection);
+        let (number, inspection, manifest) = (self.next_number(name).await?, Arc::new(inspection), Arc::new(manifest));
         let checked =
-            self.check(name, deployment.as_deref(), inspection, Arc::new(manifest), component.clone()).await?;
+            self.check(name, number, deployment.as_deref(), inspection, manifest, component.clone()).await?;
         let deployed = match canary {
             None => self.deploy_current(deployment, version, checked, component).await?,
             Some(percent) => {
@@ -162,8 +166,7 @@ impl Runtime {
         component: Bytes,
     ) -> Result<Arc<Deployment>, DeployError> {
         let name = checked.log.deployment().to_string();
-        let number = self.next_number(&name).await?;
-        let begun = self.begin(deployment.as_deref(), &checked, number).await?;
+        let begun = self.begin(deployment.as_deref(), &checked).await?;
         let states = Some(begun.states.clone());
         let row = match self.write_down(&name, version, &checked, component, None, states).await {
             Ok(row) => row,
@@ -188,8 +191,7 @@ impl Runtime {
         percent: f64,
     ) -> Result<(), DeployError> {
         let name = deployment.name.to_string();
-        let number = self.next_number(&name).await?;
-        let replicas = self.start_replicas(&checked, deployment.notices.clone(), number, &[]).await;
+        let replicas = self.start_replicas(&checked, &[]).await;
         let replicas = replicas.map_err(|error| DeployError::Refused(error.to_string()))?;
         let row = match self.write_down(&name, version, &checked, component, Some(percent), None).await {
             Ok(row) => row,
@@ -219,7 +221,7 @@ impl Runtime {
         &self,
         inspection: Arc<Inspection>,
         manifest: &Manifest,
-        log: Arc<DeploymentLog>,
+        log: RevisionLog,
         usage: Arc<Usage>,
     ) -> Result<Arc<Program>, LoadError> {
         let imports = self.find_imports(log.deployment(), &inspection, manifest).await?;
@@ -236,20 +238,22 @@ impl Runtime {
     pub(super) async fn check(
         &self,
         name: &str,
+        number: u64,
         deployment: Option<&Deployment>,
         inspection: Arc<Inspection>,
         manifest: Arc<Manifest>,
         component: Bytes,
     ) -> Result<Checked, DeployError> {
-        let (log, usage) = match deployment {
-            Some(deployment) => (deployment.log.clone(), deployment.usage.clone()),
-            None => (self.logs.of(name), Arc::new(self.bounds.usage())),
+        let (log, usage, notices) = match deployment {
+            Some(deployment) => (deployment.log.clone(), deployment.usage.clone(), deployment.notices.clone()),
+            None => (self.logs.of(name), Arc::new(self.bounds.usage()), self.notices(name.into())),
         };
         let imports = self.find_imports(log.deployment(), &inspection, &manifest).await?;
         let program = {
             let (engines, inspection) = (self.engines.clone(), inspection.clone());
             let limits = manifest.limits.within(&self.bounds.limits);
-            let access = Arc::new(self.access(&manifest, imports, log.clone(), usage.clone()).await?);
+            let own_log = RevisionLog::new(log.clone(), number, limits.log);
+            let access = Arc::new(self.access(&manifest, imports, own_log, usage.clone()).await?);
             let bytes = move || Ok(component.to_vec());
             blocking(move || Program::load(&engines, &inspection, &limits, access, bytes)).await??
         };
@@ -257,7 +261,7 @@ impl Runtime {
         if manifest.kind == Kind::Function {
             program.check_start().await?;
         }
-        Ok(Checked { inspection, manifest, program: Arc::new(program), log, usage })
+        Ok(Checked { number, inspection, manifest, program: Arc::new(program), log, usage, notices })
     }
 
     /// What the instances of a revision reach.
@@ -265,10 +269,10 @@ impl Runtime {
         &self,
         manifest: &Manifest,
         imports: HashMap<Arc<str>, String>,
-        log: Arc<DeploymentLog>,
+        log: RevisionLog,
         usage: Arc<Usage>,
     ) -> Result<Access, LoadError> {
-        let service = log.deployment().clone();
+        let (service, log) = (log.deployment().clone(), Arc::new(log));
         let given = match grant::reads_files(manifest) {
             false => self.grants.give(&service, manifest, log)?,
             true => {
@@ -343,7 +347,7 @@ impl Runtime {
         checked: Checked,
         begun: Begun,
     ) -> Arc<Deployment> {
-        let Checked { log, usage, program, .. } = checked;
+        let Checked { log, usage, program, notices, .. } = checked;
         if let Some(replicas) = &begun.new {
             replicas.supervise();
         }
@@ -361,7 +365,6 @@ impl Runtime {
                 deployment
             }
             None => {
-                let notices = self.notices(log.deployment().clone());
                 let deployment = Arc::new(Deployment::new(log, usage, revision, notices));
                 self.note_words(&deployment.name);
                 self.routes.rcu(|routes| routes.insert(deployment.name.clone(), deployment.clone()));

@@ -6,7 +6,7 @@ use super::deploy::at_once;
 use super::errors;
 use super::events::Notices;
 use super::gate::Gate;
-use super::logs::DeploymentLog;
+use super::logs::{DeploymentLog, RevisionLog};
 use super::metrics::calls::CallCounts;
 use super::replicas::{Replicas, Setting};
 use super::store::{RevisionRow, Store, interfaces};
@@ -239,6 +239,12 @@ impl Deployment {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it has failed in a way that no call mends: its instances were given up. Code that could not be loaded is
+    /// loaded by the next call, if the reason has passed.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.failure().is_some() && self.current.load().replicas().is_some_and(|replicas| !replicas.is_ready())
+    }
+
     /// Notes why the current revision cannot serve. What is wrong with another is no failure of the deployment.
     pub(super) fn fail(&self, revision: &Revision, reason: String) {
         if self.current.load().number == revision.number {
@@ -347,6 +353,11 @@ impl Revision {
         self.code.look()
     }
 
+    /// What its instances write to.
+    fn log(&self, deployment: &Deployment) -> RevisionLog {
+        RevisionLog::new(deployment.log.clone(), self.number, self.limits.log)
+    }
+
     /// Stops its instances, now or as soon as they come to live, while nobody waits for it.
     pub(super) fn retire(&self) {
         self.is_retired.store(true, Ordering::SeqCst);
@@ -417,7 +428,7 @@ impl super::Runtime {
     /// Reads what inspection found and loads the code: at once, unless there is something to compile or to find.
     async fn load_stored(&self, deployment: &Deployment, revision: &Revision) -> Result<Arc<Program>, LoadError> {
         let access =
-            self.access(&revision.manifest, HashMap::new(), deployment.log.clone(), deployment.usage.clone()).await?;
+            self.access(&revision.manifest, HashMap::new(), revision.log(deployment), deployment.usage.clone()).await?;
         let (readers, engines, components) = (self.readers.clone(), self.engines.clone(), self.components.clone());
         let (name, number, limits) = (deployment.name.clone(), revision.number, revision.limits);
         let load = move || -> anyhow::Result<Result<Arc<Program>, Inspection>> {
@@ -436,7 +447,7 @@ impl super::Runtime {
         match loaded? {
             Ok(program) => Ok(program),
             Err(inspection) => {
-                let (log, usage) = (deployment.log.clone(), deployment.usage.clone());
+                let (log, usage) = (revision.log(deployment), deployment.usage.clone());
                 self.load(Arc::new(inspection), &revision.manifest, log, usage).await
             }
         }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{broadcast, mpsc};
 
 /// Events that a slow listener may lag behind before it misses some.
@@ -89,11 +90,18 @@ pub(super) struct Notices {
     deployment: Arc<str>,
     events: Events,
     runtime: mpsc::Sender<Notice>,
+    /// Counted over all revisions: one of them that goes takes nothing with it.
+    restarts: Arc<AtomicU64>,
 }
 
 impl Notices {
     pub(super) fn new(deployment: Arc<str>, events: Events, runtime: mpsc::Sender<Notice>) -> Notices {
-        Notices { deployment, events, runtime }
+        Notices { deployment, events, runtime, restarts: Arc::default() }
+    }
+
+    /// How often an instance took the place of one that ended, since the host started.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
     }
 
     pub(super) fn failed(&self, revision: u64, detail: &str) {
@@ -101,6 +109,7 @@ impl Notices {
     }
 
     pub(super) fn restarted(&self, revision: u64, detail: &str) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
         self.events.tell("instance-restarted", &self.deployment, Some(revision), detail);
         self.health_changed(revision);
     }
@@ -111,6 +120,15 @@ impl Notices {
 
     pub(super) fn health_changed(&self, revision: u64) {
         self.send(revision, NoticeKind::HealthChanged);
+    }
+
+    /// Looks once more at how many instances take calls, in a while.
+    pub(super) fn look_again(&self, revision: u64, pause: Duration) {
+        let notices = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            notices.health_changed(revision);
+        });
     }
 
     pub(super) fn errors(&self, revision: u64, detail: String) {

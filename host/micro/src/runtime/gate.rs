@@ -115,7 +115,9 @@ impl Gate {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let took = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // A stream or a response may last for hours, which says nothing of how soon the next turn comes.
+        let took = self.begun.elapsed().min(self.gate.patience);
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let pace = self.gate.pace.load(Ordering::Relaxed);
         // Two that end at the same time may forget one of them, which does not matter.
         let pace = if pace == 0 { took } else { pace - pace / WEIGHT + took / WEIGHT };
@@ -191,6 +193,15 @@ mod tests {
         assert_eq!((Instant::now(), gate.waiting()), (before, 0));
         let caller = Instant::now() + Duration::from_millis(600);
         assert_eq!(gate.enter(Some(caller)).await.unwrap_err(), TurnedAway::CallerLeft);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_longer_than_a_call_may_counts_as_one_that_took_its_time() {
+        let gate = gate(1, 8);
+        let permit = gate.enter(None).await.unwrap();
+        tokio::time::advance(Duration::from_secs(24 * 60 * 60)).await;
+        drop(permit);
+        assert_eq!(gate.wait(1), Limits::default().timeout);
     }
 
     #[tokio::test]

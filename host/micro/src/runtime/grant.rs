@@ -83,10 +83,7 @@ impl Grants {
     /// What a deployment with this manifest gets.
     pub(super) fn give(&self, deployment: &str, manifest: &Manifest, log: Arc<dyn Log>) -> Result<Given, LoadError> {
         let allow = &manifest.allow;
-        let mut secrets = Vec::with_capacity(allow.secrets.len());
-        for name in &allow.secrets {
-            secrets.push((name.as_str(), self.secrets.find(name, deployment).map_err(LoadError::Refused)?));
-        }
+        let secrets = self.secrets.find(&allow.secrets, deployment).map_err(LoadError::Refused)?;
         let mut env = Vec::with_capacity(allow.env.len() + manifest.env.len());
         for name in &allow.env {
             env.extend(self.variable(name)?.map(|value| (name.clone(), value)));

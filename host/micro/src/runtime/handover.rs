@@ -3,7 +3,6 @@
 use super::Runtime;
 use super::deploy::{Checked, DeployError};
 use super::deployment::Deployment;
-use super::events::Notices;
 use super::replicas::{Replicas, Setting, States};
 use super::store::Store;
 use micro_engine::actor::StartError;
@@ -25,12 +24,7 @@ impl Runtime {
         &self,
         deployment: Option<&Deployment>,
         checked: &Checked,
-        number: u64,
     ) -> Result<Begun, DeployError> {
-        let notices = match deployment {
-            Some(deployment) => deployment.notices.clone(),
-            None => self.notices(checked.log.deployment().clone()),
-        };
         let mut begun = Begun::default();
         match self.take_states(deployment, checked, &mut begun).await {
             Ok(states) => begun.states = states,
@@ -39,13 +33,13 @@ impl Runtime {
                 return Err(error);
             }
         }
-        let mut new = self.start_replicas(checked, notices.clone(), number, &begun.states).await;
+        let mut new = self.start_replicas(checked, &begun.states).await;
         if let Err(StartError::StateRefused(reason)) = &new
             && checked.manifest.service.on_state_refused == OnStateRefused::Empty
         {
             checked.log.host_line(&format!("the state of the predecessor was refused: {reason}"));
             begun.states = States::new();
-            new = self.start_replicas(checked, notices, number, &begun.states).await;
+            new = self.start_replicas(checked, &begun.states).await;
         }
         match new {
             Ok(new) => Ok(Begun { new, ..begun }),
@@ -74,7 +68,7 @@ impl Runtime {
             let name = deployment.name.to_string();
             return Ok(self.with_store(move |store: &mut Store| store.states(&name)).await?);
         };
-        if !current.program().is_some_and(|program| program.hands_over().0) {
+        if !old.saves() {
             return Ok(States::new());
         }
         begun.old = Some(old.clone());
@@ -84,8 +78,6 @@ impl Runtime {
     pub(super) async fn start_replicas(
         &self,
         checked: &Checked,
-        notices: Notices,
-        number: u64,
         states: &[Option<Vec<u8>>],
     ) -> Result<Option<Arc<Replicas>>, StartError> {
         if checked.manifest.kind != Kind::Service {
@@ -95,8 +87,8 @@ impl Runtime {
             program: checked.program.clone(),
             settings: checked.manifest.service.clone(),
             log: checked.log.clone(),
-            notices,
-            revision: number,
+            notices: checked.notices.clone(),
+            revision: checked.number,
         };
         Replicas::start(setting, states).await.map(Some)
     }

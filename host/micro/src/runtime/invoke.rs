@@ -39,6 +39,7 @@ impl Runtime {
                 Ok(program) => program,
                 Err(error) => {
                     begun.answered(Some(error.code));
+                    deployment.count(&revision, Some(error.code));
                     return Err(error);
                 }
             };

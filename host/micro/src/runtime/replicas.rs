@@ -241,6 +241,12 @@ impl Replicas {
         reasons.next().unwrap_or_else(|| "no instance is ready".into())
     }
 
+    /// Whether the instances can tell their state. It is their own program that says so: the revision's may have been
+    /// unloaded while they came to live.
+    pub(super) fn saves(&self) -> bool {
+        self.program.hands_over().0
+    }
+
     /// Keeps new calls waiting, lets those inside come to their end, and takes every instance's state. The calls that
     /// wait go on with [`Replicas::resume`] or [`Replicas::retire`].
     pub(super) async fn hand_over(&self) -> Result<States, String> {

@@ -60,8 +60,8 @@ impl Runtime {
             Bytes::from(read.map_err(|error| anyhow::anyhow!("read component {}: {error}", row.digest))?)
         };
         let manifest = row.manifest.clone();
-        let checked = self.check(name, Some(&deployment), Arc::new(inspection), manifest, component).await?;
-        let begun = self.begin(Some(&deployment), &checked, number).await?;
+        let checked = self.check(name, number, Some(&deployment), Arc::new(inspection), manifest, component).await?;
+        let begun = self.begin(Some(&deployment), &checked).await?;
         let (owned, states) = (name.to_string(), begun.states.clone());
         if let Err(error) = self.with_store(move |store| store.set_current(&owned, number, Some(&states))).await {
             begun.undo().await;

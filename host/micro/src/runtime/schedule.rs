@@ -9,8 +9,8 @@
 //! | [`work`] | the one task that waits for what is due, and the calls |
 //!
 //! A run is a call like any other, by the name of the deployment: the same limits, counters and errors. A run that is
-//! due while the host is down, while the last one still runs, or while the deployment has failed, is missed; where the
-//! manifest says `missed = "run-once"`, one run makes up for those of the first two kinds.
+//! due while the host is down, while the last one still runs, or while the deployment's instances are given up, is missed;
+//! where the manifest says `missed = "run-once"`, one run makes up for those of the first two kinds.
 
 mod check;
 mod ledger;
@@ -94,9 +94,10 @@ impl Schedules {
             // A task that failed has nothing left to wait for.
             let _ = task.await;
         }
-        if tokio::time::timeout(DRAIN, self.shared.finish()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.shared.idle()).await.is_err() {
             tracing::warn!("scheduled calls still ran after {} and were ended", humantime::format_duration(DRAIN));
         }
+        self.shared.write().await;
     }
 
     async fn put(&self, deployment: &Arc<Deployment>, known: &HashMap<(String, String), Record>) {
@@ -140,10 +141,11 @@ pub(super) struct ScheduleStatus {
     cron: String,
     endpoint: String,
     timezone: String,
-    /// Nothing while the deployment has failed.
+    /// Nothing while the deployment's instances are given up.
     next: Option<String>,
     last: Option<LastStatus>,
-    /// Runs that were due and did not take place.
+    /// Runs that were due and did not take place, or fewer: a hundred at most are counted for each span in which the
+    /// host was down.
     missed: u64,
 }
 
@@ -166,7 +168,7 @@ impl ScheduleStatus {
             cron: job.schedule.cron.clone(),
             endpoint: job.schedule.endpoint.clone(),
             timezone: job.schedule.timezone.clone().unwrap_or_else(|| timetable::UTC.into()),
-            next: job.next.filter(|_| job.deployment.failure().is_none()).map(status::rfc3339_text),
+            next: job.next.filter(|_| !job.deployment.is_given_up()).map(status::rfc3339_text),
             last: job.last.as_ref().map(LastStatus::new),
             missed: job.missed,
         }

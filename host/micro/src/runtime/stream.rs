@@ -6,10 +6,10 @@
 //! | `send` and `finish` | messages go to the guest; what `finish` answers is the one reply |
 //! | both | after each message of the caller the guest gives what it has; at the end once more, after `finish` |
 //!
-//! A caller that leaves is noticed at the next message, and the guest's resource is dropped.
+//! A caller that leaves before its turn gives its place in the queue back. One that leaves later is noticed at the next
+//! message, and the guest's resource is dropped.
 
 use super::deployment::{Deployment, Revision};
-use super::gate::Permit;
 use super::invoke::{ServeError, Turn, explain, scope, sticky_key, unknown_endpoint};
 use super::message::raw;
 use super::{Runtime, errors};
@@ -23,6 +23,7 @@ use micro_mesh::exchange::ExchangeServer;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 impl Runtime {
@@ -38,8 +39,8 @@ impl Runtime {
         }
     }
 
-    async fn stream(self: Arc<Self>, call: Call, server: ExchangeServer, opened: Opened) {
-        let mut left: Option<Arc<Revision>> = None;
+    async fn stream(self: Arc<Self>, call: Call, server: ExchangeServer, mut opened: Opened) {
+        let (began, mut left) = (Instant::now(), None::<Arc<Revision>>);
         loop {
             let Some(deployment) = self.deployment(&call.service) else {
                 return opened.tell(Err(errors::unknown_service(&call.service)));
@@ -49,15 +50,24 @@ impl Runtime {
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return opened.tell(Err(errors::no_instance(&call.service, "it is being stopped")));
             }
-            let outcome = match self.streaming_endpoint(&deployment, &revision, &call).await {
-                Ok((program, callable)) if callable.schema().streams_natively() => {
-                    let native =
-                        NativeCall { deployment: &deployment, revision: &revision, call: &call, callable: &callable };
-                    native.run(&program, server, opened).await
+            let turn = async {
+                let (program, callable) = self.streaming_endpoint(&deployment, &revision, &call).await?;
+                let (fields, turn) = Turn::take(&deployment, &revision, &program, &callable, &call).await?;
+                Ok::<_, Error>((program, callable, fields, turn))
+            };
+            let turn = tokio::select! {
+                turn = turn => turn,
+                () = opened.closed() => return counts.begin(began).abandoned(),
+            };
+            let outcome = match turn {
+                Ok((program, callable, fields, turn)) if callable.schema().streams_natively() => {
+                    let native = NativeCall { deployment: &deployment, call: &call, callable: &callable };
+                    native.run(&program, fields, turn.deadline, server, opened).await
                 }
-                Ok((program, callable)) => {
-                    match self.begin_stream(&deployment, &revision, &program, &callable, &call).await {
-                        Ok((_turn, streaming)) => {
+                Ok((program, callable, fields, turn)) => {
+                    let code = (&program, &callable);
+                    match self.begin_stream(&deployment, &revision, &call, code, fields, turn.deadline).await {
+                        Ok(streaming) => {
                             opened.tell(Ok(()));
                             let (deployment, call, endpoint) = (&deployment, &call, callable.schema());
                             Bridge { deployment, call, endpoint, program: &program, streaming, server }.run().await
@@ -106,26 +116,25 @@ impl Runtime {
     }
 
     /// Opens the stream in an instance.
-    async fn begin_stream<'r>(
+    async fn begin_stream(
         &self,
         deployment: &Deployment,
-        revision: &'r Arc<Revision>,
-        program: &Arc<Program>,
-        callable: &Arc<Callable>,
+        revision: &Arc<Revision>,
         call: &Call,
-    ) -> Result<(Permit<'r>, Streaming), ServeError> {
-        let (fields, Turn { deadline, _permit }) = Turn::take(deployment, revision, program, callable, call).await?;
+        (program, callable): (&Arc<Program>, &Arc<Callable>),
+        fields: Vec<Value>,
+        deadline: Deadline,
+    ) -> Result<Streaming, ServeError> {
         let scope = scope(program, call, call.deadline);
-        let streaming = if revision.is_service() {
+        if revision.is_service() {
             let replicas = self.replicas(deployment, revision, call.id).await?;
             let key = sticky_key(revision, callable.schema(), &fields);
             let opened = replicas.open(scope, callable, fields, key, deadline).await;
-            opened.map_err(|error| ServeError::of(error, deployment, call))?
+            opened.map_err(|error| ServeError::of(error, deployment, call))
         } else {
             let opened = open_fresh(program.clone(), scope, callable, fields, deadline).await;
-            opened.map_err(|error| explain(deployment, call.id, error))?
-        };
-        Ok((_permit, streaming))
+            Ok(opened.map_err(|error| explain(deployment, call.id, error))?)
+        }
     }
 }
 
@@ -133,6 +142,11 @@ impl Runtime {
 struct Opened(oneshot::Sender<Result<(), Error>>);
 
 impl Opened {
+    /// Waits until nobody waits for the stream.
+    async fn closed(&mut self) {
+        self.0.closed().await;
+    }
+
     fn tell(self, outcome: Result<(), Error>) {
         let _ = self.0.send(outcome);
     }
@@ -157,21 +171,20 @@ async fn open_fresh(
 /// A call that streams by `stream<T>`.
 struct NativeCall<'c> {
     deployment: &'c Arc<Deployment>,
-    revision: &'c Revision,
     call: &'c Call,
     callable: &'c Callable,
 }
 
 impl NativeCall<'_> {
-    async fn run(&self, program: &Program, server: ExchangeServer, opened: Opened) -> Result<(), Error> {
+    async fn run(
+        &self,
+        program: &Program,
+        fields: Vec<Value>,
+        deadline: Deadline,
+        server: ExchangeServer,
+        opened: Opened,
+    ) -> Result<(), Error> {
         let (call, deployment, endpoint) = (self.call, self.deployment, self.callable.schema());
-        let (fields, turn) = match Turn::take(deployment, self.revision, program, self.callable, call).await {
-            Ok(taken) => taken,
-            Err(error) => {
-                opened.tell(Err(error.clone()));
-                return Err(error);
-            }
-        };
         let schema = endpoint.stream.as_ref();
         let item = |step: Option<&Step>| step.map_or(Type::Bytes, |step| step.item.clone());
         let gives = schema.and_then(|schema| schema.gives.as_ref());
@@ -195,7 +208,7 @@ impl NativeCall<'_> {
         let (tell, told) = oneshot::channel();
         let ends = Ends { requests: server.requests, decode, sink, opened: tell };
         let scope = scope(program, call, call.deadline);
-        let run = program.stream_natively(scope, self.callable, fields, ends, turn.deadline);
+        let run = program.stream_natively(scope, self.callable, fields, ends, deadline);
         let telling = async {
             let outcome = match told.await {
                 Ok(Ok(())) => Ok(()),

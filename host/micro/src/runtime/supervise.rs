@@ -5,11 +5,15 @@ use super::events::{Notice, NoticeKind};
 use futures::StreamExt as _;
 use micro_mesh::call::RequestId;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Services that are brought to live at the same time when a host starts: more would crowd the processors, and leave the
 /// allocator with the rooms of as many threads.
 const STARTED_AT_ONCE: usize = 4;
+
+/// After so long a registry that could not be told is told again.
+const REGISTER_AGAIN: Duration = Duration::from_secs(5);
 
 /// Acts on notices for as long as the runtime is there.
 pub(super) async fn run(runtime: Weak<Runtime>, mut notices: mpsc::Receiver<Notice>) {
@@ -56,7 +60,7 @@ impl Runtime {
             }
             let current = deployment.current();
             let Some(replicas) = current.replicas() else { return };
-            if current.program().is_some_and(|program| program.hands_over().0) {
+            if replicas.saves() {
                 match replicas.hand_over().await {
                     Ok(states) => {
                         let name = deployment.name.to_string();
@@ -103,7 +107,14 @@ impl Runtime {
                 None => return Ok(()),
                 Some(true) => {
                     deployment.recover(&revision);
-                    self.register(&deployment).await?;
+                    if let Err(error) = self.register(&deployment).await {
+                        // Nobody else would tell the registry: that it is ready shall be news once more.
+                        if let Some(replicas) = revision.replicas() {
+                            replicas.note(false);
+                        }
+                        deployment.notices.look_again(number, REGISTER_AGAIN);
+                        return Err(error);
+                    }
                     self.events.tell("healthy", &name, Some(number), "");
                     return Ok(());
                 }

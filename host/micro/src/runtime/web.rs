@@ -17,6 +17,7 @@ use micro_engine::web::{Body, Leaving, NoResponse, Slot, respond};
 use micro_engine::{Deadline, Program, Scope, WebRequest};
 use micro_mesh::Error;
 use micro_mesh::call::RequestId;
+use micro_mesh::trace::Trace;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,14 +54,13 @@ impl Runtime {
     /// Everything from the gate to the guest's end.
     async fn run_web(self: Arc<Self>, deployment: Arc<Deployment>, call: WebCall) -> Result<(), Error> {
         let WebCall { service, version, id, mut request } = call;
-        let mut left: Option<Arc<Revision>> = None;
+        let (began, mut left) = (Instant::now(), None::<Arc<Revision>>);
         loop {
             let revision = Guard::into_inner(deployment.choose_by(version.as_deref()));
             if left.is_some_and(|left| Arc::ptr_eq(&left, &revision)) {
                 return Err(errors::no_instance(&service, "it is being stopped"));
             }
             let slot = request.slot().clone();
-            let began = Instant::now();
             let mut counted = Counted {
                 deployment: &deployment,
                 revision: &revision,
@@ -145,6 +145,8 @@ fn too_large(service: &str, slot: &Slot) -> Error {
 fn scope(program: &Program, id: RequestId, header: &HeaderMap) -> Scope {
     let mut scope = Scope::new(id);
     if program.calls_others() {
+        // The gateway has written there where the request stands in its trace.
+        scope.trace = Trace::read(header).map(|(_, trace)| trace);
         let mut header = header.clone();
         // These speak of this request alone.
         for own in [ACCEPT, CONTENT_TYPE, CONTENT_LENGTH, HOST] {
@@ -178,8 +180,14 @@ impl Drop for Counted<'_> {
         if self.is_forgotten {
             return;
         }
-        let code = self.code.or_else(of_guest);
-        self.deployment.counts_for_call().begin(self.began).answered(code);
-        self.deployment.count(self.revision, code);
+        let begun = self.deployment.counts_for_call().begin(self.began);
+        match (self.code.or_else(of_guest), self.slot.told_at()) {
+            (None, None) => begun.abandoned(),
+            // How long the rest of the response takes says nothing of how fast the deployment is.
+            (code, told_at) => {
+                begun.answered_at(told_at.unwrap_or_else(Instant::now), code);
+                self.deployment.count(self.revision, code);
+            }
+        }
     }
 }

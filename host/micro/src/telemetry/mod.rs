@@ -21,11 +21,14 @@ pub use settings::{ENDPOINT, Settings, SettingsError};
 pub(crate) use span::{Arrival, Span};
 
 use export::Queue;
-use micro_mesh::Call;
+use micro_mesh::{Call, HeaderName};
 use micro_mesh::trace::Trace;
 use sampler::Sampler;
 use span::{Hop, Kind};
 use std::sync::Arc;
+
+/// The header in which a trace's other systems tell of it.
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Records calls, if there is somewhere to send what was recorded. Cloning gives another handle.
 #[derive(Clone, Default)]
@@ -103,6 +106,10 @@ impl Recorder {
     /// A span in the call's trace, or the first of one. What the call does from here on is done in it.
     fn span(self: &Arc<Self>, call: &mut Call, kind: Kind) -> Span {
         let parent = call.trace;
+        if parent.is_none() {
+            // What is told of another trace, or of one that cannot be read.
+            call.header.remove(TRACESTATE);
+        }
         call.set_trace(parent.map_or_else(Trace::begin, |parent| parent.next().sampled(true)));
         Span::begin(self.clone(), call, parent, kind)
     }

@@ -1,6 +1,6 @@
 //! A call from its begin to its end.
 
-use super::Recorder;
+use super::{Recorder, TRACESTATE};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use micro_mesh::trace::Trace;
@@ -104,7 +104,7 @@ impl Span {
     /// A span that the call is in from now on, below `parent`.
     pub(super) fn begin(recorder: Arc<Recorder>, call: &Call, parent: Option<Trace>, kind: Kind) -> Span {
         let Some(place) = call.trace else { return Span(None) };
-        let state = call.header.get("tracestate").and_then(|state| state.to_str().ok());
+        let state = call.header.get(TRACESTATE).and_then(|state| state.to_str().ok());
         let record = Record {
             trace: call.id,
             span: place.span,

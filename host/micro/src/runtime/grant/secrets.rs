@@ -24,7 +24,7 @@ pub(super) struct Secrets {
 }
 
 /// A secret as a file of TOML has it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum Entry {
     /// `stripe-key = "…"`
@@ -33,7 +33,7 @@ enum Entry {
     Bound(Bound),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bound {
     value: String,
@@ -67,20 +67,26 @@ impl Secrets {
         self.read().map(drop)
     }
 
-    /// The secret of this name, for a deployment that may have it. An error is for the one who deploys.
-    pub(super) fn find(&self, name: &str, deployment: &str) -> Result<Secret, String> {
-        let mut entries = self.read().map_err(|error| format!("allow.secrets {name:?}: {error:#}"))?;
-        let variable = variable(name);
-        let entry = entries.remove(name).or_else(|| entries.remove(&variable));
-        let entry = entry.or_else(|| std::env::var(format!("{VARIABLE}{variable}")).ok().map(Entry::Open));
-        // That there is one for somebody else is nobody's business.
-        match entry.filter(|entry| entry.is_for(deployment)) {
-            Some(entry) => Ok(entry.into_secret()),
-            None => Err(format!(
-                "allow.secrets {name:?}: this host has no such secret for {deployment}: its operator writes it into the \
-                 file of --secrets, or sets {VARIABLE}{variable}"
-            )),
+    /// The secrets of these names, for a deployment that may have them. An error is for the one who deploys.
+    pub(super) fn find<'n>(&self, names: &'n [String], deployment: &str) -> Result<Vec<(&'n str, Secret)>, String> {
+        if names.is_empty() {
+            return Ok(Vec::new());
         }
+        let entries = self.read().map_err(|error| format!("allow.secrets: {error:#}"))?;
+        let find = |name: &'n String| {
+            let variable = variable(name);
+            let own = || std::env::var(format!("{VARIABLE}{variable}")).ok().map(Entry::Open);
+            let entry = entries.get(name).or_else(|| entries.get(&variable)).cloned().or_else(own);
+            // That there is one for somebody else is nobody's business.
+            match entry.filter(|entry| entry.is_for(deployment)) {
+                Some(entry) => Ok((name.as_str(), entry.into_secret())),
+                None => Err(format!(
+                    "allow.secrets {name:?}: this host has no such secret for {deployment}: its operator writes it into \
+                     the file of --secrets, or sets {VARIABLE}{variable}"
+                )),
+            }
+        };
+        names.iter().map(find).collect()
     }
 
     fn read(&self) -> anyhow::Result<HashMap<String, Entry>> {
@@ -162,7 +168,9 @@ mod tests {
     }
 
     fn find(secrets: &Secrets, name: &str) -> Result<String, String> {
-        secrets.find(name, "shop").map(|secret| secret.expose().to_string())
+        let names = [name.to_string()];
+        let found = secrets.find(&names, "shop")?;
+        Ok(found.iter().map(|(_, secret)| secret.expose()).collect())
     }
 
     #[test]

@@ -229,8 +229,12 @@ impl DeploymentLog {
 
     /// Takes a line. It is written to disk soon, by another thread.
     pub fn take(&self, line: Line<'_>) {
+        self.take_of(self.revision.load(Ordering::Relaxed), self.rate.load(Ordering::Relaxed), line);
+    }
+
+    /// The same for what a revision wrote that may write so many bytes per second.
+    fn take_of(&self, revision: u64, rate: u64, line: Line<'_>) {
         let line = line.cut();
-        let (revision, rate) = (self.revision.load(Ordering::Relaxed), self.rate.load(Ordering::Relaxed));
         let taken = self.room().take(&line, revision, rate, &self.queue);
         let Taken { is_dropped, is_news, is_urgent } = taken;
         if is_dropped {
@@ -276,6 +280,30 @@ impl DeploymentLog {
 impl Log for DeploymentLog {
     fn line(&self, request: RequestId, stream: Stream, line: &str) {
         self.take(Line { request, trace: None, stream, level: stream.level(), text: line });
+    }
+}
+
+/// The log of a deployment as one of its revisions has it: beside the current one there may be one that is tried.
+pub(super) struct RevisionLog {
+    log: Arc<DeploymentLog>,
+    revision: u64,
+    rate: u64,
+}
+
+impl RevisionLog {
+    pub(super) fn new(log: Arc<DeploymentLog>, revision: u64, rate: ByteSize) -> RevisionLog {
+        RevisionLog { log, revision, rate: rate.as_u64() }
+    }
+
+    pub(super) fn deployment(&self) -> &Arc<str> {
+        self.log.deployment()
+    }
+}
+
+impl Log for RevisionLog {
+    fn line(&self, request: RequestId, stream: Stream, line: &str) {
+        let line = Line { request, trace: None, stream, level: stream.level(), text: line };
+        self.log.take_of(self.revision, self.rate, line);
     }
 }
 

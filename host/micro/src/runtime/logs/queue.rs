@@ -10,6 +10,9 @@ use tokio::sync::watch;
 /// Memory of all lines on this host that are not written yet, in bytes.
 const MEMORY: usize = 32 * 1024 * 1024;
 
+/// Stands for the rounds of a writer that is gone.
+pub(super) const ENDED: u64 = u64::MAX;
+
 /// Between logs and their writer.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -17,7 +20,7 @@ pub(super) struct Queue {
     woken: Condvar,
     /// Memory of the lines that are not written yet.
     memory: AtomicUsize,
-    /// The rounds that the writer has been through.
+    /// The rounds that the writer has been through, or [`ENDED`].
     rounds: watch::Sender<u64>,
     /// What all rings take on disk, as far as they are known, in bytes.
     space: AtomicU64,
@@ -153,7 +156,7 @@ impl Queue {
                 waiting.begun + 1
             }
         };
-        // A writer that is gone writes nothing more.
+        // It is this queue that tells of rounds, so that somebody always does.
         let _ = rounds.wait_for(|done| *done >= wanted).await;
     }
 
@@ -161,5 +164,11 @@ impl Queue {
     pub(super) fn close(&self) {
         self.waiting().is_closed = true;
         self.woken.notify_all();
+    }
+
+    /// The writer is gone, however that came: nobody waits for it any more.
+    pub(super) fn end(&self) {
+        self.close();
+        self.rounds.send_replace(ENDED);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::filter::Query;
 use super::merged::Merged;
+use super::queue::ENDED;
 use super::reader::{Progress, Reader, Seen};
 use super::record::Shown;
 use super::{DeploymentLog, Logs, Shared};
@@ -81,8 +82,12 @@ async fn run(
             return Ok(());
         }
         while !source.has_news() {
+            if *rounds.borrow() == ENDED {
+                return Ok(());
+            }
             tokio::select! {
-                changed = rounds.changed() => if changed.is_err() { return Ok(()) },
+                // What is read holds the queue, which tells of rounds.
+                _ = rounds.changed() => {}
                 () = out.closed() => return Ok(()),
             }
         }

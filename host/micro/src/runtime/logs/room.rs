@@ -93,11 +93,12 @@ impl Room {
         self.filled_at = time;
         let [most, size, filled] = [(rate, MICROS), (line.text.len() as u64, MICROS), (rate, passed)]
             .map(|(bytes, micros)| i64::try_from(bytes.saturating_mul(micros)).unwrap_or(i64::MAX));
-        self.allowance = self.allowance.saturating_add(filled).min(most);
+        // What another revision may have left there, which may write more than this one, stays.
+        self.allowance = self.allowance.max(self.allowance.saturating_add(filled).min(most));
         // What the host has to say must not be lost because the guest says much, and is bound as well.
         let least = if line.stream == Stream::Host { -most.max(size) } else { 0 };
         // A line that is longer than all that may come at once is let through by a full bucket.
-        let may = self.allowance.saturating_sub(size) >= least || self.allowance == most;
+        let may = self.allowance.saturating_sub(size) >= least || self.allowance >= most;
         if may {
             self.allowance = self.allowance.saturating_sub(size);
         }
@@ -203,6 +204,15 @@ mod tests {
         let times = (0..4_000_000).step_by(10).map(|micros| 50 * MICROS + micros);
         let lines = times.filter(|time| room.may_write(&line("0123456789"), *time, 1000)).count();
         assert_eq!(lines, 100 + 400 - 1, "what fits at once, and ten bytes in ten milliseconds");
+    }
+
+    #[test]
+    fn a_revision_that_may_write_little_takes_nothing_from_one_that_may_write_much() {
+        let mut room = Room::default();
+        let text = "x".repeat(100);
+        assert!(room.may_write(&line(&text), 50 * MICROS, 1000));
+        assert!(room.may_write(&line(&text), 50 * MICROS, 10));
+        assert_eq!(let_through(&mut room, 50 * MICROS, &text, 30), 8);
     }
 
     #[test]

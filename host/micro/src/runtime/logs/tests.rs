@@ -439,3 +439,19 @@ fn many_logs_take_few_handles_and_little_memory() {
     // Of ten thousand that is five megabytes.
     assert!(size_of::<DeploymentLog>() <= 512, "{}", size_of::<DeploymentLog>());
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_writer_that_is_gone() {
+    let desk = Desk::small();
+    desk.log("a").host_line("never written");
+    let flushed = desk.shared.queue.flush();
+    tokio::pin!(flushed);
+    assert!(futures::poll!(&mut flushed).is_pending());
+    desk.shared.queue.end();
+    flushed.await;
+    desk.shared.queue.flush().await;
+    let logs = Logs { shared: desk.shared.clone(), writer: Mutex::default() };
+    let parameters = serde_json::from_value(serde_json::json!({"follow": true})).unwrap();
+    let query = Query::parse(parameters).unwrap();
+    assert_eq!(logs.read(desk.log("a"), query).await.unwrap().count().await, 0);
+}

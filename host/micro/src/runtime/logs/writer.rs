@@ -1,7 +1,7 @@
 //! The thread that writes lines to the rings, and keeps all of them within their bounds.
 
 use super::block::Head;
-use super::queue::Work;
+use super::queue::{Queue, Work};
 use super::record::{self, Line};
 use super::ring::OpenFiles;
 use super::room::Drops;
@@ -29,8 +29,18 @@ const CALM: Duration = Duration::from_secs(5);
 const FIRST_TIDY: Duration = Duration::from_secs(10);
 const BETWEEN_TIDIES: Duration = Duration::from_secs(10 * 60);
 
+/// Says that the writer is gone, also where it panicked.
+struct Ending<'q>(&'q Queue);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Writes until the queue is closed and empty.
 pub(super) fn run(shared: &Arc<Shared>) {
+    let _ending = Ending(&shared.queue);
     let mut writer = Writer::new(shared.clone());
     let mut tidy_at = Instant::now() + FIRST_TIDY;
     let mut moment = MOMENT;

@@ -37,12 +37,6 @@ impl CallCounts {
         Begun { counts: self, began, is_over: false }
     }
 
-    fn answered(&self, began: Instant, error: Option<u16>) {
-        let ended = Instant::now();
-        self.durations.record(ended.saturating_duration_since(began));
-        self.ended(ended, error);
-    }
-
     /// Counts a call that streamed. How long it did says nothing of how fast the deployment is.
     pub(in crate::runtime) fn streamed(&self, error: Option<u16>) {
         self.streams.fetch_add(1, Ordering::Relaxed);
@@ -119,10 +113,24 @@ pub(in crate::runtime) struct Begun<'c> {
 
 impl Begun<'_> {
     /// The call has its reply, or its error.
-    pub(in crate::runtime) fn answered(mut self, error: Option<u16>) {
-        self.is_over = true;
-        self.counts.answered(self.began, error);
+    pub(in crate::runtime) fn answered(self, error: Option<u16>) {
+        let now = Instant::now();
+        self.end(now, now, error);
     }
+
+    /// The same for a call that was answered before, and is over now.
+    pub(in crate::runtime) fn answered_at(self, answered: Instant, error: Option<u16>) {
+        self.end(answered, Instant::now(), error);
+    }
+
+    fn end(mut self, answered: Instant, ended: Instant, error: Option<u16>) {
+        self.is_over = true;
+        self.counts.durations.record(answered.saturating_duration_since(self.began));
+        self.counts.ended(ended, error);
+    }
+
+    /// Its caller left before there was an answer.
+    pub(in crate::runtime) fn abandoned(self) {}
 
     /// The call is counted elsewhere.
     pub(in crate::runtime) fn moved(mut self) {
@@ -178,7 +186,7 @@ mod tests {
             for _ in 0..4 {
                 threads.spawn(|| {
                     for call in 0..1000 {
-                        counts.answered(Instant::now(), (call % 2 == 0).then_some(500 + call % 4));
+                        counts.begin(Instant::now()).answered((call % 2 == 0).then_some(500 + call % 4));
                     }
                 });
             }

@@ -29,9 +29,10 @@ impl Deployment {
         self.in_use().map(count).sum()
     }
 
-    /// How often an instance of a service took the place of one that ended.
+    /// How often an instance of a service took the place of one that ended; nothing of what never was a service.
     pub(super) fn restarts(&self) -> Option<u64> {
-        self.in_use().filter_map(|revision| Some(revision.replicas()?.restarts())).reduce(|all, more| all + more)
+        let restarts = self.notices.restarts();
+        (restarts > 0 || self.in_use().any(|revision| revision.is_service())).then_some(restarts)
     }
 
     /// The revisions that answer calls.

@@ -147,7 +147,7 @@ pub(super) const FAMILIES: &[Family] = &[
             out.put_with("outcome", "ok", facts.schedules.ok);
             out.put_with("outcome", "failed", facts.schedules.failed);
         }),
-    host(Gauge, "micro_schedule_missed_runs", "Runs that were due and did not take place, as `micro status` counts them.",
+    host(Gauge, "micro_schedule_missed_runs", "Runs that were due and did not take place, as `micro status` counts them: 100 at most each time the host was down.",
         |facts, out| out.put(facts.schedules.missed)),
     host(Counter, "micro_spans_exported_total", "Spans that the collector took.",
         |facts, out| if let Some(spans) = facts.spans { out.put(spans.exported); }),

@@ -30,10 +30,10 @@ struct Activity {
     in_flight: u32,
     queued: u32,
     instances: u32,
-    /// Of all instances together; nothing where it is not measured.
-    memory_bytes: Option<u64>,
-    /// Of its guests; nothing where it is not measured.
-    cpu_seconds: Option<f64>,
+    /// Of all instances together.
+    memory_bytes: u64,
+    /// Of its guests.
+    cpu_seconds: f64,
     /// How many calls took no longer than each bound, and longer than the one before.
     buckets: Vec<u64>,
 }
@@ -71,8 +71,8 @@ impl Activity {
             in_flight,
             queued,
             instances: deployment.instances(),
-            memory_bytes: Some(deployment.usage.memory()),
-            cpu_seconds: Some(deployment.usage.cpu().as_secs_f64()),
+            memory_bytes: deployment.usage.memory(),
+            cpu_seconds: deployment.usage.cpu().as_secs_f64(),
             buckets: counts.durations.buckets().into(),
         }
     }

@@ -177,9 +177,9 @@ impl Plan {
                 continue;
             }
             self.changed.insert(id);
-            match job.deployment.failure() {
-                None => runs.push(job.run(id, now)),
-                Some(_) => job.missed += 1,
+            match job.deployment.is_given_up() {
+                false => runs.push(job.run(id, now)),
+                true => job.missed += 1,
             }
         }
         runs
@@ -247,7 +247,7 @@ impl Job {
 
     /// Decides whether one run begins for all that were due, and counts those that do not.
     fn begins(&mut self, due: Due, now: i64) -> bool {
-        if self.deployment.failure().is_some() {
+        if self.deployment.is_given_up() {
             self.missed += due.count;
             return false;
         }

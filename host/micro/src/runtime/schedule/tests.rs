@@ -250,14 +250,12 @@ async fn a_run_that_fails_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_runs_while_the_deployment_has_failed() {
+async fn code_that_could_not_be_loaded_is_tried_again_by_the_next_run() {
     let mut bench = Bench::with(vec![every("* * * * *", "Jobs.Sweep")]).await;
-    bench.deployment.set_failure(Some("crash loop".into()));
-    assert_eq!(bench.status()[0]["next"], serde_json::Value::Null);
-    bench.until(|status| status[0]["missed"] == 2).await;
-    assert!(bench.arrived.try_recv().is_err());
-    bench.deployment.set_failure(None);
-    assert_eq!(bench.times(1).await, [3 * MINUTE]);
+    bench.deployment.set_failure(Some("load: the disk is full".into()));
+    assert_eq!(bench.status()[0]["next"], "2026-01-01T12:01:00.000Z");
+    assert_eq!(bench.times(2).await, [MINUTE, 2 * MINUTE]);
+    assert_eq!(bench.status()[0]["missed"], 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,4 +300,14 @@ async fn a_host_that_stops_waits_for_runs() {
     assert_eq!(bench.status()[0]["last"]["outcome"], "ok");
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(bench.arrived.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_does_not_end_keeps_nothing_from_being_written_down() {
+    let schedules = ["Jobs.Sweep", "Jobs.Slow"].map(|endpoint| every("* * * * *", endpoint));
+    let mut bench = Bench::with(schedules.into()).await;
+    bench.times(2).await;
+    let before = bench.until(|status| !status[0]["last"].is_null()).await;
+    bench.down_for(0).await;
+    assert_eq!(bench.status()[0]["last"], before[0]["last"]);
 }

@@ -11,8 +11,8 @@ pub(super) const UTC: &str = "UTC";
 /// The longest cron expression, in bytes; every minute of an hour by its number takes some 170.
 const MAX_CRON: usize = 256;
 
-/// Runs are counted up to so many; a schedule of every second is due so often in three hours.
-const MAX_COUNTED: u64 = 10_000;
+/// Runs of one span of time are counted up to so many: each takes a search, and all schedules wait meanwhile.
+const MAX_COUNTED: u64 = 100;
 
 /// The fields of an expression from its end: the first of six is the second.
 const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of the month", "month", "day of the week"];
@@ -29,7 +29,7 @@ pub struct Timetable {
 pub struct Due {
     /// How many, or [`MAX_COUNTED`] if there were more.
     pub count: u64,
-    /// The last one that was counted.
+    /// The last one, whether it was counted or not.
     pub latest: i64,
 }
 
@@ -62,15 +62,23 @@ impl Timetable {
     pub fn due(&self, after: i64, until: i64) -> Option<Due> {
         let mut due: Option<Due> = None;
         let mut at = after;
-        while let Some(next) = self.next(at) {
+        while let Some(next) = self.next(at).filter(|next| *next <= until) {
             let count = due.map_or(0, |due| due.count);
-            if next > until || count == MAX_COUNTED {
-                break;
+            if count == MAX_COUNTED {
+                let latest = self.last(until).filter(|last| (next..=until).contains(last)).unwrap_or(next);
+                return Some(Due { count, latest });
             }
             due = Some(Due { count: count + 1, latest: next });
             at = next;
         }
         due
+    }
+
+    /// The last time up to this one.
+    fn last(&self, until: i64) -> Option<i64> {
+        let until = Timestamp::from_millisecond(until).ok()?.to_zoned(self.zone.clone());
+        let last = self.cron.find_previous_occurrence(&until, true).ok()?;
+        Some(last.timestamp().as_millisecond())
     }
 }
 
@@ -163,8 +171,24 @@ mod tests {
         assert_eq!(minutely.due(from, until), Some(Due { count: 5, latest: until }));
         assert_eq!(minutely.due(from, from + 59_999), None);
         let years_later = millis("2036-01-01T00:00:00Z");
-        assert_eq!(minutely.due(from, years_later).map(|due| due.count), Some(MAX_COUNTED));
+        assert_eq!(minutely.due(from, years_later), Some(Due { count: MAX_COUNTED, latest: years_later }));
+        assert_eq!(minutely.due(from, years_later + 59_999), Some(Due { count: MAX_COUNTED, latest: years_later }));
         assert_eq!(Timetable::parse("0 0 30 2 *", None).unwrap().next(from), None);
+    }
+
+    #[test]
+    fn the_last_time_is_the_one_that_a_search_from_before_comes_to() {
+        let hours = |from: &'static str| (0..80).map(move |quarter| millis(from) + quarter * 15 * 60_000 + 1);
+        for cron in ["30 2 * * *", "0 3 * * *", "*/30 * * * *", "*/7 1-4 * * *"] {
+            let timetable = Timetable::parse(cron, Some("Europe/Berlin")).unwrap();
+            for until in hours("2026-03-28T18:00:00Z").chain(hours("2026-10-24T18:00:00Z")) {
+                let mut last = millis("2026-03-26T00:00:00Z").max(until - 48 * 60 * 60_000);
+                while let Some(next) = timetable.next(last).filter(|next| *next <= until) {
+                    last = next;
+                }
+                assert_eq!(timetable.last(until), Some(last), "{cron} at {until}");
+            }
+        }
     }
 
     #[test]

@@ -69,14 +69,14 @@ impl Shared {
         i64::try_from(self.clock.now()).unwrap_or(i64::MAX)
     }
 
-    /// Waits until no run is under way, and writes down how they went.
-    pub(super) async fn finish(&self) {
+    /// Waits until no run is under way.
+    pub(super) async fn idle(&self) {
         // The semaphore is never closed.
         let _ = self.turns.acquire_many(MAX_RUNNING).await;
-        self.write().await;
     }
 
-    async fn write(&self) {
+    /// Writes down how runs went.
+    pub(super) async fn write(&self) {
         let records = self.plan().take_changed();
         if let Err(error) = self.ledger.write(records).await {
             tracing::error!("how schedules went is not written down: {error:#}");
