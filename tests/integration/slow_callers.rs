@@ -127,6 +127,28 @@ async fn a_body_of_messages_may_take_as_long_as_it_will() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_gathered_has_no_leisure_whatever_it_says_of_itself() {
+    let host = start(DoorLimits { body: SHORT, ..DoorLimits::default() }).await;
+    let mut wires = Vec::new();
+    for (door, request, content_type) in [
+        (&host.api, "POST /hello/hello", "application/grpc"),
+        (&host.api, "PUT /hello/hello", "application/x-ndjson"),
+        (&host.api, "POST /rpc", "application/grpc+proto"),
+        (&host.sidecar, "POST /rpc", "application/grpc"),
+    ] {
+        let mut wire = Wire::open(door).await;
+        let headers = format!("Host: 127.0.0.1\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked");
+        wire.send(format!("{request} HTTP/1.1\r\n{headers}\r\n\r\n1\r\n{{\r\n")).await;
+        wires.push(wire);
+    }
+    for mut wire in wires {
+        let text = wire.rest().await;
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    assert_settles(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_is_not_read_ends_the_connection() {
     let host = start(DoorLimits { reader: SHORT, ..DoorLimits::default() }).await;
     host.deploy("big").await;

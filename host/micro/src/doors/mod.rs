@@ -25,7 +25,7 @@ mod socket;
 mod streams;
 mod watch;
 
-pub(crate) use body::is_slow;
+pub(crate) use body::{allow_leisure, is_slow};
 pub(crate) use files::allow as allow_files;
 pub use limits::DoorLimits;
 pub(crate) use limits::{DoorName, Doors};

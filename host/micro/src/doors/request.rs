@@ -59,13 +59,13 @@ where
             let detail = format!("the host serves as many requests as it may, {limit}: try again later");
             return self.refuse(Error::unavailable("go.micro.api", detail));
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if !is_host_clear(&parts) {
             return self.refuse(Error::bad_request("go.micro.api", "expected one header `Host`"));
         }
         let body = match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(RequestBody::new(body, &parts.headers, connection.clone())),
+            false => Body::new(RequestBody::new(body, &mut parts, connection.clone())),
         };
         let request = Request::from_parts(parts, body);
         let mut door = self.door.clone();

@@ -156,7 +156,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
     }
     if parts.method == Method::POST && stream::is_lines(&parts.headers) {
         return match read_head(gateway, destination, &parts, parts.headers.clone()) {
-            Ok(call) => stream::lines(gateway, call, body, arrival).await,
+            Ok(call) => stream::lines(gateway, call, (parts.extensions, body), arrival).await,
             Err(error) => error_response(error),
         };
     }

@@ -39,7 +39,7 @@ pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Res
     if stream::is_lines(&parts.headers) {
         let named = read_form(parts.uri.query().unwrap_or_default().as_bytes(), b"");
         return match named.and_then(|rpc| rpc.call(parts.headers)) {
-            Ok(call) => stream::lines(&gateway, call, body, arrival).await,
+            Ok(call) => stream::lines(&gateway, call, (parts.extensions, body), arrival).await,
             Err(error) => error_response(error),
         };
     }

@@ -12,6 +12,7 @@
 //! connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
 
 use super::{Gateway, ID, error_response};
+use crate::doors::allow_leisure;
 use crate::lines::Lines;
 use crate::telemetry::{Arrival, Span};
 use axum::body::Body;
@@ -19,7 +20,7 @@ use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -147,7 +148,13 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
 }
 
 /// Opens the call and sends it the lines of the body, while its replies are on their way already.
-pub(super) async fn lines(gateway: &Gateway, mut call: Call, body: Body, arrival: Arrival) -> Response {
+pub(super) async fn lines(
+    gateway: &Gateway,
+    mut call: Call,
+    (extensions, body): (Extensions, Body),
+    arrival: Arrival,
+) -> Response {
+    allow_leisure(&extensions);
     let span = arrival.call(&mut call);
     let (form, id) = (Form::of(&call.header), call.id);
     let service = call.service.clone();

@@ -11,6 +11,7 @@
 //! | `x-forwarded-host`, `x-forwarded-proto` | what the client asked for, or what a proxy on this machine says of it |
 
 use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
+use crate::doors::allow_leisure;
 use crate::runtime::WebCall;
 use crate::telemetry::Arrival;
 use axum::body::Body;
@@ -54,6 +55,7 @@ pub(super) async fn serve(
     arrival: Arrival,
 ) -> Response {
     let (mut parts, body) = request;
+    allow_leisure(&parts.extensions);
     let mut traced = traced(&service, &parts.headers);
     let mut span = arrival.call(&mut traced);
     let id = traced.id;

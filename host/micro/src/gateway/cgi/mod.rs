@@ -10,6 +10,7 @@ mod reply;
 
 use super::error::error_response;
 use super::{Gateway, ID, path, refuse, with_id};
+use crate::doors::allow_leisure;
 use crate::telemetry::Arrival;
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -45,6 +46,7 @@ pub(super) async fn serve(
     if let Err(error) = super::check_uri(&parts) {
         return error_response(error);
     }
+    allow_leisure(&parts.extensions);
     let read = arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts)?)));
     let (args, env) = match read {
         Ok(read) => read,
