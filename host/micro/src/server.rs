@@ -139,10 +139,11 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         data_dir: data_dir.clone(),
         engines: runtime.engines().report(),
     };
-    let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
     doors::allow_files(&options.doors);
     let doors = Doors::new(options.doors);
+    let namespace = options.namespace.into();
+    let gateway = Gateway { client, runtime: runtime.clone(), namespace, doors: doors.clone() };
     let sidecar = Sidecar {
         gateway: gateway.clone(),
         token: Arc::new(token),

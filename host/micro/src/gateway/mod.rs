@@ -20,6 +20,7 @@ pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
+use crate::doors::Doors;
 use crate::runtime::{Destination, Runtime, query_with};
 use crate::telemetry::{Arrival, Span};
 use axum::Router;
@@ -59,6 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) runtime: Arc<Runtime>,
     /// Put in front of a path's name, and tried first.
     pub(crate) namespace: Arc<str>,
+    pub(crate) doors: Arc<Doors>,
 }
 
 /// The gateway: a few pages, and calls.
@@ -261,7 +263,7 @@ async fn read_call(gateway: &Gateway, destination: Destination, mut parts: Parts
     let header = std::mem::take(&mut parts.headers);
     let mut call = read_head(gateway, destination, &parts, header)?;
     if takes_body {
-        let body = body::read_for(&gateway.runtime, &call.service, body).await?;
+        let body = body::read_for(gateway, &call.service, body).await?;
         call.payload = Payload::Bytes { content_type, body };
     }
     Ok(call)
