@@ -1,7 +1,7 @@
 //! Streams in every direction, over HTTP and over WebSockets.
 
 use futures::{SinkExt as _, StreamExt as _};
-use micro_tests::{DEADLINE, Host, Lines, guest, json, until, with_manifest};
+use micro_tests::{Connection, DEADLINE, Host, Lines, guest, json, until, with_manifest};
 use reqwest::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -38,6 +38,19 @@ async fn an_error_before_the_stream_is_a_status_and_one_inside_is_the_last_line(
     let lines: Vec<&str> = reply.text().lines().collect();
     assert_eq!((reply.status, lines[0]), (200, "2999999999"));
     assert!(lines[1].starts_with("{\"error\":") && lines[1].contains("the clock is worn out"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_bytes_that_fails_is_not_taken_for_whole() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    for mut connection in [Connection::http1(&host.api).await, Connection::http2(&host.api).await] {
+        let accept = [("accept", "application/octet-stream")];
+        let (_, mut reply) = connection.begin("GET", "/streams/ways/tick?from=2999999999", &accept).await;
+        assert_eq!((reply.status(), reply.next().await.unwrap().unwrap()), (200, "2999999999".into()));
+        let rest = reply.rest().await;
+        assert!(rest.is_err(), "{rest:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,9 @@
 //! | `Content-Type: application/x-ndjson` | a line per message; the request is in the query | as above |
 //! | a WebSocket | a frame per message; the request is in the query | a frame per message |
 //!
-//! An error after the first message is the last line, `{"error": …}`, or the event `error`. A caller that closes the
-//! connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
+//! An error after the first message is the last line, `{"error": …}`, or the event `error`; bytes break off. A caller
+//! that closes the connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
+//! When the host stops, a WebSocket is closed with 1001.
 
 use super::{Gateway, ID, error_response};
 use crate::doors::allow_leisure;
@@ -29,7 +30,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use micro_mesh::exchange::Sender;
 use micro_mesh::{Call, Error, Exchange, Payload};
-use std::convert::Infallible;
+use std::io;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
@@ -92,7 +93,7 @@ impl Form {
         let text = match self {
             Form::Lines => format!("{{\"error\":{error}}}\n"),
             Form::Events => format!("event: error\ndata: {error}\n\n"),
-            // Bytes have no place for an error; the log has it.
+            // Bytes have no place for an error: they break off.
             Form::Bytes => String::new(),
         };
         out.put_slice(text.as_bytes());
@@ -113,8 +114,15 @@ pub(super) fn is_web_socket(header: &HeaderMap) -> bool {
 /// The response that gives the messages of a streaming call as they come. The call's span ends with the last of them.
 pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Response {
     span.answered(StatusCode::OK);
-    let chunks = futures::stream::unfold(Some((exchange, span)), move |exchange| async move {
-        let (mut exchange, mut span) = exchange?;
+    let chunks = futures::stream::unfold(Some(Ok((exchange, span))), move |rest| async move {
+        let (mut exchange, mut span) = match rest? {
+            Ok(both) => both,
+            Err(error) => {
+                // Meanwhile what came before leaves: a body that breaks off takes along what was not sent.
+                tokio::task::yield_now().await;
+                return Some((Err(error), None));
+            }
+        };
         let mut out = BytesMut::new();
         let mut next = exchange.next().await;
         loop {
@@ -123,7 +131,8 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
                 Some(Err(error)) => {
                     form.write_error(&error, &mut out);
                     span.failed(&error);
-                    return Some((Ok::<_, Infallible>(out.freeze()), None));
+                    let rest = (form == Form::Bytes).then(|| Err(io::Error::other(error.detail)));
+                    return Some((Ok(out.freeze()), rest));
                 }
                 None if form == Form::Events => {
                     out.put_slice(b"event: end\ndata: {}\n\n");
@@ -139,7 +148,7 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
                 None => break,
             }
         }
-        Some((Ok(out.freeze()), Some((exchange, span))))
+        Some((Ok(out.freeze()), Some(Ok((exchange, span)))))
     });
     let mut response = Response::new(Body::from_stream(chunks));
     response.headers_mut().insert(CONTENT_TYPE, form.content_type());
