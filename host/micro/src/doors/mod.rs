@@ -24,6 +24,7 @@ mod refuse;
 mod request;
 mod socket;
 mod streams;
+mod upgrade;
 mod watch;
 
 pub(crate) use body::{allow_leisure, is_slow};
@@ -31,3 +32,4 @@ pub(crate) use files::allow as allow_files;
 pub use limits::DoorLimits;
 pub(crate) use limits::{BodyRoom, DoorName, Doors};
 pub(crate) use listener::serve;
+pub(crate) use upgrade::Upgrade;

@@ -3,10 +3,11 @@
 use super::body::{ReplyBody, RequestBody};
 use super::connection::{Connection, Running};
 use super::streams::{Step, note};
+use super::upgrade::Upgrade;
 use crate::gateway::error_response;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONNECTION, HOST};
+use axum::http::header::{CONNECTION, HOST, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::Response;
@@ -17,17 +18,25 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::watch;
 use tower_service::Service;
 
 /// What a connection hands its requests to.
 pub(super) struct Requests<S> {
     door: S,
     connection: Arc<Connection>,
+    stopped: watch::Receiver<bool>,
+    each: watch::Receiver<()>,
 }
 
 impl<S> Requests<S> {
-    pub(super) fn new(door: S, connection: Arc<Connection>) -> Requests<S> {
-        Requests { door, connection }
+    pub(super) fn new(
+        door: S,
+        connection: Arc<Connection>,
+        stopped: watch::Receiver<bool>,
+        each: watch::Receiver<()>,
+    ) -> Requests<S> {
+        Requests { door, connection, stopped, each }
     }
 }
 
@@ -37,7 +46,7 @@ where
 {
     fn refuse(&self, error: Error) -> Answering<S, S::Future> {
         let refusal = Some(Box::new(error_response(error)));
-        Answering { state: State::Refused { refusal }, connection: self.connection.clone() }
+        Answering { state: State::Refused { refusal }, connection: self.connection.clone(), upgrade: None }
     }
 }
 
@@ -67,6 +76,11 @@ where
             true => Body::empty(),
             false => Body::new(RequestBody::new(body, &mut parts, connection.clone())),
         };
+        let upgrade = parts.headers.contains_key(UPGRADE).then(|| {
+            let upgrade = Upgrade::new(self.stopped.clone(), self.each.clone());
+            parts.extensions.insert(upgrade.clone());
+            Box::new(upgrade)
+        });
         let request = Request::from_parts(parts, body);
         let mut door = self.door.clone();
         // Requests that come one behind the other do not begin while the replies before them are not read: they would
@@ -75,7 +89,7 @@ where
             true => State::Held { held: Some(Box::new((door, request))), running: Some(running) },
             false => State::Runs { answer: door.call(request), running: Some(running) },
         };
-        Answering { state, connection: connection.clone() }
+        Answering { state, connection: connection.clone(), upgrade }
     }
 }
 
@@ -93,6 +107,7 @@ pin_project! {
         #[pin]
         state: State<S, F>,
         connection: Arc<Connection>,
+        upgrade: Option<Box<Upgrade>>,
     }
 }
 
@@ -138,7 +153,13 @@ where
                         // The rest of the request is not waited for (RFC 9110, section 15.5.9).
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    let running = running.take();
+                    let mut running = running.take();
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                        && let (Some(upgrade), Some(running)) = (this.upgrade, running.take())
+                    {
+                        // The body of such a response is nothing, and dropped at once.
+                        upgrade.keep(running);
+                    }
                     return Poll::Ready(Ok(response.map(|body| ReplyBody::new(body, is_http2, running))));
                 }
             }

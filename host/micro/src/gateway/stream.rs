@@ -13,7 +13,7 @@
 //! When the host stops, a WebSocket is closed with 1001.
 
 use super::{Gateway, ID, error_response};
-use crate::doors::allow_leisure;
+use crate::doors::{Upgrade, allow_leisure};
 use crate::lines::Lines;
 use crate::telemetry::{Arrival, Span};
 use axum::body::Body;
@@ -31,6 +31,8 @@ use futures::{SinkExt as _, StreamExt as _};
 use micro_mesh::exchange::Sender;
 use micro_mesh::{Call, Error, Exchange, Payload};
 use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
@@ -44,6 +46,9 @@ const CHUNK: usize = 32 * 1024;
 
 /// What a WebSocket is closed with when the call failed: an error of the application, by RFC 6455 section 7.4.2.
 const CALL_FAILED: u16 = 4000;
+
+/// How long a caller of a WebSocket may take for its part of the closing: less than a stop waits.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The form in which a caller gets messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,9 +178,15 @@ pub(super) async fn lines(
     };
     if let Some(sends) = exchange.take_sender() {
         tokio::spawn(async move {
-            if let Err(error) = send_lines(body, &sends).await {
-                // Who takes no more knows already.
-                let _ = sends.send(Err(error)).await;
+            tokio::select! {
+                // The call is over, or takes no more: the rest of the body is nobody's.
+                () = sends.closed() => {}
+                outcome = send_lines(body, &sends) => {
+                    if let Err(error) = outcome {
+                        // Who takes no more knows already.
+                        let _ = sends.send(Err(error)).await;
+                    }
+                }
             }
         });
     }
@@ -211,6 +222,9 @@ pub(super) async fn web_socket(gateway: &Gateway, mut call: Call, mut parts: Par
         Ok(upgrade) => upgrade,
         Err(rejection) => return error_response(Error::bad_request(ID, rejection.body_text())),
     };
+    let Some(place) = parts.extensions.remove::<Upgrade>() else {
+        return error_response(Error::bad_request(ID, "this connection cannot become a WebSocket"));
+    };
     // Whatever is wrong with the call is said by HTTP still.
     let mut span = arrival.call(&mut call);
     let (service, id) = (call.service.clone(), call.id);
@@ -219,23 +233,33 @@ pub(super) async fn web_socket(gateway: &Gateway, mut call: Call, mut parts: Par
         Err(error) => return super::refuse(gateway, &service, id, error, span),
     };
     span.answered(StatusCode::SWITCHING_PROTOCOLS);
-    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| pass(socket, exchange, span))
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    upgrade.on_upgrade(move |socket| pass(socket, exchange, span, place))
 }
 
 /// Passes messages both ways. Neither waits for the other: a guest that gives more than it takes fills one of them.
-async fn pass(socket: WebSocket, mut exchange: Exchange, mut span: Span) {
-    let (mut to_caller, from_caller) = socket.split();
+async fn pass(socket: WebSocket, mut exchange: Exchange, mut span: Span, mut place: Upgrade) {
+    let (mut to_caller, mut from_caller) = socket.split();
     let mut sends = exchange.take_sender();
-    tokio::select! {
-        close = give(&mut to_caller, &mut exchange, &mut span) => {
-            // A caller that is gone needs no reason.
-            let _ = to_caller.send(Message::Close(Some(close))).await;
-        }
-        () = take(from_caller, &mut sends) => {}
-    }
+    let close = tokio::select! {
+        close = give(&mut to_caller, &mut exchange, &mut span) => Some(close),
+        () = take(&mut from_caller, &mut sends) => None,
+        () = place.stopped() => Some(CloseFrame { code: close_code::AWAY, reason: "the host stops".into() }),
+    };
     // In this order the callee knows that its caller left, and did not just say its last.
     drop(exchange);
     drop(sends);
+    drop(span);
+    let goodbye = async {
+        if let Some(close) = close {
+            // A caller that is gone needs no reason.
+            let _ = to_caller.send(Message::Close(Some(close))).await;
+        }
+        // What is read now is the caller's close, or sends the answer to it on its way.
+        while let Some(Ok(_)) = from_caller.next().await {}
+    };
+    // Who takes longer is left without one.
+    let _ = timeout(GOODBYE, goodbye).await;
 }
 
 /// Passes on what the callee gives, to its end.
@@ -268,7 +292,7 @@ async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exch
 }
 
 /// Passes on what the caller sends, until it is gone.
-async fn take(mut from_caller: SplitStream<WebSocket>, sends: &mut Option<Sender>) {
+async fn take(from_caller: &mut SplitStream<WebSocket>, sends: &mut Option<Sender>) {
     while let Some(Ok(frame)) = from_caller.next().await {
         let message = match frame {
             Message::Text(text) if text.is_empty() => {
