@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 /// The head of a request, in bytes: 64 KiB, which is what the settings of a deploy need in their percent-encoded form.
-/// Paths of calls have a limit of their own, as has the number of headers: 100, which is hyper's and costs nothing.
+/// Paths of calls have a limit of their own, as has the number of headers.
 /// HTTP/1 reads and writes in pieces up to this size, too.
 const MAX_HEAD: u32 = 64 * 1024;
 

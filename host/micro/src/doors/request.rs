@@ -21,6 +21,9 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 use tower_service::Service;
 
+/// Headers of a request: as many as hyper takes by HTTP/1. By HTTP/2 there are as many as there is room for.
+const MAX_HEADERS: usize = 100;
+
 /// What a connection hands its requests to.
 pub(super) struct Requests<S> {
     door: S,
@@ -69,8 +72,15 @@ where
             return self.refuse(Error::unavailable("go.micro.api", detail));
         };
         let (mut parts, body) = request.into_parts();
+        if parts.headers.len() > MAX_HEADERS {
+            let detail = format!("the request has more than {MAX_HEADERS} headers");
+            return self.refuse(Error::new("go.micro.api", 431, detail));
+        }
         if !is_host_clear(&parts) {
-            return self.refuse(Error::bad_request("go.micro.api", "expected one header `Host`"));
+            return self.refuse(Error::bad_request(
+                "go.micro.api",
+                "expected one header `Host`, and no other host in the target",
+            ));
         }
         let body = match body.is_end_stream() {
             true => Body::empty(),
@@ -93,12 +103,16 @@ where
     }
 }
 
-/// Whether it is said once for which host the request is (RFC 9112, section 3.2). Where it is said twice, a proxy in
-/// front may have read the other one.
+/// Whether it is said in one way for which host the request is (RFC 9112, section 3.2; RFC 9113, section 8.3.1). Where
+/// it is said in two, a proxy in front may have read the other one.
 fn is_host_clear(head: &Parts) -> bool {
     let mut hosts = head.headers.get_all(HOST).iter();
-    let is_named = hosts.next().is_some();
-    hosts.next().is_none() && (is_named || head.version != Version::HTTP_11)
+    let (host, second) = (hosts.next(), hosts.next());
+    let is_as_in_target = match (host, head.uri.authority()) {
+        (Some(host), Some(target)) => host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()),
+        _ => true,
+    };
+    second.is_none() && is_as_in_target && (host.is_some() || head.version != Version::HTTP_11)
 }
 
 pin_project! {
