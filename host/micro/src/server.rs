@@ -153,9 +153,10 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let (door, router) = (Door::new(gateway), sidecar::router(sidecar));
     let door = move |peer: SocketAddr| door.seen_from(peer.ip());
+    let side_door = move |peer| sidecar::Door::new(router.clone(), peer);
     let servers = vec![
         doors::serve(api, DoorName::Gateway, door, doors.clone(), stopped.clone()),
-        doors::serve(side, DoorName::Sidecar, move |_| router.clone(), doors, stopped),
+        doors::serve(side, DoorName::Sidecar, side_door, doors, stopped),
     ];
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;

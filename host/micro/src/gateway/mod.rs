@@ -10,6 +10,7 @@
 mod body;
 mod cgi;
 mod error;
+mod forwarded;
 mod openapi;
 pub mod path;
 pub mod rpc;
@@ -146,7 +147,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
             return Box::pin(web::serve(gateway, service, prefix, (parts, body), peer, arrival)).await;
         }
         Destination::Command { service } if !cgi::is_endpoint(&service, path) => {
-            return Box::pin(cgi::serve(gateway, service, (parts, body), arrival)).await;
+            return Box::pin(cgi::serve(gateway, service, (parts, body), peer, arrival)).await;
         }
         other => other,
     };

@@ -21,11 +21,15 @@ pub(crate) use token::{Token, replace as replace_token};
 
 use crate::doors::Doors;
 use crate::gateway::{self, Gateway};
-use axum::extract::FromRef;
+use axum::extract::{ConnectInfo, FromRef, Request};
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
 use axum::routing::{any, get};
 use axum::{Json, Router, middleware};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 /// What errors of the sidecar itself are signed with.
@@ -45,6 +49,35 @@ pub(crate) struct Sidecar {
 impl FromRef<Sidecar> for Gateway {
     fn from_ref(sidecar: &Sidecar) -> Gateway {
         sidecar.gateway.clone()
+    }
+}
+
+/// The sidecar for one connection.
+#[derive(Clone)]
+pub(crate) struct Door {
+    router: Router,
+    peer: ConnectInfo<SocketAddr>,
+}
+
+impl Door {
+    /// For a connection from `peer`, with these routes.
+    pub(crate) fn new(router: Router, peer: SocketAddr) -> Door {
+        Door { router, peer: ConnectInfo(peer) }
+    }
+}
+
+impl tower_service::Service<Request> for Door {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
     }
 }
 
