@@ -45,7 +45,7 @@ pub(super) async fn read_for(gateway: &Gateway, service: &str, body: Body) -> Re
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Error> {
     let collected = Limited::new(body, limit).collect().await;
-    collected.map(|collected| collected.to_bytes()).map_err(|error| unread(&*error, limit))
+    Ok(collected.map_err(|error| unread(&*error, limit))?.to_bytes())
 }
 
 /// As [`read_up_to`], in the room that the host has for all bodies. It is taken as the bytes come: to announce a large

@@ -11,6 +11,7 @@
 //! Web pages are kept out, see [`visitors`].
 
 pub mod admin;
+mod given;
 mod metrics;
 mod registry;
 mod token;
@@ -89,6 +90,7 @@ pub(crate) fn router(sidecar: Sidecar) -> Router {
         .route("/metrics", get(metrics::page))
         .route("/registry", get(registry::list))
         .route("/rpc", any(gateway::rpc))
+        .method_not_allowed_fallback(given::method_not_allowed)
         .nest("/v1", admin::router(&sidecar))
         .fallback(gateway::call)
         .layer(middleware::from_fn_with_state(visitors, visitors::check))
