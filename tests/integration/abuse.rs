@@ -1,7 +1,7 @@
 //! Requests that are made to be misunderstood: by a proxy in front, by the host, or by whoever reads its folders.
 
 use micro::server::DoorLimits;
-use micro_tests::{Host, Wire, guest, json};
+use micro_tests::{Connection, Host, Wire, guest, json};
 use reqwest::Method;
 use std::time::Duration;
 
@@ -93,6 +93,16 @@ async fn lines_and_hosts_are_read_in_one_way_only() {
             400,
             "GET /hello/hello?name=Jo HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: localhost\r\n\r\n".to_string(),
         ),
+        (
+            "another host in the target",
+            400,
+            "GET http://localhost/hello/hello?name=Jo HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_string(),
+        ),
+        (
+            "the same host in the target",
+            200,
+            "GET http://LOCALHOST:1/hello/hello?name=Jo HTTP/1.1\r\nHost: localhost:1\r\n\r\n".to_string(),
+        ),
         ("no HTTP at all", 400, "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_string()),
         ("a version that is none", 400, "GET / HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n".to_string()),
     ] {
@@ -126,6 +136,25 @@ async fn heads_are_bounded() {
         assert_eq!(statuses, [expected], "{what}: {text:.300}");
         assert_unhurt(&host).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_http2_are_bounded_as_those_of_http1() {
+    let host = host_with_hello().await;
+    let mut connection = Connection::http2(&host.api).await;
+    for (count, expected) in [(90, 200), (101, 431)] {
+        let names: Vec<String> = (0..count).map(|at| format!("x-{at}")).collect();
+        let headers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "y")).collect();
+        let (_, reply) = connection.begin("GET", "/hello/hello?name=Jo", &headers).await;
+        assert_eq!(reply.status(), expected);
+    }
+    let (_, reply) = connection.begin("GET", "/hello/hello?name=Jo", &[("host", "elsewhere")]).await;
+    assert_eq!(reply.status(), 400, "another host than the target's");
+    // Whoever says that he speaks HTTP/2, and then nothing, is not waited for.
+    let mut wire = Wire::open(&host.api).await;
+    wire.send("PRI ").await;
+    wire.rest_bytes().await;
+    assert_unhurt(&host).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

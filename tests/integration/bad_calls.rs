@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use micro_tests::{Host, Reply, json};
+use reqwest::Method;
 use std::time::{Duration, Instant};
 
 async fn echo_host() -> Host {
@@ -274,4 +275,31 @@ async fn in_flight(host: &Host, count: u32) {
     let count = json!(count);
     micro_tests::until(&what, async || (host.deployment("slow").await["stats"]["in_flight"] == count).then_some(()))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecar_refuses_with_an_error_json_whatever_it_is() {
+    let host = Host::start().await;
+    for (method, path) in [
+        (Method::GET, "/deployments?limit=x"),
+        (Method::GET, "/deployments?what=1"),
+        (Method::GET, "/deployments/%ff"),
+        (Method::GET, "/top?since=x"),
+        (Method::GET, "/logs?lines=x"),
+        (Method::PUT, "/deployments/a?force=maybe"),
+        (Method::GET, "/stores/a/keys?limit=-1"),
+        (Method::PUT, "/stores/a/values/k?if-version=x"),
+    ] {
+        let detail = host.admin(method.clone(), path, "").await.refused(400);
+        assert!(!detail.is_empty(), "{method} {path}");
+    }
+    for (method, path) in [(Method::POST, "/deployments"), (Method::DELETE, "/status"), (Method::PATCH, "/stores")] {
+        let reply = host.admin(method.clone(), path, "").await;
+        assert!(reply.refused(405).contains("other methods"), "{method} {path}");
+        assert!(reply.header("allow").contains("GET"), "{method} {path}: {:?}", reply.headers);
+    }
+    host.sidecar("/metrics?deployments=maybe").await.refused(400);
+    host.sidecar("/registry?service=a&service=b").await.refused(400);
+    host.sidecar_send(Method::POST, "/health", &[], Bytes::new()).await.refused(405);
+    host.sidecar_send(Method::DELETE, "/v1/status", &[], Bytes::new()).await.refused(401);
 }

@@ -128,8 +128,14 @@ async fn a_program_gets_arguments_environment_and_headers_of_its_request() {
         "SCRIPT_NAME=/command",
         "QUERY_STRING=env&q",
         "GATEWAY_INTERFACE=CGI/1.1",
+        "REMOTE_ADDR=127.0.0.1",
+        "HTTP_X_FORWARDED_FOR=127.0.0.1",
     ] {
         assert!(reply.text().lines().any(|found| found == line), "{line}: {}", reply.text());
+    }
+    let on_sidecar = host.sidecar("/command?env").await;
+    for line in ["REMOTE_ADDR=127.0.0.1", "HTTP_X_FORWARDED_FOR=127.0.0.1", "HTTP_X_FORWARDED_PROTO=http"] {
+        assert!(on_sidecar.text().lines().any(|found| found == line), "{line}: {}", on_sidecar.text());
     }
     let methods: Vec<&str> = reply.text().lines().filter(|line| line.starts_with("REQUEST_METHOD=")).collect();
     assert_eq!(methods[0], "REQUEST_METHOD=theirs", "what the manifest says comes first");

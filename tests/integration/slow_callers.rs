@@ -127,6 +127,63 @@ async fn a_body_of_messages_may_take_as_long_as_it_will() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_gathered_has_no_leisure_whatever_it_says_of_itself() {
+    let host = start(DoorLimits { body: SHORT, ..DoorLimits::default() }).await;
+    let mut wires = Vec::new();
+    for (door, request, content_type) in [
+        (&host.api, "POST /hello/hello", "application/grpc"),
+        (&host.api, "PUT /hello/hello", "application/x-ndjson"),
+        (&host.api, "POST /rpc", "application/grpc+proto"),
+        (&host.sidecar, "POST /rpc", "application/grpc"),
+    ] {
+        let mut wire = Wire::open(door).await;
+        let headers = format!("Host: 127.0.0.1\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked");
+        wire.send(format!("{request} HTTP/1.1\r\n{headers}\r\n\r\n1\r\n{{\r\n")).await;
+        wires.push(wire);
+    }
+    for mut wire in wires {
+        let text = wire.rest().await;
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    }
+    assert_settles(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_gathered_have_only_so_much_room_together() {
+    let host = start(DoorLimits { max_body_bytes: 1 << 20, ..DoorLimits::default() }).await;
+    host.deploy("big").await;
+    let head = "POST /big/big/measure HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n";
+    let mut held = Wire::open(&host.api).await;
+    held.send(format!("{head}Content-Length: 1000001\r\n\r\n{}", "x".repeat(1_000_000))).await;
+    until("it has come", async || (doors(&host).await["body_bytes"] == 1_000_000).then_some(())).await;
+    let other = async || host.post("/big/big/measure", "application/octet-stream", vec![0; 500_000]).await;
+    let refused = other().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{}", refused.text());
+    assert!(refused.text().contains("as many bytes of requests as it may, 1.0 MiB"), "{}", refused.text());
+    // Small ones find their way, and the one that has the room ends well.
+    assert_unhurt(&host).await;
+    let small = host.post("/big/big/measure", "application/octet-stream", vec![0; 60_000]).await;
+    assert_eq!(small.result(), json!(60_000));
+    held.send("x").await;
+    held.until("{\"result\":1000001}").await;
+    until("the room is free", async || (doors(&host).await["body_bytes"] == 0).then_some(())).await;
+    assert_eq!(other().await.result(), json!(500_000));
+    assert_unhurt(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_for_a_service_that_nobody_knows_is_not_waited_for() {
+    let host = start(DoorLimits::default()).await;
+    for length in ["Content-Length: 30000000", "Transfer-Encoding: chunked"] {
+        let mut wire = Wire::open(&host.api).await;
+        wire.send(format!("POST /nobody/a/b HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n1\r\n")).await;
+        let text = wire.until("service nobody: not found").await;
+        assert!(text.starts_with("HTTP/1.1 404 "), "{text}");
+    }
+    assert_settles(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_is_not_read_ends_the_connection() {
     let host = start(DoorLimits { reader: SHORT, ..DoorLimits::default() }).await;
     host.deploy("big").await;

@@ -1,7 +1,7 @@
 //! Streams in every direction, over HTTP and over WebSockets.
 
 use futures::{SinkExt as _, StreamExt as _};
-use micro_tests::{DEADLINE, Host, Lines, guest, json, until, with_manifest};
+use micro_tests::{Connection, DEADLINE, Host, Lines, Wire, guest, json, until, with_manifest};
 use reqwest::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -38,6 +38,19 @@ async fn an_error_before_the_stream_is_a_status_and_one_inside_is_the_last_line(
     let lines: Vec<&str> = reply.text().lines().collect();
     assert_eq!((reply.status, lines[0]), (200, "2999999999"));
     assert!(lines[1].starts_with("{\"error\":") && lines[1].contains("the clock is worn out"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_bytes_that_fails_is_not_taken_for_whole() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    for mut connection in [Connection::http1(&host.api).await, Connection::http2(&host.api).await] {
+        let accept = [("accept", "application/octet-stream")];
+        let (_, mut reply) = connection.begin("GET", "/streams/ways/tick?from=2999999999", &accept).await;
+        assert_eq!((reply.status(), reply.next().await.unwrap().unwrap()), (200, "2999999999".into()));
+        let rest = reply.rest().await;
+        assert!(rest.is_err(), "{rest:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,6 +169,66 @@ async fn a_web_socket_that_closes_ends_the_call() {
         (host.call("streams", "Ways.Dropped", json!({})).await.result() == json!(1)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_counts_as_a_request_until_it_is_closed() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let requests = async || host.admin(Method::GET, "/status", "").await.ok()["doors"]["requests"].clone();
+    let mut socket = web_socket(&host, "/streams/ways/talk").await.expect("the socket opens");
+    assert_eq!(frame(&mut socket).await, Message::text("\"hello\""));
+    assert_eq!(requests().await, json!(2), "and the one that asks");
+    // Whoever closes gets an answer, and then the end.
+    socket.send(Message::Close(None)).await.unwrap();
+    let close = frame(&mut socket).await;
+    assert!(matches!(close, Message::Close(_)), "{close:?}");
+    let end = tokio::time::timeout(DEADLINE, socket.next()).await.expect("the end comes in time");
+    assert!(end.is_none(), "{end:?}");
+    until("its place is free", async || (requests().await == json!(1)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_says_goodbye_to_web_sockets_and_waits_for_them() {
+    let mut host = Host::start().await;
+    host.deploy("streams").await;
+    let mut socket = web_socket(&host, "/streams/ways/talk").await.expect("the socket opens");
+    assert_eq!(frame(&mut socket).await, Message::text("\"hello\""));
+    let reading = tokio::spawn(async move {
+        let close = frame(&mut socket).await;
+        assert!(matches!(&close, Message::Close(Some(close)) if u16::from(close.code) == 1001), "{close:?}");
+        let end = tokio::time::timeout(DEADLINE, socket.next()).await.expect("the end comes in time");
+        assert!(end.is_none(), "{end:?}");
+    });
+    host.stop().await;
+    reading.await.expect("it was told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_too_large_is_refused_by_its_head() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let mut wire = Wire::open(&host.api).await;
+    let headers = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    wire.send(format!("GET /streams/ways/talk HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n")).await;
+    wire.until("\r\n\r\n").await;
+    // Text, masked, of 2 MiB, of which nothing comes.
+    wire.send([&[0x81, 0xff][..], &(2_u64 << 20).to_be_bytes(), &[0; 4]].concat()).await;
+    wire.rest_bytes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_nobody_takes_any_more_are_not_read() {
+    let host = Host::start().await;
+    host.deploy("streams").await;
+    let mut connection = Connection::http2(&host.api).await;
+    let lines = [("content-type", "application/x-ndjson")];
+    let (upload, response) = connection.send("POST", "/streams/ways/add?start=0", &lines);
+    upload.data("13\n");
+    let text = response.await.text().await;
+    assert!(text.contains("thirteen is not added"), "{text}");
+    until("the rest of the lines is refused", async || upload.is_closed().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,6 +143,11 @@ impl Upload {
         self.put(Frame::data(piece.into()));
     }
 
+    /// Whether the host takes no more of it.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     fn put(&self, frame: Frame<Bytes>) {
         if let Err(error) = self.0.clone().try_send(Ok(frame)) {
             // A host that takes no more says so by its response.

@@ -52,6 +52,15 @@ impl Client {
         &self.cache
     }
 
+    /// What is known of a service.
+    ///
+    /// # Errors
+    /// With id `go.micro.client`: 404 when no such service is known.
+    pub fn records(&self, service: &str) -> Result<Arc<[Service]>, Error> {
+        let records = self.cache.get(service);
+        records.ok_or_else(|| Error::not_found(ID, format!("service {service}: not found")))
+    }
+
     /// Calls the endpoint on one node of the service, picked at random from the nodes of all versions, or of the one
     /// that the call asks for, that an attached transport reaches. No deadline is added and nothing is tried twice.
     ///
@@ -75,9 +84,7 @@ impl Client {
     }
 
     fn find(&self, call: &Call) -> Result<Found, Error> {
-        let Some(records) = self.cache.get(&call.service) else {
-            return Err(Error::not_found(ID, format!("service {}: not found", call.service)));
-        };
+        let records = self.records(&call.service)?;
         if let Some(version) = &call.version
             && records.iter().all(|record| *record.version != **version)
         {

@@ -141,9 +141,10 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
         data_dir: data_dir.clone(),
         engines: runtime.engines().report(),
     };
-    let gateway = Gateway { client, runtime: runtime.clone(), namespace: options.namespace.into() };
     let (stop, stopped) = watch::channel(false);
     let doors = Doors::new(options.doors);
+    let namespace = options.namespace.into();
+    let gateway = Gateway { client, runtime: runtime.clone(), namespace, doors: doors.clone() };
     let sidecar = Sidecar {
         gateway: gateway.clone(),
         token: Arc::new(token),
@@ -153,9 +154,10 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     };
     let (door, router) = (Door::new(gateway), sidecar::router(sidecar));
     let door = move |peer: SocketAddr| door.seen_from(peer.ip());
+    let side_door = move |peer| sidecar::Door::new(router.clone(), peer);
     let servers = vec![
         doors::serve(api, DoorName::Gateway, door, doors.clone(), stopped.clone()),
-        doors::serve(side, DoorName::Sidecar, move |_| router.clone(), doors, stopped),
+        doors::serve(side, DoorName::Sidecar, side_door, doors, stopped),
     ];
     whole_file::write(&address_file, sidecar_address.to_string().as_bytes(), Readers::Others)
         .context("write the sidecar's address")?;

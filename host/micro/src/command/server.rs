@@ -93,7 +93,9 @@ impl Listen {
     pub fn server_options(self, options: &Options, otlp_endpoint: Option<&str>) -> anyhow::Result<server::Options> {
         let telemetry = telemetry::Settings::from_environment(otlp_endpoint);
         let limits = HostLimits { default: settings::all(&self.default_limit), most: settings::all(&self.max_limit) };
-        let memory = self.guest_memory.map_or_else(guest_memory, |size| size.as_u64());
+        let machine = machine_memory();
+        let memory = self.guest_memory.map_or_else(|| guest_memory(machine), |size| size.as_u64());
+        let most = DoorLimits::default();
         Ok(server::Options {
             data_dir: options.data_dir(),
             api_address: self.api_address,
@@ -103,7 +105,9 @@ impl Listen {
             doors: DoorLimits {
                 max_connections: self.max_connections,
                 max_requests: self.max_requests,
-                ..DoorLimits::default()
+                // Half of what guests leave to the host, on a small machine.
+                max_body_bytes: machine.map_or(u64::MAX, |bytes| bytes / 8).min(most.max_body_bytes),
+                ..most
             },
             code: CodeLimits { budget: self.code_cache.as_u64(), idle: self.code_idle.into() },
             telemetry: telemetry.map_err(|error| Failure::usage(error.to_string()))?,
@@ -112,15 +116,19 @@ impl Listen {
     }
 }
 
-/// Three quarters of the memory that the machine or its container has; the host itself needs some. No bound where the
-/// system does not tell.
-fn guest_memory() -> u64 {
+/// Three quarters of the memory that there is; the host itself needs some. No bound where the system does not tell.
+fn guest_memory(machine: Option<u64>) -> u64 {
+    machine.map_or(u64::MAX, |bytes| bytes / 4 * 3)
+}
+
+/// The memory that the machine or its container has, where the system tells.
+fn machine_memory() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.as_deref().and_then(|text| text.strip_prefix("MemTotal:")?.split_whitespace().next());
     let machine = machine.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib.saturating_mul(1024));
     let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let container = container.and_then(|text| text.trim().parse::<u64>().ok());
-    machine.into_iter().chain(container).min().map_or(u64::MAX, |bytes| bytes / 4 * 3)
+    machine.into_iter().chain(container).min()
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

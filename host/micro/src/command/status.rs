@@ -16,7 +16,8 @@ use micro_engine::manifest::{Limit, Unit};
 #[command(after_help = "\
 With --output json: {\"version\", \"host\", \"namespace\", \"started_at\", \"api_address\", \"sidecar_address\", \"data_dir\", \
 \"engines\", \"doors\": {\"gateway\": {\"connections\", \"refused\"}, \"sidecar\": {…}, \"max_connections\", \"requests\", \
-\"max_requests\", \"shed\", \"slow\"}, \"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}, \
+\"max_requests\", \"body_bytes\", \"max_body_bytes\", \"shed\", \"slow\"}, \
+\"code\": {\"loaded\", \"bytes\", \"budget\", \"loads\", \"unloads\"}, \
 \"guest_memory\": {\"used\", \"limit\", \"refusals\"}, \"deployments\"}; for NAME the deployment as `micro deploy` prints it, \
 with \"schedules\": [{\"cron\", \"endpoint\", \"timezone\", \"next\", \"last\": {\"at\", \"outcome\", \"code\", \"detail\", \
 \"took_ms\"}, \"missed\"}, …] and, where there are any, \"replicas\": {\"wanted\", \"ready\", \"restarts\", \"problems\"} \

@@ -3,13 +3,15 @@
 use super::connection::{Connection, Running};
 use super::streams::{Step, note};
 use axum::body::Body as Reply;
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::time::{Sleep, sleep};
 
@@ -28,16 +30,34 @@ pub(super) struct RequestBody {
     patience: Option<Pin<Box<Sleep>>>,
     /// Bytes since it began to run.
     got: usize,
-    is_stream: bool,
+    /// Of a body of messages: whether somebody takes them as they come.
+    leisure: Option<Leisure>,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, headers: &HeaderMap, connection: Arc<Connection>) -> RequestBody {
-        RequestBody { incoming, connection, patience: None, got: 0, is_stream: is_stream(headers) }
+    pub(super) fn new(incoming: Incoming, head: &mut Parts, connection: Arc<Connection>) -> RequestBody {
+        let leisure = is_stream(&head.headers).then(Leisure::default);
+        if let Some(leisure) = &leisure {
+            head.extensions.insert(leisure.clone());
+        }
+        RequestBody { incoming, connection, patience: None, got: 0, leisure }
     }
 }
 
-/// Whether the body holds messages that are sent when there is something to say. That may take as long as it will.
+/// The time that a body of messages has: all there is once it is taken as it comes, and that of any other body where it
+/// is gathered first.
+#[derive(Debug, Clone, Default)]
+struct Leisure(Arc<AtomicBool>);
+
+/// Lets the body of a request with these extensions take as long as it will, if it is one of messages. For those who
+/// take it as it comes.
+pub(crate) fn allow_leisure(extensions: &Extensions) {
+    if let Some(Leisure(is_allowed)) = extensions.get() {
+        is_allowed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the body says that it holds messages, which are sent when there is something to say.
 fn is_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     [&b"application/x-ndjson"[..], b"application/grpc"].iter().any(|stream| content_type.starts_with(stream))
@@ -58,7 +78,7 @@ impl Body for RequestBody {
             this.got += frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len)).unwrap_or(0);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        if this.is_stream {
+        if this.leisure.as_ref().is_some_and(|Leisure(is_allowed)| is_allowed.load(Ordering::Relaxed)) {
             return Poll::Pending;
         }
         if this.got >= PROGRESS {

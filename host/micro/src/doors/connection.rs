@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 /// The head of a request, in bytes: 64 KiB, which is what the settings of a deploy need in their percent-encoded form.
-/// Paths of calls have a limit of their own, as has the number of headers: 100, which is hyper's and costs nothing.
+/// Paths of calls have a limit of their own, as has the number of headers.
 /// HTTP/1 reads and writes in pieces up to this size, too.
 const MAX_HEAD: u32 = 64 * 1024;
 
@@ -133,9 +133,14 @@ impl Drop for Running {
     }
 }
 
-/// Speaks HTTP on a connection until its end. A WebSocket goes on by itself.
-pub(super) async fn serve<S>(socket: Socket, connection: Arc<Connection>, door: S, stopped: watch::Receiver<bool>)
-where
+/// Speaks HTTP on a connection until its end. A WebSocket goes on by itself, and holds `each` as this does.
+pub(super) async fn serve<S>(
+    socket: Socket,
+    connection: Arc<Connection>,
+    door: S,
+    stopped: watch::Receiver<bool>,
+    each: watch::Receiver<()>,
+) where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
 {
     let mut builder = Builder::new(StreamTasks::new(connection.clone()));
@@ -146,7 +151,7 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_FAULTY_STREAMS);
-    let requests = Requests::new(door, connection.clone());
+    let requests = Requests::new(door, connection.clone(), stopped.clone(), each);
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(socket), requests));
     // In there it is polled when it has woken by itself, and not with every packet of a busy connection.
     let mut watching = FuturesUnordered::from_iter([Watch::new(connection, stopped).look()]);

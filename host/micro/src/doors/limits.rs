@@ -16,6 +16,9 @@ pub struct DoorLimits {
     pub max_connections: usize,
     /// Requests that are served at once, over all doors; one counts until the last byte of its reply is handed on.
     pub max_requests: usize,
+    /// Bytes of bodies that are gathered before their calls begin, over all requests. Small ones do not count: the number
+    /// of requests bounds them.
+    pub max_body_bytes: u64,
     /// From the first byte of a request's head, or from the start of a connection, to the end of that head.
     pub head: Duration,
     /// How long a connection may stay without a request. Longer than the 60 seconds that proxies keep theirs, so that it
@@ -32,6 +35,7 @@ impl Default for DoorLimits {
         DoorLimits {
             max_connections: 4096,
             max_requests: 8192,
+            max_body_bytes: 1024 * 1024 * 1024,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body: Duration::from_secs(20),
@@ -62,6 +66,7 @@ pub(crate) struct Doors {
     pub(super) limits: DoorLimits,
     /// Changed twice with every request, so what others read lies elsewhere.
     requests: Alone<AtomicUsize>,
+    body_bytes: AtomicU64,
     gateway: Entrance,
     sidecar: Entrance,
     shed: AtomicU64,
@@ -89,7 +94,10 @@ pub(crate) struct Report {
     /// Requests that are served now.
     pub(crate) requests: usize,
     pub(crate) max_requests: usize,
-    /// Requests that were answered 503 because there were too many.
+    /// Bytes of bodies that are held for calls now.
+    pub(crate) body_bytes: u64,
+    pub(crate) max_body_bytes: u64,
+    /// Requests that were answered 503 because there were too many, or too many bytes of their bodies.
     pub(crate) shed: u64,
     /// Connections and requests that were ended because the caller was too slow.
     pub(crate) slow: u64,
@@ -109,6 +117,7 @@ impl Doors {
         Arc::new(Doors {
             limits,
             requests: Alone::default(),
+            body_bytes: AtomicU64::new(0),
             gateway: Entrance::default(),
             sidecar: Entrance::default(),
             shed: AtomicU64::new(0),
@@ -128,6 +137,8 @@ impl Doors {
             max_connections: self.limits.max_connections,
             requests: self.requests.0.load(Ordering::Relaxed),
             max_requests: self.limits.max_requests,
+            body_bytes: self.body_bytes.load(Ordering::Relaxed),
+            max_body_bytes: self.limits.max_body_bytes,
             shed: self.shed.load(Ordering::Relaxed),
             slow: self.slow.load(Ordering::Relaxed),
         }
@@ -168,6 +179,15 @@ impl Doors {
         self.requests.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Room for the body of one more request; none of it is taken yet.
+    pub(crate) fn body_room(self: &Arc<Doors>) -> BodyRoom {
+        BodyRoom { doors: self.clone(), bytes: 0 }
+    }
+
+    pub(crate) fn max_body_bytes(&self) -> u64 {
+        self.limits.max_body_bytes
+    }
+
     /// Counts a caller who was too slow.
     pub(super) fn count_slow(&self) {
         self.slow.fetch_add(1, Ordering::Relaxed);
@@ -184,6 +204,34 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.doors.entrance(self.door).connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a body takes of the room for all bodies, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct BodyRoom {
+    doors: Arc<Doors>,
+    bytes: u64,
+}
+
+impl BodyRoom {
+    /// Takes what is missing for a body of so many bytes; false when there is no room for it.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let before = self.doors.body_bytes.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) <= self.doors.limits.max_body_bytes {
+            self.bytes += more;
+            return true;
+        }
+        self.doors.body_bytes.fetch_sub(more, Ordering::Relaxed);
+        self.doors.shed.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+}
+
+impl Drop for BodyRoom {
+    fn drop(&mut self) {
+        self.doors.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -214,5 +262,17 @@ mod tests {
             doors.end_request();
         }
         assert_eq!(doors.report().requests, 0);
+    }
+    #[test]
+    fn bodies_have_room_together_and_give_it_back() {
+        let doors = Doors::new(DoorLimits { max_body_bytes: 100, ..DoorLimits::default() });
+        let (mut first, mut second) = (doors.body_room(), doors.body_room());
+        assert!(first.grow_to(40) && first.grow_to(60) && first.grow_to(10));
+        assert!(second.grow_to(40) && !second.grow_to(41) && !second.grow_to(u64::MAX));
+        assert_eq!(doors.report().body_bytes, 100);
+        drop(first);
+        assert!(second.grow_to(100));
+        drop(second);
+        assert_eq!((doors.report().body_bytes, doors.report().shed), (0, 2));
     }
 }

@@ -46,7 +46,7 @@ async fn accept<S>(
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
 {
     let refusals = Refusals::new(&doors);
-    // Each connection holds a receiver: when all of them are gone, so are the connections.
+    // Each connection holds a receiver, as a WebSocket too: when all of them are gone, so are the connections.
     let (all, each) = watch::channel(());
     let mut is_failing = false;
     loop {
@@ -76,10 +76,7 @@ async fn accept<S>(
         let connection = Arc::new(Connection::new(doors.clone(), name));
         let socket = Socket::new(stream, connection.clone(), place);
         let (door, stopped, each) = (door(peer), stopped.clone(), each.clone());
-        tokio::spawn(async move {
-            connection::serve(socket, connection, door, stopped).await;
-            drop(each);
-        });
+        tokio::spawn(connection::serve(socket, connection, door, stopped, each));
     }
     drop((listener, each));
     all.closed().await;

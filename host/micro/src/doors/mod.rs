@@ -10,6 +10,7 @@
 //! | a head that does not end, or nothing at all | the connection ends | [`watch`] |
 //! | a head that is too large, or not HTTP | 431 or 400 | hyper, bounded in [`connection`] |
 //! | a body that does not go on | 408 | [`body`] |
+//! | bodies, more bytes of them than there is room for | 503 with `Retry-After` | [`limits`], the gateway |
 //! | a reply that is not read | the connection ends, or the stream of HTTP/2 | [`socket`], [`streams`] |
 //! | streams of HTTP/2, opened and reset | the connection ends | h2, bounded in [`connection`] |
 //! | silence: the other machine is gone | the connection ends | TCP's keep-alive, [`socket`] |
@@ -23,10 +24,12 @@ mod refuse;
 mod request;
 mod socket;
 mod streams;
+mod upgrade;
 mod watch;
 
-pub(crate) use body::is_slow;
+pub(crate) use body::{allow_leisure, is_slow};
 pub(crate) use files::allow as allow_files;
 pub use limits::DoorLimits;
-pub(crate) use limits::{DoorName, Doors};
+pub(crate) use limits::{BodyRoom, DoorName, Doors};
 pub(crate) use listener::serve;
+pub(crate) use upgrade::Upgrade;

@@ -3,10 +3,11 @@
 use super::body::{ReplyBody, RequestBody};
 use super::connection::{Connection, Running};
 use super::streams::{Step, note};
+use super::upgrade::Upgrade;
 use crate::gateway::error_response;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONNECTION, HOST};
+use axum::http::header::{CONNECTION, HOST, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::Response;
@@ -17,17 +18,28 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::watch;
 use tower_service::Service;
+
+/// Headers of a request: as many as hyper takes by HTTP/1. By HTTP/2 there are as many as there is room for.
+const MAX_HEADERS: usize = 100;
 
 /// What a connection hands its requests to.
 pub(super) struct Requests<S> {
     door: S,
     connection: Arc<Connection>,
+    stopped: watch::Receiver<bool>,
+    each: watch::Receiver<()>,
 }
 
 impl<S> Requests<S> {
-    pub(super) fn new(door: S, connection: Arc<Connection>) -> Requests<S> {
-        Requests { door, connection }
+    pub(super) fn new(
+        door: S,
+        connection: Arc<Connection>,
+        stopped: watch::Receiver<bool>,
+        each: watch::Receiver<()>,
+    ) -> Requests<S> {
+        Requests { door, connection, stopped, each }
     }
 }
 
@@ -37,7 +49,7 @@ where
 {
     fn refuse(&self, error: Error) -> Answering<S, S::Future> {
         let refusal = Some(Box::new(error_response(error)));
-        Answering { state: State::Refused { refusal }, connection: self.connection.clone() }
+        Answering { state: State::Refused { refusal }, connection: self.connection.clone(), upgrade: None }
     }
 }
 
@@ -59,14 +71,26 @@ where
             let detail = format!("the host serves as many requests as it may, {limit}: try again later");
             return self.refuse(Error::unavailable("go.micro.api", detail));
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if parts.headers.len() > MAX_HEADERS {
+            let detail = format!("the request has more than {MAX_HEADERS} headers");
+            return self.refuse(Error::new("go.micro.api", 431, detail));
+        }
         if !is_host_clear(&parts) {
-            return self.refuse(Error::bad_request("go.micro.api", "expected one header `Host`"));
+            return self.refuse(Error::bad_request(
+                "go.micro.api",
+                "expected one header `Host`, and no other host in the target",
+            ));
         }
         let body = match body.is_end_stream() {
             true => Body::empty(),
-            false => Body::new(RequestBody::new(body, &parts.headers, connection.clone())),
+            false => Body::new(RequestBody::new(body, &mut parts, connection.clone())),
         };
+        let upgrade = parts.headers.contains_key(UPGRADE).then(|| {
+            let upgrade = Upgrade::new(self.stopped.clone(), self.each.clone());
+            parts.extensions.insert(upgrade.clone());
+            Box::new(upgrade)
+        });
         let request = Request::from_parts(parts, body);
         let mut door = self.door.clone();
         // Requests that come one behind the other do not begin while the replies before them are not read: they would
@@ -75,16 +99,20 @@ where
             true => State::Held { held: Some(Box::new((door, request))), running: Some(running) },
             false => State::Runs { answer: door.call(request), running: Some(running) },
         };
-        Answering { state, connection: connection.clone() }
+        Answering { state, connection: connection.clone(), upgrade }
     }
 }
 
-/// Whether it is said once for which host the request is (RFC 9112, section 3.2). Where it is said twice, a proxy in
-/// front may have read the other one.
+/// Whether it is said in one way for which host the request is (RFC 9112, section 3.2; RFC 9113, section 8.3.1). Where
+/// it is said in two, a proxy in front may have read the other one.
 fn is_host_clear(head: &Parts) -> bool {
     let mut hosts = head.headers.get_all(HOST).iter();
-    let is_named = hosts.next().is_some();
-    hosts.next().is_none() && (is_named || head.version != Version::HTTP_11)
+    let (host, second) = (hosts.next(), hosts.next());
+    let is_as_in_target = match (host, head.uri.authority()) {
+        (Some(host), Some(target)) => host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()),
+        _ => true,
+    };
+    second.is_none() && is_as_in_target && (host.is_some() || head.version != Version::HTTP_11)
 }
 
 pin_project! {
@@ -93,6 +121,7 @@ pin_project! {
         #[pin]
         state: State<S, F>,
         connection: Arc<Connection>,
+        upgrade: Option<Box<Upgrade>>,
     }
 }
 
@@ -138,7 +167,13 @@ where
                         // The rest of the request is not waited for (RFC 9110, section 15.5.9).
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    let running = running.take();
+                    let mut running = running.take();
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                        && let (Some(upgrade), Some(running)) = (this.upgrade, running.take())
+                    {
+                        // The body of such a response is nothing, and dropped at once.
+                        upgrade.keep(running);
+                    }
                     return Poll::Ready(Ok(response.map(|body| ReplyBody::new(body, is_http2, running))));
                 }
             }

@@ -63,10 +63,9 @@ impl Watch {
             (self.begun, self.busy, self.head) = (begun, now, None);
             return None;
         }
-        // On HTTP/2 bytes are no beginning of a head: they are answers to what was sent, and signs of life.
-        if self.connection.is_http2() {
-            self.head = None;
-        } else if self.connection.is_next_on_its_way() {
+        // After the first request bytes are no beginning of a head on HTTP/2: they are answers to what was sent, and
+        // signs of life.
+        if !self.connection.is_http2() && self.connection.is_next_on_its_way() {
             self.head.get_or_insert(now);
         }
         let limits = self.connection.limits();
@@ -137,9 +136,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_of_http2_that_asks_for_nothing_ends() {
+        let (connection, watch, _stop) = watch();
+        connection.set_http2();
+        connection.count_read(100);
+        let (verdict, _, after) = verdict_after(watch).await;
+        assert_eq!((verdict, after), (Verdict::End, connection.limits().head.as_secs() + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn signs_of_life_on_http2_are_no_head() {
         let (connection, watch, _stop) = watch();
         connection.set_http2();
+        drop(connection.begin_request());
         let looking = tokio::spawn(watch.look());
         for _ in 0..connection.limits().idle.as_secs() {
             connection.count_read(9);

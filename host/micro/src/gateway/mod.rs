@@ -10,6 +10,7 @@
 mod body;
 mod cgi;
 mod error;
+mod forwarded;
 mod openapi;
 pub mod path;
 pub mod rpc;
@@ -20,6 +21,7 @@ pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
 
+use crate::doors::Doors;
 use crate::runtime::{Destination, Runtime, query_with};
 use crate::telemetry::{Arrival, Span};
 use axum::Router;
@@ -59,6 +61,7 @@ pub(crate) struct Gateway {
     pub(crate) runtime: Arc<Runtime>,
     /// Put in front of a path's name, and tried first.
     pub(crate) namespace: Arc<str>,
+    pub(crate) doors: Arc<Doors>,
 }
 
 /// The gateway: a few pages, and calls.
@@ -144,7 +147,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
             return Box::pin(web::serve(gateway, service, prefix, (parts, body), peer, arrival)).await;
         }
         Destination::Command { service } if !cgi::is_endpoint(&service, path) => {
-            return Box::pin(cgi::serve(gateway, service, (parts, body), arrival)).await;
+            return Box::pin(cgi::serve(gateway, service, (parts, body), peer, arrival)).await;
         }
         other => other,
     };
@@ -156,7 +159,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -
     }
     if parts.method == Method::POST && stream::is_lines(&parts.headers) {
         return match read_head(gateway, destination, &parts, parts.headers.clone()) {
-            Ok(call) => stream::lines(gateway, call, body, arrival).await,
+            Ok(call) => stream::lines(gateway, call, (parts.extensions, body), arrival).await,
             Err(error) => error_response(error),
         };
     }
@@ -261,7 +264,7 @@ async fn read_call(gateway: &Gateway, destination: Destination, mut parts: Parts
     let header = std::mem::take(&mut parts.headers);
     let mut call = read_head(gateway, destination, &parts, header)?;
     if takes_body {
-        let body = body::read_for(&gateway.runtime, &call.service, body).await?;
+        let body = body::read_for(gateway, &call.service, body).await?;
         call.payload = Payload::Bytes { content_type, body };
     }
     Ok(call)

@@ -39,18 +39,18 @@ pub(crate) async fn rpc(State(gateway): State<Gateway>, request: Request) -> Res
     if stream::is_lines(&parts.headers) {
         let named = read_form(parts.uri.query().unwrap_or_default().as_bytes(), b"");
         return match named.and_then(|rpc| rpc.call(parts.headers)) {
-            Ok(call) => stream::lines(&gateway, call, body, arrival).await,
+            Ok(call) => stream::lines(&gateway, call, (parts.extensions, body), arrival).await,
             Err(error) => error_response(error),
         };
     }
-    match read(parts, body).await {
+    match read(&gateway, parts, body).await {
         Ok(call) => answer(&gateway, call, arrival).await,
         Err(error) => error_response(error),
     }
 }
 
-async fn read(parts: Parts, body: Body) -> Result<Call, Error> {
-    let body = body::read(body).await?;
+async fn read(gateway: &Gateway, parts: Parts, body: Body) -> Result<Call, Error> {
+    let body = body::read(gateway, body).await?;
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let rpc = Rpc::read(content_type, parts.uri.query().unwrap_or_default().as_bytes(), &body)?;
     let mut call = rpc.call(parts.headers)?;

@@ -8,10 +8,12 @@
 //! | `Content-Type: application/x-ndjson` | a line per message; the request is in the query | as above |
 //! | a WebSocket | a frame per message; the request is in the query | a frame per message |
 //!
-//! An error after the first message is the last line, `{"error": …}`, or the event `error`. A caller that closes the
-//! connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
+//! An error after the first message is the last line, `{"error": …}`, or the event `error`; bytes break off. A caller
+//! that closes the connection ends the call; a WebSocket's empty text frame says that there are no more messages to send.
+//! When the host stops, a WebSocket is closed with 1001.
 
 use super::{Gateway, ID, error_response};
+use crate::doors::{Upgrade, allow_leisure};
 use crate::lines::Lines;
 use crate::telemetry::{Arrival, Span};
 use axum::body::Body;
@@ -19,7 +21,7 @@ use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +30,9 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use micro_mesh::exchange::Sender;
 use micro_mesh::{Call, Error, Exchange, Payload};
-use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const EVENTS: &str = "text/event-stream";
@@ -42,6 +46,9 @@ const CHUNK: usize = 32 * 1024;
 
 /// What a WebSocket is closed with when the call failed: an error of the application, by RFC 6455 section 7.4.2.
 const CALL_FAILED: u16 = 4000;
+
+/// How long a caller of a WebSocket may take for its part of the closing: less than a stop waits.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The form in which a caller gets messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +98,7 @@ impl Form {
         let text = match self {
             Form::Lines => format!("{{\"error\":{error}}}\n"),
             Form::Events => format!("event: error\ndata: {error}\n\n"),
-            // Bytes have no place for an error; the log has it.
+            // Bytes have no place for an error: they break off.
             Form::Bytes => String::new(),
         };
         out.put_slice(text.as_bytes());
@@ -112,8 +119,15 @@ pub(super) fn is_web_socket(header: &HeaderMap) -> bool {
 /// The response that gives the messages of a streaming call as they come. The call's span ends with the last of them.
 pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Response {
     span.answered(StatusCode::OK);
-    let chunks = futures::stream::unfold(Some((exchange, span)), move |exchange| async move {
-        let (mut exchange, mut span) = exchange?;
+    let chunks = futures::stream::unfold(Some(Ok((exchange, span))), move |rest| async move {
+        let (mut exchange, mut span) = match rest? {
+            Ok(both) => both,
+            Err(error) => {
+                // Meanwhile what came before leaves: a body that breaks off takes along what was not sent.
+                tokio::task::yield_now().await;
+                return Some((Err(error), None));
+            }
+        };
         let mut out = BytesMut::new();
         let mut next = exchange.next().await;
         loop {
@@ -122,7 +136,8 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
                 Some(Err(error)) => {
                     form.write_error(&error, &mut out);
                     span.failed(&error);
-                    return Some((Ok::<_, Infallible>(out.freeze()), None));
+                    let rest = (form == Form::Bytes).then(|| Err(io::Error::other(error.detail)));
+                    return Some((Ok(out.freeze()), rest));
                 }
                 None if form == Form::Events => {
                     out.put_slice(b"event: end\ndata: {}\n\n");
@@ -138,7 +153,7 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
                 None => break,
             }
         }
-        Some((Ok(out.freeze()), Some((exchange, span))))
+        Some((Ok(out.freeze()), Some(Ok((exchange, span)))))
     });
     let mut response = Response::new(Body::from_stream(chunks));
     response.headers_mut().insert(CONTENT_TYPE, form.content_type());
@@ -147,7 +162,13 @@ pub(super) fn response(exchange: Exchange, form: Form, mut span: Span) -> Respon
 }
 
 /// Opens the call and sends it the lines of the body, while its replies are on their way already.
-pub(super) async fn lines(gateway: &Gateway, mut call: Call, body: Body, arrival: Arrival) -> Response {
+pub(super) async fn lines(
+    gateway: &Gateway,
+    mut call: Call,
+    (extensions, body): (Extensions, Body),
+    arrival: Arrival,
+) -> Response {
+    allow_leisure(&extensions);
     let span = arrival.call(&mut call);
     let (form, id) = (Form::of(&call.header), call.id);
     let service = call.service.clone();
@@ -157,9 +178,15 @@ pub(super) async fn lines(gateway: &Gateway, mut call: Call, body: Body, arrival
     };
     if let Some(sends) = exchange.take_sender() {
         tokio::spawn(async move {
-            if let Err(error) = send_lines(body, &sends).await {
-                // Who takes no more knows already.
-                let _ = sends.send(Err(error)).await;
+            tokio::select! {
+                // The call is over, or takes no more: the rest of the body is nobody's.
+                () = sends.closed() => {}
+                outcome = send_lines(body, &sends) => {
+                    if let Err(error) = outcome {
+                        // Who takes no more knows already.
+                        let _ = sends.send(Err(error)).await;
+                    }
+                }
             }
         });
     }
@@ -195,6 +222,9 @@ pub(super) async fn web_socket(gateway: &Gateway, mut call: Call, mut parts: Par
         Ok(upgrade) => upgrade,
         Err(rejection) => return error_response(Error::bad_request(ID, rejection.body_text())),
     };
+    let Some(place) = parts.extensions.remove::<Upgrade>() else {
+        return error_response(Error::bad_request(ID, "this connection cannot become a WebSocket"));
+    };
     // Whatever is wrong with the call is said by HTTP still.
     let mut span = arrival.call(&mut call);
     let (service, id) = (call.service.clone(), call.id);
@@ -203,23 +233,33 @@ pub(super) async fn web_socket(gateway: &Gateway, mut call: Call, mut parts: Par
         Err(error) => return super::refuse(gateway, &service, id, error, span),
     };
     span.answered(StatusCode::SWITCHING_PROTOCOLS);
-    upgrade.max_message_size(MAX_MESSAGE).on_upgrade(move |socket| pass(socket, exchange, span))
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    upgrade.on_upgrade(move |socket| pass(socket, exchange, span, place))
 }
 
 /// Passes messages both ways. Neither waits for the other: a guest that gives more than it takes fills one of them.
-async fn pass(socket: WebSocket, mut exchange: Exchange, mut span: Span) {
-    let (mut to_caller, from_caller) = socket.split();
+async fn pass(socket: WebSocket, mut exchange: Exchange, mut span: Span, mut place: Upgrade) {
+    let (mut to_caller, mut from_caller) = socket.split();
     let mut sends = exchange.take_sender();
-    tokio::select! {
-        close = give(&mut to_caller, &mut exchange, &mut span) => {
-            // A caller that is gone needs no reason.
-            let _ = to_caller.send(Message::Close(Some(close))).await;
-        }
-        () = take(from_caller, &mut sends) => {}
-    }
+    let close = tokio::select! {
+        close = give(&mut to_caller, &mut exchange, &mut span) => Some(close),
+        () = take(&mut from_caller, &mut sends) => None,
+        () = place.stopped() => Some(CloseFrame { code: close_code::AWAY, reason: "the host stops".into() }),
+    };
     // In this order the callee knows that its caller left, and did not just say its last.
     drop(exchange);
     drop(sends);
+    drop(span);
+    let goodbye = async {
+        if let Some(close) = close {
+            // A caller that is gone needs no reason.
+            let _ = to_caller.send(Message::Close(Some(close))).await;
+        }
+        // What is read now is the caller's close, or sends the answer to it on its way.
+        while let Some(Ok(_)) = from_caller.next().await {}
+    };
+    // Who takes longer is left without one.
+    let _ = timeout(GOODBYE, goodbye).await;
 }
 
 /// Passes on what the callee gives, to its end.
@@ -252,7 +292,7 @@ async fn give(to_caller: &mut SplitSink<WebSocket, Message>, exchange: &mut Exch
 }
 
 /// Passes on what the caller sends, until it is gone.
-async fn take(mut from_caller: SplitStream<WebSocket>, sends: &mut Option<Sender>) {
+async fn take(from_caller: &mut SplitStream<WebSocket>, sends: &mut Option<Sender>) {
     while let Some(Ok(frame)) = from_caller.next().await {
         let message = match frame {
             Message::Text(text) if text.is_empty() => {

@@ -7,10 +7,10 @@
 //! |---|---|
 //! | `x-micro-web-base-path` | the part of the path that named the deployment, where one did |
 //! | `x-request-id` | the id of the request, as the response has it |
-//! | `x-forwarded-for` | the client's address, after those that a proxy on this machine tells |
-//! | `x-forwarded-host`, `x-forwarded-proto` | what the client asked for, or what a proxy on this machine says of it |
+//! | `x-forwarded-…` | the way that it came, see [`forwarded`] |
 
-use super::{Gateway, ID, MAX_URI, VERSION, refuse, with_id};
+use super::{Gateway, ID, MAX_URI, VERSION, forwarded, refuse, with_id};
+use crate::doors::allow_leisure;
 use crate::runtime::WebCall;
 use crate::telemetry::{Arrival, TRACESTATE};
 use axum::body::Body;
@@ -31,10 +31,6 @@ use std::sync::Arc;
 /// The part of the path that named the deployment, as go-micro's web tells it.
 const BASE_PATH: HeaderName = HeaderName::from_static("x-micro-web-base-path");
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// The endpoint of requests that go to a handler, where calls are traced.
 const HANDLER: &str = "HTTP";
@@ -52,6 +48,7 @@ pub(super) async fn serve(
     arrival: Arrival,
 ) -> Response {
     let (mut parts, body) = request;
+    allow_leisure(&parts.extensions);
     let mut traced = traced(&service, &parts.headers);
     let mut span = arrival.call(&mut traced);
     let id = traced.id;
@@ -169,38 +166,12 @@ fn set_headers(headers: &mut HeaderMap, base: &str, authority: &Authority, peer:
     if headers.get(TE).is_some_and(|accepted| accepted != "trailers") {
         headers.remove(TE);
     }
-    // Only a proxy on this machine is believed: by default nobody else reaches the gateway, and where others do, they
-    // could say anything.
-    let is_trusted = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    if !is_trusted {
-        for name in [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, FORWARDED] {
-            headers.remove(name);
-        }
-    }
-    if let Some(peer) = peer {
-        let chain = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let mut chain: String = chain.flat_map(|before| [before, ", "]).collect();
-        chain.push_str(&peer.to_canonical().to_string());
-        insert(headers, FORWARDED_FOR, HeaderValue::try_from(chain));
-    }
-    if !headers.contains_key(FORWARDED_HOST) {
-        insert(headers, FORWARDED_HOST, HeaderValue::try_from(authority.as_str()));
-    }
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
+    forwarded::set(headers, authority.as_str(), peer);
     headers.remove(BASE_PATH);
     if !base.is_empty() {
-        insert(headers, BASE_PATH, HeaderValue::try_from(base));
+        forwarded::insert(headers, BASE_PATH, HeaderValue::try_from(base));
     }
-    insert(headers, super::REQUEST_ID, HeaderValue::from_bytes(&id.to_hex()));
-}
-
-/// What cannot be a header's value is none.
-fn insert<E>(headers: &mut HeaderMap, name: HeaderName, value: Result<HeaderValue, E>) {
-    if let Ok(value) = value {
-        headers.insert(name, value);
-    }
+    forwarded::insert(headers, super::REQUEST_ID, HeaderValue::from_bytes(&id.to_hex()));
 }
 
 /// The host name that a request asks for, without a port.

@@ -5,6 +5,7 @@ pub mod stores;
 mod stream;
 
 use super::Sidecar;
+use super::given::{Given, method_not_allowed};
 use crate::gateway::{error_response, read_up_to};
 use crate::pieces::{self, PIECE};
 use crate::runtime::{DeployError, DeployOptions, Deployed, DeploymentStatus, metrics};
@@ -62,6 +63,7 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
         .route("/stores", get(stores::list))
         .route("/stores/{store}/keys", get(stores::keys))
         .route("/stores/{store}/values/{*key}", get(stores::get).put(stores::put).delete(stores::delete))
+        .method_not_allowed_fallback(method_not_allowed)
         .fallback(|| async { error_response(Error::not_found(ID, "the admin API has no such path")) })
         .layer(middleware::from_fn_with_state(sidecar.clone(), check_token))
 }
@@ -107,7 +109,10 @@ struct TopParameters {
 }
 
 /// The counts of the deployments that did something since the last look.
-async fn top(State(sidecar): State<Sidecar>, Query(parameters): Query<TopParameters>) -> Json<metrics::Top> {
+async fn top(
+    State(sidecar): State<Sidecar>,
+    Given(Query(parameters)): Given<Query<TopParameters>>,
+) -> Json<metrics::Top> {
     Json(metrics::since(&sidecar.gateway.runtime, parameters.since))
 }
 
@@ -121,7 +126,10 @@ struct ListParameters {
 }
 
 /// The deployments by name, and how many there are in all.
-async fn list(State(sidecar): State<Sidecar>, Query(parameters): Query<ListParameters>) -> Result<Response, Refusal> {
+async fn list(
+    State(sidecar): State<Sidecar>,
+    Given(Query(parameters)): Given<Query<ListParameters>>,
+) -> Result<Response, Refusal> {
     let runtime = sidecar.gateway.runtime.clone();
     let mut all = runtime.deployments();
     let total = all.len();
@@ -145,7 +153,10 @@ async fn list(State(sidecar): State<Sidecar>, Query(parameters): Query<ListParam
     Ok(pieces::respond(begin.chain(pieces).chain(end)).await?)
 }
 
-async fn one(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+async fn one(
+    State(sidecar): State<Sidecar>,
+    Given(Path(name)): Given<Path<String>>,
+) -> Result<Json<DeploymentStatus>, Refusal> {
     let runtime = &sidecar.gateway.runtime;
     Ok(Json(runtime.status(&*runtime.existing(&name)?).await?))
 }
@@ -210,8 +221,8 @@ struct DeployReply {
 
 async fn deploy(
     State(sidecar): State<Sidecar>,
-    Path(name): Path<String>,
-    Query(parameters): Query<DeployParameters>,
+    Given(Path(name)): Given<Path<String>>,
+    Given(Query(parameters)): Given<Query<DeployParameters>>,
     body: Body,
 ) -> Result<Json<DeployReply>, Refusal> {
     let options = parameters.options()?;
@@ -223,23 +234,32 @@ async fn deploy(
     Ok(Json(DeployReply { status, changed }))
 }
 
-async fn remove(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+async fn remove(
+    State(sidecar): State<Sidecar>,
+    Given(Path(name)): Given<Path<String>>,
+) -> Result<Json<DeploymentStatus>, Refusal> {
     let runtime = sidecar.gateway.runtime.clone();
     let remove = tokio::spawn(async move { runtime.remove(&name).await });
     Ok(Json(remove.await.map_err(|error| DeployError::Host(error.into()))??))
 }
 
-async fn revisions(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Response, Refusal> {
+async fn revisions(
+    State(sidecar): State<Sidecar>,
+    Given(Path(name)): Given<Path<String>>,
+) -> Result<Response, Refusal> {
     let revisions = sidecar.gateway.runtime.revisions(&name).await?;
     Ok(Json(serde_json::json!({ "revisions": revisions })).into_response())
 }
 
 /// The WIT by which other guests import what a deployment exports.
-async fn wit(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<String, Refusal> {
+async fn wit(State(sidecar): State<Sidecar>, Given(Path(name)): Given<Path<String>>) -> Result<String, Refusal> {
     Ok(sidecar.gateway.runtime.wit(&name).await?)
 }
 
-async fn promote(State(sidecar): State<Sidecar>, Path(name): Path<String>) -> Result<Json<DeploymentStatus>, Refusal> {
+async fn promote(
+    State(sidecar): State<Sidecar>,
+    Given(Path(name)): Given<Path<String>>,
+) -> Result<Json<DeploymentStatus>, Refusal> {
     let runtime = sidecar.gateway.runtime.clone();
     let promote = tokio::spawn(async move { runtime.promote(&name).await });
     Ok(Json(promote.await.map_err(|error| DeployError::Host(error.into()))??))
@@ -265,7 +285,7 @@ impl RollBackRequest {
 
 async fn roll_back(
     State(sidecar): State<Sidecar>,
-    Path(name): Path<String>,
+    Given(Path(name)): Given<Path<String>>,
     body: Body,
 ) -> Result<Json<DeploymentStatus>, Refusal> {
     let body = read_up_to(body, MAX_REQUEST).await?;

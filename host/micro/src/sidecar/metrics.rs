@@ -1,6 +1,7 @@
 //! `/metrics`, for Prometheus and what reads its format.
 
 use super::Sidecar;
+use super::given::Given;
 use crate::runtime::metrics::Scrape;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -22,7 +23,10 @@ fn yes() -> bool {
 }
 
 /// The page, written while it is sent.
-pub(super) async fn page(State(sidecar): State<Sidecar>, Query(parameters): Query<Parameters>) -> Response {
+pub(super) async fn page(
+    State(sidecar): State<Sidecar>,
+    Given(Query(parameters)): Given<Query<Parameters>>,
+) -> Response {
     let scrape = Scrape::begin(&sidecar.gateway.runtime, parameters.deployments);
     let body = Body::from_stream(futures::stream::iter(scrape.map(Ok::<_, Infallible>)));
     ([(CONTENT_TYPE, Scrape::CONTENT_TYPE)], body).into_response()

@@ -11,6 +11,7 @@
 //! Web pages are kept out, see [`visitors`].
 
 pub mod admin;
+mod given;
 mod metrics;
 mod registry;
 mod token;
@@ -21,11 +22,15 @@ pub(crate) use token::{Token, replace as replace_token};
 
 use crate::doors::Doors;
 use crate::gateway::{self, Gateway};
-use axum::extract::FromRef;
+use axum::extract::{ConnectInfo, FromRef, Request};
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
 use axum::routing::{any, get};
 use axum::{Json, Router, middleware};
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 /// What errors of the sidecar itself are signed with.
@@ -48,6 +53,35 @@ impl FromRef<Sidecar> for Gateway {
     }
 }
 
+/// The sidecar for one connection.
+#[derive(Clone)]
+pub(crate) struct Door {
+    router: Router,
+    peer: ConnectInfo<SocketAddr>,
+}
+
+impl Door {
+    /// For a connection from `peer`, with these routes.
+    pub(crate) fn new(router: Router, peer: SocketAddr) -> Door {
+        Door { router, peer: ConnectInfo(peer) }
+    }
+}
+
+impl tower_service::Service<Request> for Door {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
 /// The sidecar's routes.
 pub(crate) fn router(sidecar: Sidecar) -> Router {
     let visitors = visitors::Visitors::of(sidecar.host.sidecar_address);
@@ -56,6 +90,7 @@ pub(crate) fn router(sidecar: Sidecar) -> Router {
         .route("/metrics", get(metrics::page))
         .route("/registry", get(registry::list))
         .route("/rpc", any(gateway::rpc))
+        .method_not_allowed_fallback(given::method_not_allowed)
         .nest("/v1", admin::router(&sidecar))
         .fallback(gateway::call)
         .layer(middleware::from_fn_with_state(visitors, visitors::check))

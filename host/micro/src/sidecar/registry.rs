@@ -1,6 +1,7 @@
 //! `/registry`, as go-micro's sidecar has it.
 
 use super::Sidecar;
+use super::given::Given;
 use crate::gateway::error_response;
 use crate::pieces::{self, PIECE};
 use axum::extract::{Query, State};
@@ -35,7 +36,10 @@ fn array(services: Vec<Service>) -> impl Stream<Item = serde_json::Result<Bytes>
 }
 
 /// All services, or the records of one.
-pub(super) async fn list(State(sidecar): State<Sidecar>, Query(parameters): Query<Parameters>) -> Response {
+pub(super) async fn list(
+    State(sidecar): State<Sidecar>,
+    Given(Query(parameters)): Given<Query<Parameters>>,
+) -> Response {
     let registry = sidecar.gateway.client.cache().registry().clone();
     let found = match parameters.service {
         Some(name) if !name.is_empty() => registry.get(&name).await,

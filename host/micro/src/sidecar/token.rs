@@ -50,6 +50,9 @@ impl Token {
             // A file that is gone, empty or not readable leaves the token as it was: nobody is locked out by an accident.
             match read(&self.path) {
                 Ok(Some(new)) if new != *known => {
+                    if let Err(error) = keep_private(&self.path) {
+                        tracing::warn!("the admin token can be read by others: {error}");
+                    }
                     if new.hash != known.hash {
                         tracing::info!("the admin token was replaced in its file");
                     }
@@ -164,7 +167,15 @@ mod tests {
         let path = folder.path().join("token");
         fs::write(&path, "open").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        assert!(Token::open(&path).unwrap().matches("open"));
+        let token = Token::open(&path).unwrap();
+        assert!(token.matches("open"));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        // As well when it is replaced while the host runs.
+        let new = folder.path().join("new");
+        fs::write(&new, "open again").unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o644)).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert!(token.matches("open again"));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

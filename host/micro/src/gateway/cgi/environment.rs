@@ -4,20 +4,26 @@ use super::decoded;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Version};
+use std::net::IpAddr;
 
 /// A header of this name would be the variable by which many HTTP clients find their proxy.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
-/// The variables for a request whose path begins with the service's name.
-pub(super) fn of(parts: &Parts) -> Result<Vec<(String, String)>, String> {
+/// Whom a request is for, with the port if it says one. By HTTP/2 that is in the URI, and by HTTP/1 what is there counts
+/// (RFC 9112, section 3.2.2).
+pub(super) fn host(parts: &Parts) -> &str {
+    let header = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(http::uri::Authority::as_str).or_else(header).unwrap_or_default()
+}
+
+/// The variables for a request of `peer` whose path begins with the service's name.
+pub(super) fn of(parts: &Parts, peer: Option<IpAddr>) -> Result<Vec<(String, String)>, String> {
     let path = parts.uri.path();
     let name_end = path.char_indices().skip(1).find(|(_, char)| *char == '/').map_or(path.len(), |(at, _)| at);
     let (script, rest) = path.split_at(name_end);
     let path_info = decoded(rest, "the path")?;
     let query = parts.uri.query().unwrap_or_default();
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 has it in the URI.
-    let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let host = host(parts);
     let (server, port) = split_host(host);
     let full_path = parts.uri.path_and_query().map_or(path, |both| both.as_str());
     let protocol = match parts.version {
@@ -43,6 +49,7 @@ pub(super) fn of(parts: &Parts) -> Result<Vec<(String, String)>, String> {
     ]
     .map(|(name, value)| (name.to_string(), value.to_string()))
     .into();
+    variables.extend(peer.map(|peer| ("REMOTE_ADDR".to_string(), peer.to_canonical().to_string())));
     variables.extend(of_headers(&parts.headers));
     Ok(variables)
 }
@@ -80,7 +87,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        let variables = of(&parts).unwrap();
+        let variables = of(&parts, Some("::ffff:10.1.2.3".parse().unwrap())).unwrap();
         move |wanted| {
             let mut found = variables.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.clone());
             let first = found.next();
@@ -114,6 +121,7 @@ mod tests {
             ("SERVER_NAME", "example.org"),
             ("SERVER_PORT", "8080"),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", "10.1.2.3"),
             ("CONTENT_TYPE", "text/plain"),
             ("CONTENT_LENGTH", "3"),
             ("HTTP_HOST", "example.org:8080"),
@@ -128,5 +136,12 @@ mod tests {
         let get = variables("/wc", &[("host", "[::1]")]);
         assert_eq!((get("PATH_INFO"), get("SCRIPT_NAME")), (Some(String::new()), Some("/wc".into())));
         assert_eq!((get("SERVER_NAME"), get("SERVER_PORT")), (Some("[::1]".into()), Some("80".into())));
+    }
+
+    #[test]
+    fn the_target_says_before_the_header_for_which_host_a_request_is() {
+        let get = variables("http://target.example:1/wc", &[("host", "header.example:2")]);
+        assert_eq!((get("SERVER_NAME"), get("SERVER_PORT")), (Some("target.example".into()), Some("1".into())));
+        assert_eq!(get("X_FULL_URL").as_deref(), Some("http://target.example:1/wc"));
     }
 }

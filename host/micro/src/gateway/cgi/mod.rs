@@ -9,7 +9,8 @@ mod environment;
 mod reply;
 
 use super::error::error_response;
-use super::{Gateway, ID, path, refuse, with_id};
+use super::{Gateway, ID, forwarded, path, refuse, with_id};
+use crate::doors::allow_leisure;
 use crate::telemetry::Arrival;
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -21,6 +22,7 @@ use micro_mesh::{Error, Payload};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a run is called where calls are traced.
@@ -39,13 +41,17 @@ pub(super) fn is_endpoint(service: &str, path: &str) -> bool {
 pub(super) async fn serve(
     gateway: &Gateway,
     service: Arc<str>,
-    (parts, body): (Parts, Body),
+    (mut parts, body): (Parts, Body),
+    peer: Option<IpAddr>,
     arrival: Arrival,
 ) -> Response {
     if let Err(error) = super::check_uri(&parts) {
         return error_response(error);
     }
-    let read = arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts)?)));
+    allow_leisure(&parts.extensions);
+    let host = environment::host(&parts).to_string();
+    forwarded::set(&mut parts.headers, &host, peer);
+    let read = arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts, peer)?)));
     let (args, env) = match read {
         Ok(read) => read,
         Err(reason) => return error_response(Error::bad_request(ID, reason)),

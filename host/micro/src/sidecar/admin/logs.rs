@@ -8,23 +8,20 @@
 //! Both take `lines`, `follow`, `since`, `until`, `grep`, `request`, `stream` and `level`.
 
 use super::stream::until_stopped;
-use super::{ID, Refusal, Sidecar};
+use super::{Given, ID, Refusal, Sidecar};
 use crate::runtime::logs::{Lines, Parameters, Query as LogQuery};
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use micro_mesh::Error;
 use std::io;
 
-type Parsed = Result<Query<Parameters>, QueryRejection>;
-
 /// The lines of one deployment.
 pub(super) async fn of_one(
     State(sidecar): State<Sidecar>,
-    Path(name): Path<String>,
-    parameters: Parsed,
+    Given(Path(name)): Given<Path<String>>,
+    Given(Query(parameters)): Given<Query<Parameters>>,
 ) -> Result<Response, Refusal> {
     let query = query(parameters)?;
     let runtime = &sidecar.gateway.runtime;
@@ -39,13 +36,15 @@ pub(super) async fn of_one(
 }
 
 /// The lines of all deployments.
-pub(super) async fn of_all(State(sidecar): State<Sidecar>, parameters: Parsed) -> Result<Response, Refusal> {
+pub(super) async fn of_all(
+    State(sidecar): State<Sidecar>,
+    Given(Query(parameters)): Given<Query<Parameters>>,
+) -> Result<Response, Refusal> {
     let query = query(parameters)?;
     answer(sidecar.gateway.runtime.logs().read_all(query).await, &sidecar)
 }
 
-fn query(parameters: Parsed) -> Result<LogQuery, Error> {
-    let Query(parameters) = parameters.map_err(|error| Error::bad_request(ID, error.body_text()))?;
+fn query(parameters: Parameters) -> Result<LogQuery, Error> {
     LogQuery::parse(parameters).map_err(|error| Error::bad_request(ID, error.to_string()))
 }
 

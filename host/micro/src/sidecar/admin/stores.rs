@@ -8,7 +8,7 @@
 //! | the same with `PUT`, `?ttl=5m&if-version=3` | puts the body |
 //! | the same with `DELETE` | removes the value |
 
-use super::{ID, Refusal, Sidecar};
+use super::{Given, ID, Refusal, Sidecar};
 use crate::gateway::read_up_to;
 use axum::Json;
 use axum::body::Body;
@@ -61,8 +61,8 @@ impl KeyParameters {
 /// A page of keys.
 pub(super) async fn keys(
     State(sidecar): State<Sidecar>,
-    Path(store): Path<String>,
-    Query(parameters): Query<KeyParameters>,
+    Given(Path(store)): Given<Path<String>>,
+    Given(Query(parameters)): Given<Query<KeyParameters>>,
 ) -> Result<Response, Refusal> {
     let query = parameters.query();
     let limit = query.limit;
@@ -75,7 +75,7 @@ pub(super) async fn keys(
 /// One value as it was put.
 pub(super) async fn get(
     State(sidecar): State<Sidecar>,
-    Path((store, key)): Path<(String, String)>,
+    Given(Path((store, key))): Given<Path<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let Some(entry) = sidecar.gateway.runtime.kept().get(&store, &key).await? else {
         return Err(Error::not_found(ID, format!("store {store} has no value at {key:?}")).into());
@@ -110,8 +110,8 @@ impl PutParameters {
 /// Puts the body as a value.
 pub(super) async fn put(
     State(sidecar): State<Sidecar>,
-    Path((store, key)): Path<(String, String)>,
-    Query(parameters): Query<PutParameters>,
+    Given(Path((store, key))): Given<Path<(String, String)>>,
+    Given(Query(parameters)): Given<Query<PutParameters>>,
     body: Body,
 ) -> Result<Response, Refusal> {
     let options = parameters.options()?;
@@ -123,7 +123,7 @@ pub(super) async fn put(
 /// Removes a value.
 pub(super) async fn delete(
     State(sidecar): State<Sidecar>,
-    Path((store, key)): Path<(String, String)>,
+    Given(Path((store, key))): Given<Path<(String, String)>>,
 ) -> Result<Response, Refusal> {
     let deleted = sidecar.gateway.runtime.kept().delete(&store, &key).await?;
     Ok(Json(json!({ "deleted": deleted })).into_response())
