@@ -221,14 +221,14 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
 /// Moves messages from the guest to the caller, as many as the caller has room for.
 async fn pump(live: &mut Live, stream: &OpenStream, sink: &Sink, time: Duration) -> (Flow, Done) {
     loop {
-        let permit = match sink.replies.try_reserve() {
-            Ok(permit) => permit,
+        let place = match sink.replies.try_reserve() {
+            Ok(place) => place,
             Err(mpsc::error::TrySendError::Full(())) => return (Flow::Full, Ok(())),
             Err(mpsc::error::TrySendError::Closed(())) => return (Flow::Over, Ok(())),
         };
         match within(time, stream.next(live)).await {
-            Ok(Some(value)) => match (sink.encode)(&value) {
-                Ok(message) => permit.send(Ok(message)),
+            Ok(Some(value)) => match sink.message(&value, &live.limits) {
+                Ok(message) => place.send(Ok(message)),
                 Err(error) => return (Flow::Failed(error), Ok(())),
             },
             Ok(None) => return (Flow::Empty, Ok(())),
