@@ -38,7 +38,7 @@ pub struct Outside {
 
 impl Default for Outside {
     fn default() -> Outside {
-        Outside { resolver: Arc::new(System), trust: Trust::default() }
+        Outside { resolver: Arc::new(System::default()), trust: Trust::default() }
     }
 }
 
