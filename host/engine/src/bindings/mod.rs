@@ -1,5 +1,6 @@
 //! What a guest can import, and the state behind it.
 
+mod bounds;
 mod client;
 mod config;
 mod guests;
@@ -97,7 +98,7 @@ impl State {
             program: None,
             http,
             table,
-            origin: Origin { access: access.clone(), scope },
+            origin: Origin { access: access.clone(), scope, has_many_bodies: false },
             run: None,
             limiter: Limiter::new(limits.memory),
             ticks: 0,
@@ -125,7 +126,10 @@ impl State {
     pub(crate) fn program(&mut self) -> &mut WasiP1Ctx {
         self.program.get_or_insert_with(|| {
             let (mut builder, _) = Wasi::builder(&self.origin, self.run.take());
-            Box::new(builder.build_p1())
+            let mut program = Box::new(builder.build_p1());
+            // It keeps handles of its own.
+            program.ctx().table.set_max_capacity(MAX_HANDLES);
+            program
         })
     }
 
@@ -194,7 +198,7 @@ impl Wasi {
     }
 
     /// What all guests get, whichever WASI they are for.
-    fn builder(Origin { access, scope }: &Origin, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
+    fn builder(Origin { access, scope, .. }: &Origin, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
@@ -246,6 +250,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
         });
     let linked = linked
         .and_then(|()| names::link(&mut linker, with_wasi_0_3))
+        .and_then(|()| bounds::link(&mut linker, with_wasi_0_3))
         .and_then(|()| config::link(&mut linker))
         .and_then(|()| logging::link(&mut linker))
         .and_then(|()| keyvalue::link(&mut linker));
