@@ -109,7 +109,7 @@ impl Program {
     ) -> Result<(), CallError> {
         let mut warm = match self.idle.take() {
             Some(mut warm) => {
-                warm.live.set_scope(scope);
+                warm.live.begin_call(scope);
                 warm
             }
             None => self.warm(indices, scope).await?,
