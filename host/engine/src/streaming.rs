@@ -2,6 +2,7 @@
 
 use crate::dynamic::{from_val, to_val};
 use crate::error::{CallError, LoadError};
+use crate::fair::fair;
 use crate::limits::check_size;
 use crate::live::Live;
 use crate::outcome;
@@ -118,7 +119,7 @@ impl OpenStream {
 
     /// Lets the guest know that the stream is over.
     pub(crate) async fn close(self, live: &mut Live) -> Result<(), CallError> {
-        let dropped = self.resource.resource_drop_async(&mut live.store).await;
+        let dropped = fair(self.resource.resource_drop_async(&mut live.store)).await;
         dropped.map_err(|error| live.failed(&error))
     }
 }
