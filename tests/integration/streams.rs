@@ -322,6 +322,24 @@ async fn messages_go_to_the_service_of_that_name_whatever_paths_say() {
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_a_stream_is_no_larger_than_a_reply_may_be() {
+    let host = Host::start().await;
+    for (name, path) in [("streams", "/streams/ways/talk"), ("native-streams", "/native-streams/native/upper")] {
+        host.deploy_limited(name, "reply = \"10B\"").await;
+        let messages = "\"short\"\n\"longer than that\"\n\"after\"\n";
+        let reply = host.post(path, "application/x-ndjson", messages).await;
+        let text = reply.text().to_lowercase();
+        assert!(text.contains("\"short\"\n{\"error\":") && text.contains("larger than 10 b"), "{text}");
+        assert!(!text.contains("longer") && !text.contains("after"), "{text}");
+        assert_eq!(host.deployment(name).await["limits"]["reply"]["hits"], 1, "{name}");
+    }
+    // The one reply to many messages.
+    host.deploy_limited("streams", "reply = \"10B\"").await;
+    let reply = host.post("/streams/ways/add?start=10", "application/x-ndjson", "1\n").await;
+    assert!(reply.text().starts_with("{\"error\":"), "{}", reply.text());
+}
+
 async fn web_socket(host: &Host, path: &str) -> Result<Socket, Refusal> {
     let url = format!("{}{path}", host.api.replace("http://", "ws://"));
     tokio_tungstenite::connect_async(url).await.map(|(socket, _)| socket)

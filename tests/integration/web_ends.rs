@@ -1,7 +1,7 @@
 //! How requests to HTTP handlers end that do not end well, and what limits them and their instances.
 
 use bytes::Bytes;
-use micro_tests::{Connection, Host, guest, json, until, with_manifest};
+use micro_tests::{Connection, Host, Wire, guest, json, until, with_manifest};
 use reqwest::Method;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,30 @@ async fn a_response_that_is_cut_off_never_looks_whole() {
         lines.iter().any(|line| line["message"].as_str().unwrap_or_default().contains("was cut off")).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_body_is_as_long_as_its_content_length_says_or_it_does_not_leave() {
+    let host = Host::start().await;
+    host.deploy("web").await;
+    for lengths in ["5-100", "200-100"] {
+        let mut wire = Wire::open(&host.api).await;
+        wire.send(format!("GET /web/untrue?{lengths} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        wire.send("GET /web/asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let all = wire.rest().await;
+        assert!(all.starts_with("HTTP/1.1 500") && all.contains("not as long as content-length says"), "{all}");
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 2, "what a guest writes is no response of its own: {all}");
+        assert!(!all.contains("forged"), "{all}");
+    }
+    assert_eq!(host.send(Method::HEAD, "/web/untrue?5-0", &[], Bytes::new()).await.header("content-length"), "5");
+    // Too much for one piece.
+    for lengths in ["150000-200000", "200000-150000"] {
+        for mut connection in [Connection::http1(&host.api).await, Connection::http2(&host.api).await] {
+            let (_upload, response) = connection.begin("GET", &format!("/web/untrue?{lengths}"), &[]).await;
+            assert_eq!(response.status(), 200);
+            assert!(response.rest().await.is_err(), "{lengths}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,13 +12,12 @@ use micro_engine::manifest::Limits;
 use micro_engine::schema::{Endpoint, Type};
 use micro_engine::{Access, Actor, Engines, Program, Scope, Value, inspect};
 use micro_mesh::call::RequestId;
-use micro_mesh::{Error, Payload};
+use micro_mesh::{Error, Exchange, Payload};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 /// One endpoint that is measured, and what it is sent.
 struct Case {
@@ -61,9 +60,9 @@ fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Pr
             let actor = Actor::for_stream(program.clone(), scope.clone(), deadline).await.expect("an instance");
             let opened = Arc::new(actor).open(scope, &count, vec![Value::Unsigned(1000)], deadline).await;
             let stream = opened.expect("the stream opens");
-            let (replies, mut messages) = mpsc::channel(64);
+            let (mut exchange, server) = Exchange::pair();
             let sink = Sink {
-                replies,
+                replies: server.replies,
                 encode: Arc::new(|value| {
                     let mut text = Vec::with_capacity(8);
                     write_value(&Type::U64, value, &mut text).map(|()| Payload::json(text)).map_err(|_| unreachable())
@@ -79,7 +78,7 @@ fn measure_stream(criterion: &mut Criterion, runtime: &Runtime, program: &Arc<Pr
             let read = async {
                 let mut count = 0;
                 while count < 1000 {
-                    count += usize::from(messages.recv().await.is_some());
+                    count += usize::from(exchange.next().await.is_some());
                 }
             };
             tokio::join!(pump, read);

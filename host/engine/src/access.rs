@@ -1,7 +1,7 @@
 //! What a deployment's instances reach through the host, and whom they do it for.
 
 use crate::egress::Egress;
-use crate::log::{Log, Stream};
+use crate::log::{Log, Stream, one_line};
 use crate::manifest::{Allow, Folder};
 use crate::usage::Usage;
 use micro_mesh::call::RequestId;
@@ -72,7 +72,7 @@ impl Access {
     /// Counts something that was asked for and is not allowed, and says so in the log.
     pub(crate) fn deny(&self, request: RequestId, denial: &impl ToString) {
         self.count_denied();
-        self.log.line(request, Stream::Host, &denial.to_string());
+        self.log.line(request, Stream::Host, &one_line(&denial.to_string()));
     }
 
     /// Counts something that was asked for and is not allowed, where the guest itself is told the reason.

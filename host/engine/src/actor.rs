@@ -13,8 +13,10 @@ use crate::access::Scope;
 use crate::error::CallError;
 use crate::inspect::EngineKind;
 use crate::live::Live;
+use crate::manifest::Limits;
 use crate::program::{Callable, Deadline, Program};
 use crate::value::Value;
+use micro_mesh::exchange::Sender;
 use micro_mesh::{Error, Payload};
 use parking::Parking;
 use std::sync::Arc;
@@ -89,11 +91,23 @@ pub type Encode = Arc<dyn Fn(&Value) -> Result<Payload, Error> + Send + Sync>;
 #[derive(Clone)]
 pub struct Sink {
     /// The caller's end.
-    pub replies: mpsc::Sender<Result<Payload, Error>>,
+    pub replies: Sender,
     /// How values become messages.
     pub encode: Encode,
     /// How failures become errors.
     pub explain: Arc<dyn Fn(CallError) -> Error + Send + Sync>,
+}
+
+impl Sink {
+    /// A value as a message, if it is no larger than a reply may be.
+    pub(crate) fn message(&self, value: &Value, limits: &Limits) -> Result<Payload, Error> {
+        let message = (self.encode)(value)?;
+        let limit = limits.reply;
+        match message.bytes().is_some_and(|bytes| bytes.len() as u64 > limit.as_u64()) {
+            true => Err((self.explain)(CallError::ReplyTooLarge { limit })),
+            false => Ok(message),
+        }
+    }
 }
 
 /// Whether a stream goes on.

@@ -44,7 +44,7 @@ impl Program {
     /// Runs a command in a fresh instance, to its end or to the end of its time. Exit codes other than 0 are errors.
     pub async fn run(&self, scope: Scope, callable: &Callable, run: Run, deadline: Deadline) -> Result<(), CallError> {
         let run = async {
-            let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
+            let _room = self.room.take().await?;
             let state = State::new(&self.limits, &self.access, scope).for_command(run);
             match &self.start {
                 Some(start) => self.run_program(start, state).await,
@@ -57,7 +57,7 @@ impl Program {
     /// Makes an instance of a program, and drops it.
     pub(crate) async fn check_program(&self, start: &InstancePre<State>, scope: Scope) -> Result<(), CallError> {
         let mut store = self.store(State::new(&self.limits, &self.access, scope));
-        let made = start.instantiate_async(&mut store).await;
+        let made = fair(start.instantiate_async(&mut store)).await;
         made.map(drop).map_err(|error| trap::call_error(&error, Some(&store.data().limiter), &self.limits))
     }
 
@@ -132,8 +132,7 @@ fn outcome(ended: wasmtime::Result<Result<(), ()>>, limiter: &Limiter, limits: &
     match code {
         0 => Ok(()),
         // Some programs abort when there is no memory, others say so and exit.
-        _ if limiter.refusal().is_some() => Err(CallError::Memory { limit: limits.memory }),
-        code => Err(CallError::Exit { code }),
+        code => Err(trap::refused(limiter, limits).unwrap_or(CallError::Exit { code })),
     }
 }
 

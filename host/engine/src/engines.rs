@@ -7,7 +7,7 @@ use crate::bindings::{self, State};
 use crate::cache::Cache;
 pub use crate::cache::CacheReport;
 use crate::command;
-use crate::error::LoadError;
+use crate::error::{CallError, LoadError};
 use crate::fair;
 use crate::inspect::EngineKind;
 use crate::limits::TABLE_ELEMENTS;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -33,6 +33,12 @@ const UNPOOLED_INSTANCES: usize = 64;
 
 /// Of one component: languages that bring an interpreter are linked from more than a hundred core instances.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 256;
+
+/// Of one component. Most have one; those that are composed of others have one for each.
+const MEMORIES_PER_COMPONENT: u32 = 32;
+
+/// Tables that the pool has for each of its places: one of a component, and those of what is linked around it.
+const TABLES_PER_PLACE: u32 = 4;
 
 /// Memory of a freed slot that stays mapped, so that the next call finds it warm.
 const KEEP_MEMORY: usize = 1024 * 1024;
@@ -56,11 +62,19 @@ pub(crate) struct Side {
     /// For the core modules that are programs.
     pub(crate) programs: wasmtime::Linker<State>,
     pub(crate) kind: EngineKind,
-    /// One permit per instance that the pool has room for: a call waits for room instead of failing.
+    /// One permit per place of the pool, see [`Places`]: a call waits for room instead of failing.
     pub(crate) room: Arc<Semaphore>,
     /// The part of it that instances may take which stay: the rest is for calls that come and go.
     pub(crate) lasting: Arc<Semaphore>,
     pool: Option<u32>,
+}
+
+/// Places of a pool, as the instances of one component take them: as many at once as it has memories, so that those with
+/// many leave none to others that have a place and no memory.
+#[derive(Clone)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    weight: u32,
 }
 
 /// What the probes at the start found.
@@ -79,9 +93,9 @@ pub struct Report {
 pub struct PoolReport {
     /// `lean` or `concurrent`.
     pub engine: &'static str,
-    /// Instances that may live at once.
+    /// Instances that may live at once. One with several memories stands for as many.
     pub places: usize,
-    /// Instances that live now.
+    /// Those that live now.
     pub used: usize,
 }
 
@@ -198,18 +212,56 @@ impl Side {
         let linker = bindings::linker(&engine, kind == EngineKind::Concurrent)?;
         let programs = command::program::linker(&engine)?;
         let places = places(pool);
-        let lasting = Arc::new(Semaphore::new(places * 3 / 4));
+        let lasting = Arc::new(Semaphore::new(lasting(places)));
         Ok(Side { engine, linker, programs, kind, room: Arc::new(Semaphore::new(places)), lasting, pool })
     }
 
     fn places(&self) -> usize {
         places(self.pool)
     }
+
+    /// The room that an instance of a component needs, and the part of it for one that stays.
+    pub(crate) fn places_of(&self, component: &Component) -> [Places; 2] {
+        let weight = component.resources_required().map_or(1, |needed| weight(needed.num_memories, needed.num_tables));
+        [&self.room, &self.lasting].map(|all| Places { all: all.clone(), weight })
+    }
+}
+
+/// The places of the pool that an instance takes.
+fn weight(memories: u32, tables: u32) -> u32 {
+    memories.max(tables.div_ceil(TABLES_PER_PLACE)).max(1)
+}
+
+impl Places {
+    /// Takes what one instance needs, if it is there now.
+    pub(crate) fn try_take(&self) -> Option<SemaphorePermit<'_>> {
+        self.all.try_acquire_many(self.weight).ok()
+    }
+
+    /// As [`Places::try_take`], for an instance that goes elsewhere.
+    pub(crate) fn try_take_owned(&self) -> Option<OwnedSemaphorePermit> {
+        self.all.clone().try_acquire_many_owned(self.weight).ok()
+    }
+
+    /// Waits for what one instance needs.
+    pub(crate) async fn take(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        self.all.acquire_many(self.weight).await.map_err(|_| CallError::PoolFull)
+    }
+
+    /// As [`Places::take`], for an instance that goes elsewhere.
+    pub(crate) async fn take_owned(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        self.all.clone().acquire_many_owned(self.weight).await.map_err(|_| CallError::PoolFull)
+    }
 }
 
 /// Instances that may live at once.
 fn places(pool: Option<u32>) -> usize {
     pool.map_or(UNPOOLED_INSTANCES, |size| size as usize)
+}
+
+/// Those of them for instances that stay. No component may need more.
+fn lasting(places: usize) -> usize {
+    places * 3 / 4
 }
 
 /// An engine with the largest pool that fits the address space, or one that makes instances on demand.
@@ -241,12 +293,15 @@ fn pool(size: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(size);
     pool.total_stacks(size);
-    // Most components hold one memory and a handful of core instances; those that hold many share what is left.
-    pool.total_memories(size + size / 4);
-    pool.total_core_instances(size.saturating_mul(8).max(CORE_INSTANCES_PER_COMPONENT));
-    pool.total_tables(size.saturating_mul(4).max(CORE_INSTANCES_PER_COMPONENT));
+    // A component takes places by its memories and tables, so these are there for whoever has a place. Core instances are
+    // only counted: their bound is that of each component.
+    let most = u32::try_from(lasting(size as usize)).unwrap_or(u32::MAX);
+    pool.total_memories(size);
+    pool.total_tables(size.saturating_mul(TABLES_PER_PLACE));
+    pool.total_core_instances(size.saturating_mul(CORE_INSTANCES_PER_COMPONENT));
+    pool.max_memories_per_component(MEMORIES_PER_COMPONENT.min(most));
+    pool.max_tables_per_component(CORE_INSTANCES_PER_COMPONENT.min(most.saturating_mul(TABLES_PER_PLACE)));
     pool.max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT);
-    pool.max_tables_per_component(CORE_INSTANCES_PER_COMPONENT);
     pool.max_tables_per_module(8);
     pool.table_elements(TABLE_ELEMENTS);
     pool.max_core_instance_size(4 * 1024 * 1024);
@@ -293,6 +348,24 @@ impl Drop for Ticker {
         if let Some(thread) = self.thread.take() {
             // The thread has nothing to say but that it ended.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_takes_a_place_for_each_of_its_memories() {
+        assert_eq!(weight(0, 0), 1);
+        assert_eq!(weight(1, 4), 1);
+        assert_eq!(weight(1, 5), 2);
+        assert_eq!(weight(20, 4), 20);
+        for size in POOL_SIZES {
+            let pool = pool(size);
+            let most = weight(pool.get_max_memories_per_component(), pool.get_max_tables_per_component());
+            assert!(most as usize <= lasting(size as usize), "{size}: an instance that stays can have a place");
         }
     }
 }

@@ -38,15 +38,16 @@ thread_local! {
     static IS_LONG: Cell<bool> = const { Cell::new(false) };
     /// Whether a guest is being polled on this thread: what it calls is polled inside of it.
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// When the engines' clock ticked last, and when the poll on this thread began, in nanoseconds since the first question.
-static LAST_TICK: AtomicU64 = AtomicU64::new(0);
-static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-thread_local! {
+    /// When the poll on this thread began, and what the same work took in those before.
     static BEGUN: Cell<u64> = const { Cell::new(0) };
+    static SPENT: Cell<u64> = const { Cell::new(0) };
 }
+
+/// When the engines' clock ticked last.
+static LAST_TICK: AtomicU64 = AtomicU64::new(0);
+
+/// The first question for the time: all times here are nanoseconds since then.
+static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn now() -> u64 {
     u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -63,6 +64,11 @@ pub(crate) fn has_ticked() -> bool {
     LAST_TICK.load(Ordering::Relaxed) >= BEGUN.get()
 }
 
+/// How long the guest that is being polled has computed, in nanoseconds: now, and in all polls of the same work before.
+pub(crate) fn spent() -> u64 {
+    SPENT.get() + now().saturating_sub(BEGUN.get())
+}
+
 /// Tells that the guest that is being polled computes for long.
 pub(crate) fn is_long() {
     IS_LONG.set(true);
@@ -74,6 +80,7 @@ pin_project! {
         #[pin]
         work: F,
         is_long: bool,
+        spent: u64,
         turn: Option<Turn>,
     }
 }
@@ -83,7 +90,7 @@ type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireErro
 
 /// Lets work inside a guest go on aside when it computes for long.
 pub(crate) fn fair<F: Future>(work: F) -> Fair<F> {
-    Fair { work, is_long: false, turn: None }
+    Fair { work, is_long: false, spent: 0, turn: None }
 }
 
 impl<F: Future> Future for Fair<F> {
@@ -94,21 +101,21 @@ impl<F: Future> Future for Fair<F> {
         // It is the outermost guest that has the thread. If the inner one waited for a place, the outer one could wait
         // for the same.
         if IS_INSIDE.get() {
-            return this.work.poll(context);
+            return inside(this.spent, || this.work.poll(context));
         }
         if !*this.is_long {
-            let done = inside(|| this.work.poll(context));
+            let done = inside(this.spent, || this.work.poll(context));
             *this.is_long = IS_LONG.take();
             return done;
         }
         let turn = this.turn.get_or_insert_with(|| Box::pin(turn()));
         let Poll::Ready(_place) = turn.as_mut().poll(context) else { return Poll::Pending };
         *this.turn = None;
-        let (mut work, is_long) = (this.work, this.is_long);
+        let (mut work, spent, is_long) = (this.work, this.spent, this.is_long);
         aside(|| {
             let began = Instant::now();
             loop {
-                let done = inside(|| work.as_mut().poll(context));
+                let done = inside(spent, || work.as_mut().poll(context));
                 *is_long = IS_LONG.take();
                 let goes_on = *is_long && began.elapsed() < STRETCH && WAITING.load(Ordering::Relaxed) == 0;
                 if done.is_ready() || !goes_on {
@@ -132,18 +139,32 @@ async fn turn() -> Result<OwnedSemaphorePermit, AcquireError> {
     ASIDE.clone().acquire_owned().await
 }
 
-/// Notes that a guest is being polled, also where that ends in a panic.
-fn inside<T>(work: impl FnOnce() -> T) -> T {
-    struct Out;
-    impl Drop for Out {
+/// Polls a guest, and adds to what it spent. What stood outside stands again after that, also where it ends in a panic.
+fn inside<T>(spent: &mut u64, work: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    struct Outer {
+        is_inside: bool,
+        begun: u64,
+        spent: u64,
+    }
+    impl Drop for Outer {
         fn drop(&mut self) {
-            IS_INSIDE.set(false);
+            IS_INSIDE.set(self.is_inside);
+            BEGUN.set(self.begun);
+            SPENT.set(self.spent);
         }
     }
-    IS_INSIDE.set(true);
-    BEGUN.set(now());
-    let _out = Out;
-    work()
+    let began = now();
+    let mut outer =
+        Outer { is_inside: IS_INSIDE.replace(true), begun: BEGUN.replace(began), spent: SPENT.replace(*spent) };
+    let done = work();
+    // Most calls come to their end in one poll, and nobody asks what they took.
+    if done.is_pending() || outer.is_inside {
+        let now = now();
+        *spent += now.saturating_sub(BEGUN.get());
+        // It was not the outer guest that computed meanwhile.
+        outer.begun += now - began;
+    }
+    done
 }
 
 /// Lets another thread do what this one would do meanwhile.
@@ -219,6 +240,32 @@ mod tests {
             }))
         });
         futures::future::join_all(guests).await;
+    }
+
+    /// Computes for so many nanoseconds.
+    fn burn(time: u64) {
+        let from = spent();
+        while spent() - from < time {}
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_waits_before_each_tick_is_found_out() {
+        const TIME: u64 = 20_000_000;
+        fair(async {
+            assert!(spent() < TIME);
+            burn(TIME);
+            tokio::task::yield_now().await;
+            assert!(spent() >= TIME, "what it did before it waited counts");
+            fair(async {
+                assert!(spent() < TIME, "another guest has a time of its own");
+                burn(3 * TIME);
+                tokio::task::yield_now().await;
+                assert!(spent() >= 3 * TIME);
+            })
+            .await;
+            assert!(spent() < 3 * TIME, "what it called computed, and not itself");
+        })
+        .await;
     }
 
     #[tokio::test]

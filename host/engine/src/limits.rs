@@ -3,7 +3,6 @@
 use crate::usage::Usage;
 use crate::value::Value;
 use bytesize::ByteSize;
-use wasmtime::component::Val;
 
 /// Data that a guest may bring to the host at once: a reply, or the arguments of one call of a host function. Text and
 /// bytes count by their length, anything else by the place that its [`Value`] takes. Each reply and each call of a host
@@ -13,10 +12,11 @@ pub const REPLY_LIMIT: ByteSize = ByteSize::mib(64);
 /// What wasmtime counts down, at each crossing anew, while it reads straight from memory.
 pub(crate) const DIRECT_FUEL: usize = REPLY_LIMIT.as_u64() as usize;
 
-/// The same where it makes dynamic values, which count a place for each byte of a list: a reply of bytes alone may so be as
-/// large as on the other road, and takes this much memory while it is converted. What it came to is checked by
-/// [`check_size`]. What such an instance passes to the host's own functions is not: there its memory is the bound.
-pub(crate) const DYNAMIC_FUEL: usize = DIRECT_FUEL * size_of::<Val>();
+/// The same where it makes dynamic values, which count a place of 32 bytes for each byte of a list: bytes alone may so be
+/// not quite 10 MiB there, and text as much as on the other road. It is also what one call of a host function, whose arguments may all
+/// be the same bytes of the guest's memory, makes the host take: so it is a small multiple. What a reply came to is
+/// checked by [`check_size`].
+pub(crate) const DYNAMIC_FUEL: usize = DIRECT_FUEL * 5;
 
 /// The call was on a processor for longer than it may be.
 #[derive(Debug, thiserror::Error)]

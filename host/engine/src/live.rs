@@ -39,8 +39,8 @@ impl Live {
     }
 
     /// Works for another call from now on.
-    pub(crate) fn set_scope(&mut self, scope: Scope) {
-        self.store.data_mut().set_scope(scope);
+    pub(crate) fn begin_call(&mut self, scope: Scope) {
+        self.store.data_mut().begin_call(scope);
     }
 
     /// Calls an endpoint, and gives what the function returned.

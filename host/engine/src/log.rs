@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// A line longer than this is cut into several.
 pub const MAX_LINE: usize = 8 * 1024;
 
+/// How long a line of the host may be that a guest's text is part of, in bytes: a name of a host is there three times.
+const MAX_HOST_LINE: usize = 1024;
+
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -82,6 +85,23 @@ pub trait Log: Send + Sync {
     fn line(&self, request: RequestId, stream: Stream, line: &str);
 }
 
+/// A text with what a guest chose in it, as one line that the host writes: without line breaks and other controls, which
+/// could look like lines of somebody else, and cut off where it is too long.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_HOST_LINE));
+    for char in text.chars() {
+        if line.len() >= MAX_HOST_LINE {
+            line.push('…');
+            break;
+        }
+        match char.is_control() {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
+}
+
 /// Cuts what a guest writes into lines.
 pub(crate) struct LineWriter {
     log: Arc<dyn Log>,
@@ -95,8 +115,11 @@ impl LineWriter {
         LineWriter { log, request, stream, rest: Vec::new() }
     }
 
-    /// Lines that are finished from now on belong to this request.
+    /// What is written from now on belongs to this request. A line that another one began ends here.
     pub(crate) fn set_request(&mut self, request: RequestId) {
+        if self.request != request && !self.rest.is_empty() {
+            self.finish_line();
+        }
         self.request = request;
     }
 
@@ -132,13 +155,13 @@ mod tests {
     use super::*;
     use std::sync::{Mutex, PoisonError};
 
-    /// Keeps what it takes.
+    /// Keeps what it takes, and for whom.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct Kept(Mutex<Vec<(RequestId, String)>>);
 
     impl Log for Kept {
-        fn line(&self, _: RequestId, _: Stream, line: &str) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_string());
+        fn line(&self, request: RequestId, _: Stream, line: &str) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((request, line.to_string()));
         }
     }
 
@@ -149,7 +172,29 @@ mod tests {
         steps.iter().for_each(|step| writer.write(step.as_bytes()));
         drop(writer);
         let lines = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.clone()
+        lines.iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    #[test]
+    fn what_a_request_wrote_without_a_line_break_is_not_the_next_ones() {
+        let kept = Arc::new(Kept::default());
+        let [first, second] = [RequestId::next(), RequestId::next()];
+        let mut writer = LineWriter::new(kept.clone(), first, Stream::Stdout);
+        writer.write(b"secret of the first");
+        writer.set_request(first);
+        writer.write(b", all of it");
+        writer.set_request(second);
+        writer.write(b"second\n");
+        let lines = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(*lines, [(first, "secret of the first, all of it".to_string()), (second, "second".to_string())]);
+    }
+
+    #[test]
+    fn what_a_guest_asks_for_is_one_short_line_of_the_host() {
+        assert_eq!(one_line("an ordinary \"name\", grüße"), "an ordinary \"name\", grüße");
+        assert_eq!(one_line("a\nb\r\u{1b}[2J\u{0}\u{85}"), "a\\nb\\r\\u{1b}[2J\\u{0}\\u{85}");
+        let long = one_line(&"ß".repeat(10_000));
+        assert!(long.len() < MAX_HOST_LINE + 10 && long.ends_with("ß…"), "{}", long.len());
     }
 
     #[test]

@@ -9,17 +9,21 @@ use crate::bindings::State;
 use crate::dynamic;
 use crate::error::CallError;
 use crate::fair::fair;
+use crate::limits::check_size;
 use crate::live::Live;
+use crate::manifest::Limits;
 use crate::outcome;
 use crate::program::{Callable, Deadline, Program};
 use crate::schema::{Item, Native, Step, Type};
 use crate::streaming::failed;
 use crate::value::Value;
+use micro_mesh::exchange::{OwnedPlace, Receiver};
 use micro_mesh::{Error, Payload};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::oneshot;
 use wasmtime::component::{
     Accessor, Destination, Lift, Lower, Source, StreamAny, StreamConsumer, StreamProducer, StreamReader, StreamResult,
     Val, VecBuffer,
@@ -35,7 +39,7 @@ pub type Decode = Box<dyn Fn(Payload) -> std::result::Result<Value, Error> + Sen
 /// The two ends of a native streaming call.
 pub struct Ends {
     /// What the caller sends.
-    pub requests: mpsc::Receiver<std::result::Result<Payload, Error>>,
+    pub requests: Receiver,
     /// How that becomes items.
     pub decode: Decode,
     /// Where the guest's messages go.
@@ -69,7 +73,7 @@ impl Program {
             let run = fair(live.store.run_concurrent(async |accessor| {
                 let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
                 let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
-                run(accessor, func, callable, fields, ends, deadline).await
+                run(accessor, func, callable, fields, ends, (deadline, &self.limits)).await
             }));
             tokio::select! {
                 outcome = run => outcome,
@@ -90,7 +94,7 @@ async fn run(
     callable: &Callable,
     fields: Vec<Value>,
     ends: Ends,
-    deadline: Deadline,
+    (deadline, limits): (Deadline, &Limits),
 ) -> Result<()> {
     let Ends { requests, decode, sink, opened } = ends;
     let endpoint = &callable.endpoint;
@@ -126,7 +130,7 @@ async fn run(
             };
             tell(&mut opened, Ok(()));
             let (over, end) = oneshot::channel();
-            let outgoing = Outgoing { sink, reserving: None, _over: over };
+            let outgoing = Outgoing { sink, limits: *limits, reserving: None, _over: over };
             accessor.with(|access| outgoing.pipe(access, any, *item))?;
             // The sender is dropped when the guest closes its end.
             let _ = end.await;
@@ -135,7 +139,7 @@ async fn run(
         (_, val) => {
             let value = callable.returned(val.as_slice())?;
             let reply = match outcome::reply(endpoint, value) {
-                Ok(Some(value)) => (sink.encode)(&value),
+                Ok(Some(value)) => sink.message(&value, limits),
                 Ok(None) => Ok(Payload::json("{}")),
                 Err(error) => Err((sink.explain)(error)),
             };
@@ -172,7 +176,7 @@ fn given(endpoint: &crate::schema::Endpoint, val: Val) -> std::result::Result<St
 
 /// What the caller sends, as the guest reads it.
 struct Incoming {
-    requests: mpsc::Receiver<std::result::Result<Payload, Error>>,
+    requests: Receiver,
     decode: Decode,
     sink: Sink,
 }
@@ -246,26 +250,20 @@ impl<T: Send + Sync + Lower + 'static> StreamProducer<State> for Producer<T> {
                 Err(error) => error,
             };
             // If the caller's end is full it learns of the stream's end all the same.
-            let _ = self.incoming.sink.replies.try_send(Err(error));
+            if let Ok(place) = self.incoming.sink.replies.try_reserve() {
+                place.send(Err(error));
+            }
             return Poll::Ready(Ok(StreamResult::Dropped));
         }
     }
 }
 
-type Reserving = Pin<
-    Box<
-        dyn Future<
-                Output = std::result::Result<
-                    mpsc::OwnedPermit<std::result::Result<Payload, Error>>,
-                    mpsc::error::SendError<()>,
-                >,
-            > + Send,
-    >,
->;
+type Reserving = Pin<Box<dyn Future<Output = std::result::Result<OwnedPlace, SendError<()>>> + Send>>;
 
 /// What the guest gives, on its way to the caller.
 struct Outgoing {
     sink: Sink,
+    limits: Limits,
     reserving: Option<Reserving>,
     /// Dropped together with this, when the stream is over.
     _over: oneshot::Sender<()>,
@@ -291,15 +289,12 @@ impl Outgoing {
         }
     }
 
-    fn poll_room(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<mpsc::OwnedPermit<std::result::Result<Payload, Error>>>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnedPlace>> {
         let replies = &self.sink.replies;
         let reserving = self.reserving.get_or_insert_with(|| Box::pin(replies.clone().reserve_owned()));
-        let permit = std::task::ready!(reserving.as_mut().poll(cx));
+        let place = std::task::ready!(reserving.as_mut().poll(cx));
         self.reserving = None;
-        Poll::Ready(permit.ok())
+        Poll::Ready(place.ok())
     }
 }
 
@@ -320,18 +315,24 @@ impl<T: Lift + Send + Sync + 'static> StreamConsumer<State> for Consumer<T> {
         mut source: Source<'_, T>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
-        let permit = match self.outgoing.poll_room(cx) {
-            Poll::Ready(Some(permit)) => permit,
+        let place = match self.outgoing.poll_room(cx) {
+            Poll::Ready(Some(place)) => place,
             Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             Poll::Pending => return Poll::Pending,
         };
         let mut items = Vec::with_capacity(self.most);
         source.read(store, &mut items)?;
-        if !items.is_empty() {
-            permit.send((self.outgoing.sink.encode)(&(self.take)(items)));
+        if items.is_empty() {
+            return Poll::Ready(Ok(StreamResult::Completed));
         }
-        Poll::Ready(Ok(StreamResult::Completed))
+        let value = (self.take)(items);
+        check_size(std::slice::from_ref(&value))?;
+        let message = self.outgoing.sink.message(&value, &self.outgoing.limits);
+        // Nothing follows an error.
+        let next = if message.is_ok() { StreamResult::Completed } else { StreamResult::Dropped };
+        place.send(message);
+        Poll::Ready(Ok(next))
     }
 }
 

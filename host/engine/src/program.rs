@@ -3,7 +3,7 @@
 use crate::access::{Access, Scope};
 use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
-use crate::engines::Engines;
+use crate::engines::{Engines, Places};
 use crate::error::{CallError, LoadError};
 use crate::inspect::{EngineKind, Inspection};
 use crate::lifecycle::Lifecycle;
@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
@@ -38,8 +38,8 @@ pub struct Program {
     pub(crate) engine: EngineKind,
     pub(crate) limits: Limits,
     pub(crate) access: Arc<Access>,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) lasting: Arc<Semaphore>,
+    pub(crate) room: Places,
+    pub(crate) lasting: Places,
     /// What an instance's store lets through at each crossing from guest to host.
     pub(crate) fuel: usize,
     pub(crate) lifecycle: Lifecycle,
@@ -120,6 +120,7 @@ impl Program {
         let is_dynamic = inspection.engine == EngineKind::Concurrent
             || !inspection.needs.is_empty()
             || endpoints.values().any(|callable| callable.road == Road::Dynamic);
+        let [room, lasting] = side.places_of(&component);
         let handler = Handler::find(&component, &pre, inspection)?;
         let start = match inspection.command() {
             Some(WASI_P1) => {
@@ -137,8 +138,8 @@ impl Program {
             engine: inspection.engine,
             limits: *limits,
             access,
-            room: side.room.clone(),
-            lasting: side.lasting.clone(),
+            room,
+            lasting,
             fuel: if is_dynamic { DYNAMIC_FUEL } else { DIRECT_FUEL },
             lifecycle: Lifecycle::find(&component),
             endpoints,
@@ -161,7 +162,7 @@ impl Program {
     /// Makes one instance and drops it: a component that traps at its start shows it here.
     pub async fn check_start(&self) -> Result<(), LoadError> {
         let start = async {
-            let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
+            let _room = self.room.take().await?;
             let scope = Scope::new(RequestId::next());
             match &self.start {
                 Some(start) => self.check_program(start, scope).await,
@@ -202,26 +203,19 @@ impl Program {
 
     /// Room for an instance that comes and goes; a call waits for it as long as it has time.
     pub(crate) async fn room(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, CallError> {
-        if let Ok(room) = self.room.try_acquire() {
+        if let Some(room) = self.room.try_take() {
             return Ok(room);
         }
-        match tokio::time::timeout_at(deadline.at, self.room.acquire()).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) | Err(_) => Err(CallError::PoolFull),
-        }
+        tokio::time::timeout_at(deadline.at, self.room.take()).await.unwrap_or(Err(CallError::PoolFull))
     }
 
     /// Room for an instance that stays.
     pub(crate) async fn lasting_room(&self, deadline: Deadline) -> Result<[OwnedSemaphorePermit; 2], CallError> {
         let wait = async {
-            let lasting = self.lasting.clone().acquire_owned().await;
-            let room = self.room.clone().acquire_owned().await;
-            lasting.and_then(|lasting| Ok([lasting, room?]))
+            let lasting = self.lasting.take_owned().await?;
+            Ok([lasting, self.room.take_owned().await?])
         };
-        match tokio::time::timeout_at(deadline.at, wait).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err(_)) | Err(_) => Err(CallError::PoolFull),
-        }
+        tokio::time::timeout_at(deadline.at, wait).await.unwrap_or(Err(CallError::PoolFull))
     }
 
     /// How long one call may take.

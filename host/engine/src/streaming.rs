@@ -2,6 +2,8 @@
 
 use crate::dynamic::{from_val, to_val};
 use crate::error::{CallError, LoadError};
+use crate::fair::fair;
+use crate::limits::check_size;
 use crate::live::Live;
 use crate::outcome;
 use crate::program::lost;
@@ -84,7 +86,10 @@ impl OpenStream {
         };
         match ok {
             Val::Option(None) => Ok(None),
-            Val::Option(Some(val)) => from_val(item, *val).map(Some).ok_or_else(|| unfit("next")),
+            Val::Option(Some(val)) => {
+                let message = from_val(item, *val).ok_or_else(|| unfit("next"))?;
+                checked(live, message).map(Some)
+            }
             _ => Err(unfit("next")),
         }
     }
@@ -106,12 +111,15 @@ impl OpenStream {
         let (Some(reply), Some(export)) = (&self.schema.finish, self.exports.finish) else { return Ok(None) };
         let has_result = reply.ok.is_some() || reply.err.is_some();
         let val = call(live, export, "finish", &[Val::Resource(self.resource)], has_result).await?;
-        finished(reply, val)
+        match finished(reply, val)? {
+            Some(reply) => checked(live, reply).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Lets the guest know that the stream is over.
     pub(crate) async fn close(self, live: &mut Live) -> Result<(), CallError> {
-        let dropped = self.resource.resource_drop_async(&mut live.store).await;
+        let dropped = fair(self.resource.resource_drop_async(&mut live.store)).await;
         dropped.map_err(|error| live.failed(&error))
     }
 }
@@ -129,6 +137,12 @@ async fn call(
     live.call_vals(export, name, params, places).await?;
     let [result] = results;
     Ok(has_result.then_some(result))
+}
+
+/// What came from the guest, if it is no more than may come at once.
+fn checked(live: &Live, value: Value) -> Result<Value, CallError> {
+    check_size(std::slice::from_ref(&value)).map_err(|error| live.failed(&error))?;
+    Ok(value)
 }
 
 fn finished(reply: &Reply, val: Option<Val>) -> Result<Option<Value>, CallError> {

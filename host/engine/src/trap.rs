@@ -21,12 +21,18 @@ pub(crate) fn call_error(error: &Error, limiter: Option<&Limiter>, limits: &Limi
         return CallError::ReplyTooLarge { limit: REPLY_LIMIT };
     }
     // A guest that was refused memory mostly aborts, so the trap itself says nothing of the cause.
-    match limiter.and_then(Limiter::refusal) {
-        Some(Refusal::Own) => return CallError::Memory { limit: limits.memory },
-        Some(Refusal::Host) => return CallError::HostMemory,
-        None => {}
+    if let Some(error) = limiter.and_then(|limiter| refused(limiter, limits)) {
+        return error;
     }
     CallError::Trap { reason: reason(error), backtrace: format!("{error:?}") }
+}
+
+/// The error of a call that did not go well after it was refused memory.
+pub(crate) fn refused(limiter: &Limiter, limits: &Limits) -> Option<CallError> {
+    limiter.refusal().map(|refusal| match refusal {
+        Refusal::Own => CallError::Memory { limit: limits.memory },
+        Refusal::Host => CallError::HostMemory,
+    })
 }
 
 /// In a few words that are fit for a caller: no addresses, no paths of the guest's source.

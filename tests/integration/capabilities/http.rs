@@ -232,3 +232,17 @@ async fn functions_of_wasi_0_3_are_bound_by_the_same_rules() {
     assert!(look_up("api.test").await.refused(500).contains("AccessDenied"));
     assert_eq!(host_lines(&host, "outgoing3").await.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_texts_of_a_request_are_no_longer_than_its_headers_may_be() {
+    let host = Host::start().await;
+    deploy(&host, "outgoing", "http = [\"localhost:1\"]").await;
+    deploy(&host, "outgoing3", "http = [\"localhost:1\"]").await;
+    let long = "x".repeat(70_000);
+    assert_eq!(post_to(&host, &long, "http://localhost:1/", "").await, Err("method".into()));
+    let [authority, path] = [format!("http://{long}/"), format!("http://localhost:1/{long}")];
+    for (url, what) in [(&authority, "authority"), (&path, "path")] {
+        assert_eq!(send(&host, url).await, Err(what.into()));
+        assert_eq!(host.call("outgoing3", "Outgoing.Get", json!({"url": url})).await.refused(500), what);
+    }
+}

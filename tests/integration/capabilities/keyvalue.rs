@@ -7,7 +7,7 @@ use reqwest::Method;
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_are_the_stores_of_the_host() {
     let host = Host::start().await;
-    deploy(&host, "keyvalue", "store = [\"shared\"]").await;
+    deploy(&host, "keyvalue", "store = [\"shared\", \"x*\"]").await;
     let put = |bucket: &str, key: &str, value: &str| json!({"bucket": bucket, "key": key, "value": value});
     for (bucket, store) in [("", "keyvalue"), ("default", "keyvalue"), ("keyvalue", "keyvalue"), ("shared", "shared")] {
         host.call("keyvalue", "Keyvalue.Put", put(bucket, "k", bucket)).await.ok();
@@ -22,6 +22,8 @@ async fn buckets_are_the_stores_of_the_host() {
     assert_eq!(denied.refused(500), "access denied");
     let lines = host_lines(&host, "keyvalue").await;
     assert!(lines[0].contains("may not open the store other"), "{lines:?}");
+    let long = host.call("keyvalue", "Keyvalue.Get", json!({"bucket": "x".repeat(1_000), "key": "k"})).await;
+    assert_eq!(long.refused(500), "no such store");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,8 +143,8 @@ async fn call(
     running: &Running,
 ) -> Result<(), Failure> {
     let CallJob { scope, callable, fields, deadline, reply, busy: _busy } = job;
-    let id = running.add(scope, deadline, Bounds::new(deadline, None, None), Reply::Call(reply));
-    accessor.with(|mut access| access.get().set_scope(running.scope()));
+    let (id, is_alone) = running.add(scope, deadline, Bounds::new(deadline, None, None), Reply::Call(reply));
+    accessor.with(|mut access| access.get().begin_beside(running.scope(), is_alone));
     let endpoint = &callable.endpoint;
     let call = async {
         let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
@@ -168,8 +168,9 @@ async fn web(
 ) -> Result<(), Failure> {
     let WebJob { scope, request, deadline, reply, busy: _busy } = job;
     let (request, slot) = request.into_parts();
-    let id = running.add(scope, deadline, Bounds::new(deadline, Some(slot.clone()), None), Reply::Web(reply));
-    accessor.with(|mut access| access.get().set_scope(running.scope()));
+    let bounds = Bounds::new(deadline, Some(slot.clone()), None);
+    let (id, is_alone) = running.add(scope, deadline, bounds, Reply::Web(reply));
+    accessor.with(|mut access| access.get().begin_beside(running.scope(), is_alone));
     let serve = async {
         let Some(Handler::Wasi03(indices)) = &program.handler else {
             return Err(wasmtime::format_err!("no handler of WASI 0.3 is exported"));
@@ -241,14 +242,16 @@ impl Reply {
 }
 
 impl Running {
-    fn add(&self, scope: Scope, deadline: Deadline, bounds: Bounds, reply: Reply) -> u64 {
+    /// Its number, and whether there is no other.
+    fn add(&self, scope: Scope, deadline: Deadline, bounds: Bounds, reply: Reply) -> (u64, bool) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.0 += 1;
         let id = calls.0;
+        let is_alone = calls.1.is_empty();
         calls.1.insert(id, Entry { scope, until: deadline.at, bounds, over: None, reply });
         drop(calls);
         self.changed.notify_one();
-        id
+        (id, is_alone)
     }
 
     fn end(&self, id: u64, result: Result<Option<Value>, CallError>) {

@@ -60,7 +60,7 @@ pub(super) async fn call_and_put_back(
     scope: Scope,
     fields: Vec<Value>,
 ) -> Result<Option<Value>, CallError> {
-    live.set_scope(scope);
+    live.begin_call(scope);
     let callable = &borrowed.callable;
     let result = live.call(callable, callable.arguments(fields)).await;
     match &result {
@@ -86,15 +86,15 @@ pub(super) async fn perform(
         Job::Stream(id, job) => stream(live, time, streams, id, job).await?,
         Job::Web(job) => web::serve(live, program, *job).await?,
         Job::Health(reply) => {
-            live.set_scope(Scope::idle());
+            live.begin_call(Scope::idle());
             answer(within(time, live.health(&program.lifecycle)).await, reply)?;
         }
         Job::Save(reply) => {
-            live.set_scope(Scope::idle());
+            live.begin_call(Scope::idle());
             answer(within(time, live.save(&program.lifecycle)).await, reply)?;
         }
         Job::Stop(reply) => {
-            live.set_scope(Scope::idle());
+            live.begin_call(Scope::idle());
             if let Err(error) = within(time, live.stop(&program.lifecycle)).await {
                 tracing::warn!(service = %program.access.service, "stop: {error}");
             }
@@ -118,7 +118,7 @@ async fn call(live: &mut Live, job: CallJob) -> Done {
     if reply.is_closed() {
         return Ok(());
     }
-    live.set_scope(scope);
+    live.begin_call(scope);
     let arguments = callable.arguments(fields);
     let result = deadline.limit(live.call(&callable, arguments)).await;
     let done = match &result {
@@ -150,7 +150,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
                 let _ = reply.send(Err(ActorError::Failed(error)));
                 return Ok(());
             };
-            live.set_scope(scope.clone());
+            live.begin_call(scope.clone());
             let arguments = callable.arguments(fields);
             let opened = match callable.to_vals(&arguments) {
                 Ok(params) => {
@@ -178,7 +178,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
                 let _ = reply.send(Flow::Over);
                 return Ok(());
             };
-            live.set_scope(scope.clone());
+            live.begin_call(scope.clone());
             let (flow, done) = pump(live, stream, &sink, time).await;
             // The handle may be gone, which closes the stream.
             let _ = reply.send(flow);
@@ -190,7 +190,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
                 let _ = reply.send(Err(is_over()));
                 return Ok(());
             };
-            live.set_scope(scope.clone());
+            live.begin_call(scope.clone());
             let sent = within(time, stream.send(live, &message)).await;
             let done = sent.as_ref().map_or_else(survives, |()| Ok(()));
             let _ = reply.send(sent);
@@ -202,7 +202,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
                 let _ = reply.send(Err(is_over()));
                 return Ok(());
             };
-            live.set_scope(scope.clone());
+            live.begin_call(scope.clone());
             let finished = within(time, stream.finish(live)).await;
             let done = finished.as_ref().map_or_else(survives, |_| Ok(()));
             let _ = reply.send(finished);
@@ -210,7 +210,7 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
         }
         StreamJob::Close => match streams.remove(&id) {
             Some((scope, stream)) => {
-                live.set_scope(scope);
+                live.begin_call(scope);
                 within(time, stream.close(live)).await.or_else(|error| survives(&error))
             }
             None => Ok(()),
@@ -221,14 +221,14 @@ async fn stream(live: &mut Live, time: Duration, streams: &mut Streams, id: u64,
 /// Moves messages from the guest to the caller, as many as the caller has room for.
 async fn pump(live: &mut Live, stream: &OpenStream, sink: &Sink, time: Duration) -> (Flow, Done) {
     loop {
-        let permit = match sink.replies.try_reserve() {
-            Ok(permit) => permit,
+        let place = match sink.replies.try_reserve() {
+            Ok(place) => place,
             Err(mpsc::error::TrySendError::Full(())) => return (Flow::Full, Ok(())),
             Err(mpsc::error::TrySendError::Closed(())) => return (Flow::Over, Ok(())),
         };
         match within(time, stream.next(live)).await {
-            Ok(Some(value)) => match (sink.encode)(&value) {
-                Ok(message) => permit.send(Ok(message)),
+            Ok(Some(value)) => match sink.message(&value, &live.limits) {
+                Ok(message) => place.send(Ok(message)),
                 Err(error) => return (Flow::Failed(error), Ok(())),
             },
             Ok(None) => return (Flow::Empty, Ok(())),

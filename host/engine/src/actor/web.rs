@@ -67,7 +67,7 @@ pub(super) async fn serve(live: &mut Live, program: &Program, job: WebJob) -> Re
     if reply.is_closed() {
         return Ok(());
     }
-    live.set_scope(scope);
+    live.begin_call(scope);
     let (request, slot) = request.into_parts();
     let guest = async {
         match &program.handler {

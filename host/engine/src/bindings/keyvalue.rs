@@ -4,9 +4,10 @@
 //! Two drafts are in use. In the first one `increment` knows no numbers below zero, and there is no compare-and-swap.
 
 use super::State;
+use crate::limits::DIRECT_FUEL;
 use bytes::Bytes;
 use micro_mesh::Store;
-use micro_mesh::store::{KeyQuery, MAX_KEYS_LISTED, PutOptions, StoreError};
+use micro_mesh::store::{KeyQuery, MAX_KEYS_LISTED, MAX_STORE_NAME, PutOptions, StoreError};
 use std::sync::Arc;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -19,6 +20,9 @@ const MAX_TRIES: usize = 100;
 
 /// Keys that one call of `wasi:keyvalue/batch` may name.
 const MAX_BATCH: usize = 1_000;
+
+/// Bytes of all values that one call of `get-many` may give: as many as a guest may bring to the host at once.
+const MAX_FOUND: usize = DIRECT_FUEL;
 
 /// A store that a guest has opened.
 #[derive(Clone)]
@@ -253,6 +257,10 @@ impl State {
     fn open_bucket(&self, name: &str) -> Answer<Bucket> {
         let name = if name == DEFAULT { "" } else { name };
         let Some(store) = &self.origin.access.store else { return Err(Failure::NoSuchStore) };
+        if name.len() > MAX_STORE_NAME {
+            // A pattern of [allow] may fit names of any length, and a bucket keeps its own.
+            return Err(Failure::NoSuchStore);
+        }
         match self.store_name(name) {
             Some(name) => Ok(Bucket { store: store.clone(), name: name.to_string() }),
             None => {
@@ -308,8 +316,13 @@ impl Bucket {
     async fn get_many(&self, keys: Vec<String>) -> Answer<Vec<(String, Option<Vec<u8>>)>> {
         check_batch(keys.len())?;
         let mut found = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
         for key in keys {
             let value = self.get(&key).await?;
+            bytes += value.as_ref().map_or(0, Vec::len);
+            if bytes > MAX_FOUND {
+                return Err(Failure::Other(format!("the values have more than {MAX_FOUND} bytes: ask in parts")));
+            }
             found.push((key, value));
         }
         Ok(found)
@@ -367,5 +380,22 @@ fn check_batch(keys: usize) -> Answer<()> {
     match keys > MAX_BATCH {
         true => Err(Failure::Other(format!("{keys} keys at once, and {MAX_BATCH} at most may be: ask in parts"))),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use micro_mesh::store::{MAX_VALUE, OpenOptions, memory, open};
+
+    #[tokio::test]
+    async fn many_values_at_once_are_bounded_in_bytes() {
+        let store = open(memory::NAME, OpenOptions::default()).await.unwrap();
+        let bucket = Bucket { store, name: "own".into() };
+        bucket.set("k", vec![0; MAX_VALUE]).await.unwrap();
+        let most = MAX_FOUND / MAX_VALUE;
+        assert_eq!(bucket.get_many(vec!["k".into(); most]).await.unwrap().len(), most);
+        let failure = bucket.get_many(vec!["k".into(); most + 1]).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Other(reason) if reason.contains("ask in parts")), "{failure:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! What a guest can import, and the state behind it.
 
+mod bounds;
 mod client;
 mod config;
 mod guests;
@@ -72,9 +73,13 @@ pub(crate) struct State {
     /// What a command gets beside `access`, until the guest first asks.
     run: Option<Box<Run>>,
     pub(crate) limiter: Limiter,
-    /// Ticks of the engine's clock that found the present call running, and how many it may have.
+    /// Ticks of the engine's clock that found the present call running.
     ticks: u32,
-    most_ticks: u32,
+    /// What [`fair::spent`] was when it began.
+    begun: u64,
+    /// Nanoseconds on a processor that one call may have, and that the present ones may have together.
+    cpu: u64,
+    most: u64,
 }
 
 struct Wasi {
@@ -97,11 +102,13 @@ impl State {
             program: None,
             http,
             table,
-            origin: Origin { access: access.clone(), scope },
+            origin: Origin { access: access.clone(), scope, has_many_bodies: false },
             run: None,
             limiter: Limiter::new(limits.memory),
             ticks: 0,
-            most_ticks: ticks(limits.cpu),
+            begun: 0,
+            cpu: nanoseconds(limits.cpu),
+            most: nanoseconds(limits.cpu),
         }
     }
 
@@ -111,13 +118,33 @@ impl State {
         self
     }
 
-    /// Works for another call from now on.
+    /// Works for another call from now on, and for no other.
+    pub(crate) fn begin_call(&mut self, scope: Scope) {
+        self.set_scope(scope);
+        self.limiter.begin_call();
+        (self.ticks, self.begun, self.most) = (0, 0, self.cpu);
+    }
+
+    /// Works for one more call from now on, inside of work that goes on already. Calls at once have the time of all
+    /// together, because nobody can tell for whom the guest computes.
+    pub(crate) fn begin_beside(&mut self, scope: Scope, is_alone: bool) {
+        match is_alone {
+            true => {
+                self.begin_call(scope);
+                self.begun = fair::spent();
+            }
+            false => {
+                self.set_scope(scope);
+                self.most = self.most.saturating_add(self.cpu);
+            }
+        }
+    }
+
+    /// Does what it does in this name.
     pub(crate) fn set_scope(&mut self, scope: Scope) {
         if let Some(wasi) = &mut self.wasi {
             wasi.request.set(scope.id);
         }
-        self.limiter.begin_call();
-        self.ticks = 0;
         self.origin.scope = scope;
     }
 
@@ -125,24 +152,30 @@ impl State {
     pub(crate) fn program(&mut self) -> &mut WasiP1Ctx {
         self.program.get_or_insert_with(|| {
             let (mut builder, _) = Wasi::builder(&self.origin, self.run.take());
-            Box::new(builder.build_p1())
+            let mut program = Box::new(builder.build_p1());
+            // It keeps handles of its own.
+            program.ctx().table.set_max_capacity(MAX_HANDLES);
+            program
         })
     }
 
     /// The engine's clock found this instance running: it makes room for others, unless its time is used up.
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        if !fair::has_ticked() {
-            return Ok(UpdateDeadline::Continue(1));
+        let has_ticked = fair::has_ticked();
+        if has_ticked {
+            self.origin.access.usage.tick();
+            self.ticks += 1;
+            if self.ticks >= fair::SHORT {
+                fair::is_long();
+            }
         }
-        self.origin.access.usage.tick();
-        self.ticks += 1;
-        if self.ticks >= fair::SHORT {
-            fair::is_long();
+        // A guest that waits whenever the clock ticks is never found running, and one that does much at once is found
+        // only once: so its time is measured as well.
+        let found = u64::from(self.ticks).saturating_mul(nanoseconds(EPOCH));
+        if fair::spent().saturating_sub(self.begun).max(found) > self.most {
+            return Err(wasmtime::Error::new(CpuUsedUp));
         }
-        match self.ticks > self.most_ticks {
-            true => Err(wasmtime::Error::new(CpuUsedUp)),
-            false => Ok(UpdateDeadline::Yield(1)),
-        }
+        Ok(if has_ticked { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
     }
 
     fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {
@@ -150,8 +183,8 @@ impl State {
     }
 }
 
-fn ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos() / EPOCH.as_nanos()).unwrap_or(u32::MAX)
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Drop for State {
@@ -194,7 +227,7 @@ impl Wasi {
     }
 
     /// What all guests get, whichever WASI they are for.
-    fn builder(Origin { access, scope }: &Origin, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
+    fn builder(Origin { access, scope, .. }: &Origin, run: Option<Box<Run>>) -> (WasiCtxBuilder, Arc<CurrentRequest>) {
         let request = Arc::new(CurrentRequest::new(scope.id));
         let mut builder = WasiCtxBuilder::new();
         builder.stdout(Output::new(access.log.clone(), request.clone(), Stream::Stdout));
@@ -246,6 +279,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
         });
     let linked = linked
         .and_then(|()| names::link(&mut linker, with_wasi_0_3))
+        .and_then(|()| bounds::link(&mut linker, with_wasi_0_3))
         .and_then(|()| config::link(&mut linker))
         .and_then(|()| logging::link(&mut linker))
         .and_then(|()| keyvalue::link(&mut linker));

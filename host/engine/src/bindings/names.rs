@@ -5,18 +5,20 @@ use super::State;
 use super::output::CurrentRequest;
 use crate::access::Access;
 use crate::log::Stream;
-use std::collections::{HashMap, VecDeque};
+use futures::FutureExt as _;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use wasmtime::Result;
-use wasmtime::component::{Accessor, HasData, Linker, Resource};
+use std::{io, vec};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Accessor, HasData, Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup as v02;
-use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
-use wasmtime_wasi::p2::{DynPollable, SocketError};
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, Network};
+use wasmtime_wasi::p2::{Pollable, subscribe};
 use wasmtime_wasi::p3::bindings::sockets::{ip_name_lookup as v03, types};
-use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi::sockets::SocketAddrUse;
 
 /// Addresses that an instance has looked up and may still connect to; the oldest are forgotten.
 const MAX_FOUND: usize = 256;
@@ -27,8 +29,6 @@ pub(super) struct Names(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Look-ups that go on, by handle.
-    streams: HashMap<u32, String>,
     found: VecDeque<(IpAddr, String)>,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn open_tcp(
     request: &Arc<CurrentRequest>,
 ) {
     let (access, names, request) = (access.clone(), names.clone(), request.clone());
-    builder.allow_tcp(true).allow_ip_name_lookup(true);
+    builder.allow_tcp(true);
     builder.socket_addr_check(move |address, what| {
         let is_permitted = match what {
             // A socket that connects is bound to any address and port before.
@@ -86,10 +86,47 @@ pub(super) fn open_tcp(
     });
 }
 
+/// The interface by the name that wasmtime has for it.
+const INTERFACE_02: &str = "wasi:sockets/ip-name-lookup@0.2.12";
+
+/// A look-up of WASI 0.2, which a guest asks for one address after the other.
+struct Stream02 {
+    name: String,
+    answer: Answer02,
+}
+
+enum Answer02 {
+    Asked(AbortOnDropJoinHandle<io::Result<Vec<IpAddr>>>),
+    Found(vec::IntoIter<IpAddr>),
+    Failed,
+}
+
+#[async_trait::async_trait]
+impl Pollable for Stream02 {
+    async fn ready(&mut self) {
+        if let Answer02::Asked(asked) = &mut self.answer {
+            self.answer = asked.await.map_or(Answer02::Failed, |found| Answer02::Found(found.into_iter()));
+        }
+    }
+}
+
+impl Stream02 {
+    /// The next address, if it is known by now.
+    fn next(&mut self) -> Result<Option<IpAddr>, ErrorCode> {
+        // Who waits is woken by another look.
+        self.ready().now_or_never().ok_or(ErrorCode::WouldBlock)?;
+        match &mut self.answer {
+            Answer02::Asked(_) => Err(ErrorCode::WouldBlock),
+            Answer02::Found(found) => Ok(found.next()),
+            Answer02::Failed => Err(ErrorCode::NameUnresolvable),
+        }
+    }
+}
+
 /// Puts our look-ups in the place of wasmtime's.
-pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> Result<()> {
+pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    v02::add_to_linker::<_, LookUps>(linker, look_up)?;
+    link_02(&mut linker.instance(INTERFACE_02)?)?;
     if with_wasi_0_3 {
         v03::add_to_linker::<_, LookUps>(linker, look_up)?;
     }
@@ -97,12 +134,48 @@ pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> Result<()
     Ok(())
 }
 
+fn link_02(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    interface.resource("resolve-address-stream", ResourceType::host::<Stream02>(), |mut store, rep| {
+        store.data_mut().table.delete(Resource::<Stream02>::new_own(rep))?;
+        Ok(())
+    })?;
+    interface.func_wrap(
+        "resolve-addresses",
+        |mut store: StoreContextMut<'_, State>, (_, name): (Resource<Network>, String)| {
+            let LookUp { names: _, access, request } = look_up(store.data_mut());
+            let Some(name) = permitted(&access, request, &name) else {
+                return Ok((Err(ErrorCode::AccessDenied),));
+            };
+            let asked = name.clone();
+            let answer = Answer02::Asked(spawn(async move { access.granted.egress.look_up(&asked).await }));
+            Ok((Ok(store.data_mut().table.push(Stream02 { name, answer })?),))
+        },
+    )?;
+    interface.func_wrap(
+        "[method]resolve-address-stream.resolve-next-address",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<Stream02>,)| {
+            let names = look_up(store.data_mut()).names;
+            let stream = store.data_mut().table.get_mut(&stream)?;
+            let next = stream.next();
+            if let Ok(Some(address)) = next {
+                names.lock().add(address, &stream.name);
+            }
+            Ok((next.map(|next| next.map(IpAddress::from)),))
+        },
+    )?;
+    interface.func_wrap(
+        "[method]resolve-address-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<Stream02>,)| {
+            Ok((subscribe(&mut store.data_mut().table, stream)?,))
+        },
+    )
+}
+
 fn look_up(state: &mut State) -> LookUp<'_> {
     let access = state.origin.access.clone();
-    let (wasi, table) = state.wasi();
+    let (wasi, _) = state.wasi();
     let names = wasi.names.get_or_insert_default().clone();
-    let sockets = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table };
-    LookUp { sockets, names, access, request: &wasi.request }
+    LookUp { names, access, request: &wasi.request }
 }
 
 struct LookUps;
@@ -112,71 +185,15 @@ impl HasData for LookUps {
 }
 
 struct LookUp<'a> {
-    sockets: WasiSocketsCtxView<'a>,
     names: Arc<Names>,
     access: Arc<Access>,
     request: &'a CurrentRequest,
 }
 
-impl LookUp<'_> {
-    /// The name, if the guest may look it up.
-    fn permitted(&self, name: &str) -> Option<String> {
-        let checked = self.access.granted.egress.check_look_up(name);
-        checked.inspect_err(|denial| self.access.deny(self.request.get(), denial)).ok()
-    }
-}
-
-impl network::Host for LookUp<'_> {
-    fn convert_error_code(&mut self, error: SocketError) -> Result<ErrorCode> {
-        network::Host::convert_error_code(&mut self.sockets, error)
-    }
-
-    fn network_error_code(&mut self, error: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>> {
-        network::Host::network_error_code(&mut self.sockets, error)
-    }
-}
-
-impl network::HostNetwork for LookUp<'_> {
-    fn drop(&mut self, network: Resource<Network>) -> Result<()> {
-        network::HostNetwork::drop(&mut self.sockets, network)
-    }
-}
-
-impl v02::Host for LookUp<'_> {
-    fn resolve_addresses(
-        &mut self,
-        network: Resource<Network>,
-        name: String,
-    ) -> Result<Resource<v02::ResolveAddressStream>, SocketError> {
-        let name = self.permitted(&name).ok_or(ErrorCode::AccessDenied)?;
-        let stream = v02::Host::resolve_addresses(&mut self.sockets, network, name.clone())?;
-        self.names.lock().streams.insert(stream.rep(), name);
-        Ok(stream)
-    }
-}
-
-impl v02::HostResolveAddressStream for LookUp<'_> {
-    fn resolve_next_address(
-        &mut self,
-        stream: Resource<v02::ResolveAddressStream>,
-    ) -> Result<Option<IpAddress>, SocketError> {
-        let rep = stream.rep();
-        let next = self.sockets.resolve_next_address(stream)?;
-        let mut names = self.names.lock();
-        if let (Some(address), Some(name)) = (&next, names.streams.get(&rep).cloned()) {
-            names.add(plain(address), &name);
-        }
-        Ok(next)
-    }
-
-    fn subscribe(&mut self, stream: Resource<v02::ResolveAddressStream>) -> Result<Resource<DynPollable>> {
-        self.sockets.subscribe(stream)
-    }
-
-    fn drop(&mut self, stream: Resource<v02::ResolveAddressStream>) -> Result<()> {
-        self.names.lock().streams.remove(&stream.rep());
-        v02::HostResolveAddressStream::drop(&mut self.sockets, stream)
-    }
+/// The name, if the guest may look it up.
+fn permitted(access: &Access, request: &CurrentRequest, name: &str) -> Option<String> {
+    let checked = access.granted.egress.check_look_up(name);
+    checked.inspect_err(|denial| access.deny(request.get(), denial)).ok()
 }
 
 impl v03::Host for LookUp<'_> {}
@@ -185,10 +202,10 @@ impl<T> v03::HostWithStore<T> for LookUps {
     async fn resolve_addresses(
         accessor: &Accessor<T, Self>,
         name: String,
-    ) -> Result<Result<Vec<types::IpAddress>, v03::ErrorCode>> {
+    ) -> wasmtime::Result<Result<Vec<types::IpAddress>, v03::ErrorCode>> {
         let (name, names, access) = accessor.with(|mut view| {
-            let look_up = view.get();
-            (look_up.permitted(&name), look_up.names.clone(), look_up.access.clone())
+            let LookUp { names, access, request } = view.get();
+            (permitted(&access, request, &name), names, access)
         });
         let Some(name) = name else { return Ok(Err(v03::ErrorCode::AccessDenied)) };
         let Ok(found) = access.granted.egress.look_up(&name).await else {
@@ -197,12 +214,5 @@ impl<T> v03::HostWithStore<T> for LookUps {
         let mut names = names.lock();
         found.iter().for_each(|address| names.add(*address, &name));
         Ok(Ok(found.into_iter().map(Into::into).collect()))
-    }
-}
-
-fn plain(address: &IpAddress) -> IpAddr {
-    match *address {
-        IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
-        IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
     }
 }

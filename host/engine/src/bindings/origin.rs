@@ -15,6 +15,8 @@ const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderNa
 pub(super) struct Origin {
     pub(super) access: Arc<Access>,
     pub(super) scope: Scope,
+    /// Whether the guest keeps so many bodies that the next one has little room.
+    pub(super) has_many_bodies: bool,
 }
 
 /// The response, and the work that is left while its body is read.
@@ -23,7 +25,7 @@ type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(),
 impl Origin {
     /// A call of another function, with what this one has of its caller: deadline, id, headers.
     pub(super) fn call(&self, service: Arc<str>, endpoint: Arc<str>, payload: Payload) -> Result<Call, Error> {
-        let Origin { access, scope } = self;
+        let Origin { access, scope, .. } = self;
         if scope.depth >= MAX_DEPTH {
             let detail = format!("{MAX_DEPTH} calls are inside of each other: {service} is not called, this is a loop");
             return Err(Error::new(ID, 508, detail));
@@ -61,13 +63,21 @@ impl Origin {
 const PIECES: usize = 15;
 const PIECE: usize = 64 * 1024;
 
+/// The same where a guest keeps many bodies: one piece, as large as what it can write at once in any case.
+const FEW_PIECES: usize = 1;
+const SMALL_PIECE: usize = 4 * 1024;
+
 /// Lets out what the manifest allows.
 impl WasiHttpHooks for Origin {
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        PIECES
+        if self.has_many_bodies { FEW_PIECES } else { PIECES }
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        if self.has_many_bodies { SMALL_PIECE } else { PIECE }
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         PIECE
     }
 

@@ -1,6 +1,8 @@
 use super::*;
+use crate::usage::{GuestMemory, Usage};
 use futures::{FutureExt as _, stream};
 use std::io;
+use std::sync::Arc;
 use wasmtime_wasi::cli::{StdinStream as _, StdoutStream as _};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable as _, StreamError};
 
@@ -84,4 +86,12 @@ fn the_message_of_a_run_is_input_and_arguments() {
     );
     let error = endpoint::read(fields(vec![text("a\0b")])).unwrap_err().to_string();
     assert!(error.contains("\"a\\0b\""), "{error}");
+}
+
+#[test]
+fn a_program_that_the_host_refused_memory_did_not_break_its_own_limit() {
+    let (limits, usage) = (Limits::default(), Usage::new(Arc::new(GuestMemory::new(1_000))));
+    let mut limiter = Limiter::new(limits.memory);
+    assert!(!limiter.grow_memory(0, 500_000, None, &usage));
+    assert!(matches!(outcome(Ok(Err(())), &limiter, &limits), Err(CallError::HostMemory)));
 }

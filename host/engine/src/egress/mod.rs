@@ -38,7 +38,7 @@ pub struct Outside {
 
 impl Default for Outside {
     fn default() -> Outside {
-        Outside { resolver: Arc::new(System), trust: Trust::default() }
+        Outside { resolver: Arc::new(System::default()), trust: Trust::default() }
     }
 }
 
@@ -159,7 +159,9 @@ impl Rules {
         let ip = ip.to_canonical();
         let Some(what) = special(ip) else { return Ok(()) };
         let is_named = self.fitting(target).any(|pattern| pattern.names_address(ip));
-        let is_itself = target.host == LOCALHOST && ip.is_loopback();
+        // What stands for any host does not name this one.
+        let names_itself = |pattern: &Destination| !pattern.is_any() && pattern.names_host(LOCALHOST);
+        let is_itself = target.host == LOCALHOST && ip.is_loopback() && self.fitting(target).any(names_itself);
         match is_named || is_itself {
             true => Ok(()),
             false => Err(Denial { target: target.clone(), address: Some((ip, what)) }),

@@ -137,3 +137,16 @@ async fn what_is_connected_to_is_what_was_checked() {
     let unknown = connector(String::new()).call(uri("nobody.example.com")).await.map(drop).unwrap_err();
     assert!(unknown.to_string().contains("nobody knows it"), "{unknown}");
 }
+
+#[test]
+fn any_host_is_not_this_machine() {
+    let allow = "http = [\"*\", \"*:8080\", \"localhost:9000\"]\ntcp = [\"*:*\"]";
+    for port in [80, 8080] {
+        for address in ["127.0.0.1", "::1"] {
+            let url = format!("http://localhost:{port}/");
+            assert!(request(allow, &url, address).unwrap_err().contains("a loopback address"), "{url}");
+        }
+    }
+    assert_eq!(request(allow, "http://localhost:9000/", "127.0.0.1"), Ok(()), "it is named");
+    assert!(egress(allow).check_tcp("127.0.0.1:9000".parse().unwrap(), &["localhost".into()]).is_err());
+}

@@ -142,13 +142,13 @@ async fn a_text_counts_once_against_the_limit_of_a_reply() {
 }
 
 #[tokio::test]
-async fn bytes_may_be_as_large_on_the_dynamic_road() {
+async fn bytes_may_be_large_on_the_dynamic_road_and_are_counted_as_the_values_they_become() {
     let (name, signature) = many();
     let program = program(&[TEXT, (name, &signature)]);
     let bytes = call(&program, "Big.Many", 8 * MIB).await.unwrap();
     assert!(matches!(bytes, Some(Value::Bytes(bytes)) if bytes.len() as u64 == 8 * MIB));
-    for endpoint in ["Big.Many", "Big.Text"] {
-        let error = call(&program, endpoint, 70 * MIB).await.unwrap_err();
+    for (endpoint, length) in [("Big.Many", 10 * MIB), ("Big.Text", 70 * MIB)] {
+        let error = call(&program, endpoint, length).await.unwrap_err();
         assert!(matches!(error, CallError::ReplyTooLarge { .. }), "{endpoint}: {error}");
     }
 }

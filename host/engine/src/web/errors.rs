@@ -64,6 +64,10 @@ pub(super) fn no_response() -> CallError {
     CallError::Guest { id: None, code: 500, detail: "the handler returned without a response".into() }
 }
 
+pub(super) fn wrong_length() -> CallError {
+    CallError::Guest { id: None, code: 500, detail: "the body is not as long as content-length says".into() }
+}
+
 /// Whether a guest ended itself and called that a success.
 pub(super) fn is_good_exit(error: &wasmtime::Error) -> bool {
     error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some_and(|exit| exit.0 == 0)

@@ -64,7 +64,7 @@ impl Program {
         request: Request,
         slot: &Arc<Slot>,
     ) -> Result<(), CallError> {
-        let _room = self.room.acquire().await.map_err(|_| CallError::PoolFull)?;
+        let _room = self.room.take().await?;
         let mut live = Live::new(self, scope).await?;
         live.handle_02(handle, request, slot).await
     }

@@ -6,12 +6,13 @@
 
 use super::{Request, Slot};
 use crate::access::Scope;
+use crate::engines::lock;
 use crate::error::CallError;
 use crate::live::Live;
 use crate::program::Program;
 use micro_mesh::call::random_below;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -94,10 +95,6 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Program {
     /// Serves a request in an instance that is idle, or in a new one.
     pub(super) async fn serve_reused(
@@ -109,7 +106,7 @@ impl Program {
     ) -> Result<(), CallError> {
         let mut warm = match self.idle.take() {
             Some(mut warm) => {
-                warm.live.set_scope(scope);
+                warm.live.begin_call(scope);
                 warm
             }
             None => self.warm(indices, scope).await?,
@@ -118,7 +115,7 @@ impl Program {
         warm.left -= 1;
         if warm.left > 0
             && warm.born.elapsed() < AGE
-            && let Ok(place) = self.lasting.clone().try_acquire_owned()
+            && let Some(place) = self.lasting.try_take_owned()
         {
             self.idle.put(warm, place);
         }
@@ -126,7 +123,7 @@ impl Program {
     }
 
     async fn warm(&self, indices: &ServiceIndices, scope: Scope) -> Result<Warm, CallError> {
-        let room = self.room.clone().acquire_owned().await.map_err(|_| CallError::PoolFull)?;
+        let room = self.room.take_owned().await?;
         let mut live = Live::new(self, scope).await?;
         let service = indices.load(&mut live.store, &live.instance);
         let service = service.map_err(|error| CallError::Host(format!("find the handler: {error:#}")))?;

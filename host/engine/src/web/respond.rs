@@ -6,8 +6,8 @@
 use super::{Slot, WasiResponse, errors};
 use crate::error::CallError;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::collections::VecDeque;
@@ -16,11 +16,16 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::task::AbortHandle;
 use wasmtime_wasi_http::WasiBody;
 
 /// How much of a response is waited for that the guest gives without a pause, in bytes, before the first of it leaves.
 const AT_ONCE: usize = 64 * 1024;
+
+/// How long a guest may go on writing what nobody is sent. It is as long as a response may be silent: most that write on
+/// without a client are done by then, and what has no end must not hold its place for ever.
+const UNSENT: Duration = super::SILENCE;
 
 /// What becomes of a guest whose client left in the middle of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +115,11 @@ pub async fn respond<E: Send + 'static>(
     if begun.is_whole && begun.frames.len() <= 1 && begun.frames.iter().all(Frame::is_data) {
         let data = begun.frames.pop_front().and_then(|frame| frame.into_data().ok()).unwrap_or_default();
         if wants_body && may_have_body {
+            // What stands behind a response on its connection is the next one: a length that is not the body's would
+            // let a guest write that.
+            if told_length(&parts.headers).is_some_and(|told| told != Some(data.len() as u64)) {
+                return Err(NoResponse::Said(errors::wrong_length()));
+            }
             return Ok(http::Response::from_parts(parts, Body(Inner::Whole(data))));
         }
         if may_have_body {
@@ -118,13 +128,23 @@ pub async fn respond<E: Send + 'static>(
         }
         return Ok(http::Response::from_parts(parts, Body(Inner::None)));
     }
-    let streamed = Streamed { begun, frames, slot, run, leaving };
-    if wants_body && may_have_body {
+    let is_sent = wants_body && may_have_body;
+    // A length that is no number is one that no body has.
+    let left = told_length(&parts.headers).filter(|_| is_sent).map(Option::unwrap_or_default);
+    let streamed = Streamed { begun, frames, left, slot, run, leaving };
+    if is_sent {
         return Ok(http::Response::from_parts(parts, Body(Inner::Streamed(Box::new(streamed)))));
     }
     // The guest writes what nobody is sent.
     tokio::spawn(drain(streamed));
     Ok(http::Response::from_parts(parts, Body(Inner::None)))
+}
+
+/// The length that a response says its body has, if it says one and that is a number.
+#[expect(clippy::option_option, reason = "whether one is told, and whether it is a number")]
+fn told_length(headers: &HeaderMap) -> Option<Option<u64>> {
+    let told = headers.get(CONTENT_LENGTH)?;
+    Some(told.to_str().ok().and_then(|told| told.parse().ok()))
 }
 
 /// Waits for the head of the response. Dropped before its end, the client is gone.
@@ -196,9 +216,18 @@ impl Begun {
 }
 
 async fn drain(mut streamed: Streamed) {
+    let is_over = discard(&mut streamed).await;
+    // One that lives on learns that nobody takes its body.
+    if is_over || streamed.leaving == Leaving::Stays {
+        streamed.run = None;
+    }
+}
+
+/// Takes what a guest writes and nobody is sent. False if it had not come to its end in time.
+pub(super) async fn discard(body: &mut (impl http_body::Body + Unpin)) -> bool {
     // What the guest has to say of a response that is not sent is for nobody.
-    while let Some(Ok(_)) = streamed.frame().await {}
-    streamed.run = None;
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(UNSENT, rest).await.is_ok()
 }
 
 /// The body of a guest's response.
@@ -224,10 +253,28 @@ impl Body {
 struct Streamed {
     begun: Begun,
     frames: WasiBody,
+    /// Bytes that the response says are still to come, if it says how many.
+    left: Option<u64>,
     slot: Arc<Slot>,
     /// The guest's run, if it still goes on.
     run: Option<AbortHandle>,
     leaving: Leaving,
+}
+
+impl Streamed {
+    /// A piece on its way out, unless it is more than the response says that it has.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Cut> {
+        if let Some(left) = &mut self.left {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            *left = left.checked_sub(length).ok_or(Cut)?;
+        }
+        Ok(frame)
+    }
+
+    /// The end of the body, unless it is less than the response says that it has.
+    fn end<T>(&self) -> Option<Result<T, Cut>> {
+        self.left.filter(|left| *left > 0).map(|_| Err(Cut))
+    }
 }
 
 /// The response ended before its end, and its client must not take it for whole.
@@ -242,17 +289,17 @@ impl http_body::Body for Streamed {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         if let Some(frame) = this.begun.frames.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(this.pass(frame)));
         }
         let frame = match this.begun {
             Begun { failed: true, .. } => return Poll::Ready(Some(Err(Cut))),
-            Begun { is_whole: true, .. } => return Poll::Ready(None),
+            Begun { is_whole: true, .. } => return Poll::Ready(this.end()),
             Begun { .. } => ready!(Pin::new(&mut this.frames).poll_frame(context)),
         };
         match frame {
             Some(Ok(frame)) => {
                 this.slot.note_move();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(this.pass(frame)))
             }
             Some(Err(_)) => Poll::Ready(Some(Err(Cut))),
             // A body whose guest is gone ends like one that is whole.
@@ -262,7 +309,7 @@ impl http_body::Body for Streamed {
                 this.begun.is_whole = true;
                 // The guest may have something left to do.
                 this.run = None;
-                Poll::Ready(None)
+                Poll::Ready(this.end())
             }
         }
     }
@@ -289,6 +336,7 @@ impl Drop for Streamed {
                 let rest = Streamed {
                     begun: std::mem::take(&mut self.begun),
                     frames,
+                    left: None,
                     slot: self.slot.clone(),
                     run: None,
                     leaving: Leaving::Ends,
@@ -336,5 +384,42 @@ impl fmt::Debug for Inner {
             Inner::Whole(_) => "Whole",
             Inner::Streamed(_) => "Streamed",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use std::future::pending;
+
+    fn endless() -> WasiBody {
+        let pieces = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok(Frame::data(Bytes::from_static(b"more"))), ()))
+        });
+        StreamBody::new(Box::pin(pieces)).boxed_unsync()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_without_an_end_that_nobody_is_sent_ends_and_its_guest_with_it() {
+        let slot = Arc::<Slot>::default();
+        slot.tell(Ok(http::Response::new(endless())));
+        let (held, is_held) = tokio::sync::oneshot::channel::<()>();
+        let run = async move {
+            let _held = held;
+            pending::<Result<(), CallError>>().await
+        };
+        let response = respond(slot.clone(), run, false, Leaving::Ends).await;
+        assert!(response.is_ok());
+        assert!(is_held.await.is_err(), "the guest is dropped");
+        slot.over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_one_that_lives_on_is_not_taken_for_ever() {
+        let mut body = endless();
+        assert!(!discard(&mut body).await);
     }
 }

@@ -1,9 +1,9 @@
 //! Where a guest puts its response, and what passes between the guest's run and the bodies on both sides of it.
 
 use super::WasiResponse;
+use super::respond::discard;
 use crate::error::CallError;
 use futures::task::AtomicWaker;
-use http_body_util::BodyExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Context;
@@ -45,7 +45,8 @@ impl Slot {
         if self.is_left.load(Ordering::Acquire) {
             // A guest that lives on writes its body as if somebody took it.
             if let Ok(response) = head {
-                tokio::spawn(response.into_body().collect());
+                let mut body = response.into_body();
+                tokio::spawn(async move { discard(&mut body).await });
             }
             self.status.store(CLIENT_LEFT, Ordering::Release);
             return;

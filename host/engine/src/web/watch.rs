@@ -5,13 +5,14 @@
 //! may take at all.
 
 use super::Slot;
+use crate::engines::Places;
 use crate::error::CallError;
 use crate::program::Deadline;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 /// How long a response that has begun may go on without any piece of either body passing. It is what proxies allow.
@@ -22,7 +23,7 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn watch<T>(
     slot: &Arc<Slot>,
     deadline: Deadline,
-    lasting: Option<&Arc<Semaphore>>,
+    lasting: Option<&Places>,
     guest: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     let mut guest = pin!(guest);
@@ -88,14 +89,14 @@ pub(crate) struct Bounds {
     deadline: Deadline,
     /// Of a request; a call of an endpoint has none, and its deadline is its end.
     slot: Option<Arc<Slot>>,
-    lasting: Option<Arc<Semaphore>>,
+    lasting: Option<Places>,
     place: Option<OwnedSemaphorePermit>,
     seen: u32,
     was_taken: bool,
 }
 
 impl Bounds {
-    pub(crate) fn new(deadline: Deadline, slot: Option<Arc<Slot>>, lasting: Option<Arc<Semaphore>>) -> Bounds {
+    pub(crate) fn new(deadline: Deadline, slot: Option<Arc<Slot>>, lasting: Option<Places>) -> Bounds {
         Bounds { deadline, slot, lasting, place: None, seen: 0, was_taken: false }
     }
 
@@ -112,8 +113,7 @@ impl Bounds {
             return Err(self.deadline.missed());
         };
         if let (Some(lasting), None) = (&self.lasting, &self.place) {
-            let place = lasting.clone().try_acquire_owned();
-            self.place = Some(place.map_err(|_| CallError::PoolFull)?);
+            self.place = Some(lasting.try_take_owned().ok_or(CallError::PoolFull)?);
         }
         if slot.is_taken() {
             // What it still does is its own affair, and no longer than a call.

@@ -71,7 +71,7 @@ impl Grants {
             None => Trust::default(),
             Some(path) => Trust::with_file(path).with_context(|| format!("read authorities {}", path.display()))?,
         };
-        let resolver = permits.resolver.unwrap_or_else(|| Arc::new(System));
+        let resolver = permits.resolver.unwrap_or_else(|| Arc::new(System::default()));
         let secrets = Secrets::new(permits.secrets);
         secrets.check()?;
         for folder in &permits.files {

@@ -277,6 +277,10 @@ impl Bridge<'_> {
             json::write_reply(finish, reply.as_ref(), &mut out).map_err(|reason| {
                 Error::internal(&*self.call.service, format!("the reply cannot be shown: {reason}"))
             })?;
+            let limit = self.program.limits().reply;
+            if out.len() as u64 > limit.as_u64() {
+                return Err(self.explain(CallError::ReplyTooLarge { limit }));
+            }
             // A caller that is gone needs no reply.
             let _ = self.server.replies.send(Ok(Payload::json(out))).await;
         }

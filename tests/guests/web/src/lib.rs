@@ -32,6 +32,7 @@ impl Guest for Web {
             "/status" => status(&target, out),
             "/large" => large(out),
             "/hoard" => hoard(),
+            "/untrue" => untrue(&target, out),
             _ => show(&request, out),
         }
     }
@@ -68,6 +69,26 @@ fn respond(out: ResponseOutparam, status: u16, bytes: &[u8]) {
     write(&stream, bytes);
     drop(stream);
     OutgoingBody::finish(body, None).expect("the body is whole");
+}
+
+/// `/untrue?5-100` says that the body has 5 bytes and writes 100, the last of which look like another response. What it
+/// has written is neither finished nor dropped.
+fn untrue(target: &str, out: ResponseOutparam) {
+    let lengths = target.split_once('?').and_then(|(_, lengths)| lengths.split_once('-'));
+    let (told, written) = lengths.expect("two lengths");
+    let headers = Fields::from_list(&[("content-length".into(), told.as_bytes().to_vec())]).expect("headers");
+    let response = OutgoingResponse::new(headers);
+    let body = response.body().expect("a body");
+    ResponseOutparam::set(out, Ok(response));
+    let stream = body.write().expect("a stream");
+    let forged = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+    let mut bytes = vec![b'x'; written.parse::<usize>().expect("a length").saturating_sub(forged.len())];
+    bytes.extend_from_slice(forged);
+    for piece in bytes.chunks(4096) {
+        // What is refused of it is written all the same.
+        let _ = stream.blocking_write_and_flush(piece);
+    }
+    std::mem::forget((stream, body));
 }
 
 /// Begins a response without a length.

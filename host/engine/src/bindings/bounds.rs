@@ -1,0 +1,206 @@
+//! Bounds where wasmtime keeps for a guest as much as it asks for: the texts of a request, what is written of bodies
+//! that nobody takes, and sockets.
+
+use super::{MAX_FIELDS, State};
+use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::p2::TcpSocket;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
+use wasmtime_wasi::p3::bindings::sockets::types as sockets_03;
+use wasmtime_wasi::sockets::{TcpSocket as TcpSocket03, WasiSocketsCtxView};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::http::types as http_02;
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::http::types as http_03;
+
+/// The interfaces by the names that wasmtime has for them.
+const HTTP_02: &str = "wasi:http/types@0.2.12";
+const HTTP_03: &str = "wasi:http/types@0.3.0";
+const SOCKETS_02: &str = "wasi:sockets/tcp-create-socket@0.2.12";
+const SOCKETS_03: &str = "wasi:sockets/types@0.3.0";
+
+/// Handles of an instance to bodies, and to requests and responses with bodies, that have all the room which a body may
+/// have. What comes after them has little.
+const ROOMY: usize = 16;
+
+/// TCP sockets of one instance. Each holds a descriptor of the process from the start.
+const MAX_SOCKETS: usize = 64;
+
+type Answer<T = (), E = ()> = std::result::Result<T, E>;
+
+/// Puts these functions in the place of wasmtime's.
+pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> Result<()> {
+    linker.allow_shadowing(true);
+    link_http_02(&mut linker.instance(HTTP_02)?)?;
+    linker.instance(SOCKETS_02)?.func_wrap("create-tcp-socket", create_tcp_socket)?;
+    if with_wasi_0_3 {
+        link_http_03(&mut linker.instance(HTTP_03)?)?;
+        linker.instance(SOCKETS_03)?.func_wrap("[static]tcp-socket.create", create_tcp_socket_03)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn link_http_02(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    use http_02::{HostOutgoingRequest as _, Method};
+    type Sent = Resource<HostOutgoingRequest>;
+    type Given = Resource<HostOutgoingResponse>;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): (Sent, Method)| -> Result<(Answer,)> {
+            let text = if let Method::Other(text) = &method { text } else { "" };
+            match is_short(text) {
+                true => Ok((store.data_mut().http().set_method(request, method)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: StoreContextMut<'_, State>, (request, path): (Sent, Option<String>)| -> Result<(Answer,)> {
+            match path.as_deref().is_none_or(is_short) {
+                true => Ok((store.data_mut().http().set_path_with_query(request, path)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, State>, (request, authority): (Sent, Option<String>)| -> Result<(Answer,)> {
+            match authority.as_deref().is_none_or(is_short) {
+                true => Ok((store.data_mut().http().set_authority(request, authority)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.body",
+        |mut store: StoreContextMut<'_, State>, (request,): (Sent,)| {
+            let state = store.data_mut();
+            state.weigh_bodies();
+            Ok((http_02::HostOutgoingRequest::body(&mut state.http(), request)?,))
+        },
+    )?;
+    types.func_wrap("[method]outgoing-response.body", |mut store: StoreContextMut<'_, State>, (response,): (Given,)| {
+        let state = store.data_mut();
+        state.weigh_bodies();
+        Ok((http_02::HostOutgoingResponse::body(&mut state.http(), response)?,))
+    })
+}
+
+fn link_http_03(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    use http_03::{HostRequest as _, Method};
+    type Sent = Resource<Request>;
+    types.func_wrap(
+        "[method]request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): (Sent, Method)| -> Result<(Answer,)> {
+            let text = if let Method::Other(text) = &method { text } else { "" };
+            match is_short(text) {
+                true => Ok((store.data_mut().http().set_method(request, method)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]request.set-path-with-query",
+        |mut store: StoreContextMut<'_, State>, (request, path): (Sent, Option<String>)| -> Result<(Answer,)> {
+            match path.as_deref().is_none_or(is_short) {
+                true => Ok((store.data_mut().http().set_path_with_query(request, path)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )?;
+    types.func_wrap(
+        "[method]request.set-authority",
+        |mut store: StoreContextMut<'_, State>, (request, authority): (Sent, Option<String>)| -> Result<(Answer,)> {
+            match authority.as_deref().is_none_or(is_short) {
+                true => Ok((store.data_mut().http().set_authority(request, authority)?,)),
+                false => Ok((Err(()),)),
+            }
+        },
+    )
+}
+
+/// Whether a text is no longer than all header fields of a request may be.
+fn is_short(text: &str) -> bool {
+    text.len() <= MAX_FIELDS
+}
+
+fn create_tcp_socket(
+    mut store: StoreContextMut<'_, State>,
+    (family,): (IpAddressFamily,),
+) -> Result<(Answer<Resource<TcpSocket>, ErrorCode>,)> {
+    let state = store.data_mut();
+    if state.has_all_sockets() {
+        return Ok((Err(ErrorCode::NewSocketLimit),));
+    }
+    Ok((match tcp_create_socket::Host::create_tcp_socket(&mut state.sockets(), family) {
+        Ok(socket) => Ok(socket),
+        Err(error) => Err(error.downcast()?),
+    },))
+}
+
+fn create_tcp_socket_03(
+    mut store: StoreContextMut<'_, State>,
+    (family,): (sockets_03::IpAddressFamily,),
+) -> Result<(Answer<Resource<TcpSocket03>, sockets_03::ErrorCode>,)> {
+    let state = store.data_mut();
+    if state.has_all_sockets() {
+        return Ok((Err(sockets_03::ErrorCode::Other(Some(format!("more than {MAX_SOCKETS} sockets at once")))),));
+    }
+    Ok((match sockets_03::HostTcpSocket::create(&mut state.sockets(), family) {
+        Ok(socket) => Ok(socket),
+        Err(error) => Err(error.downcast()?),
+    },))
+}
+
+impl State {
+    /// Looks how much room the next body may have.
+    fn weigh_bodies(&mut self) {
+        let holds_body = |handle: &&mut (dyn std::any::Any + Send)| {
+            handle.is::<HostOutgoingBody>()
+                || handle.is::<HostOutgoingRequest>()
+                || handle.is::<HostOutgoingResponse>()
+                || handle.is::<HostFutureIncomingResponse>()
+        };
+        self.origin.has_many_bodies = self.table.iter_mut().filter(holds_body).count() > ROOMY;
+    }
+
+    fn has_all_sockets(&mut self) -> bool {
+        self.table.iter_mut().filter(|handle| handle.is::<TcpSocket>() || handle.is::<TcpSocket03>()).count()
+            >= MAX_SOCKETS
+    }
+
+    fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
+        let (wasi, table) = self.wasi();
+        WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::{Config, Engine};
+
+    #[test]
+    fn what_is_bounded_is_what_wasmtime_gives() {
+        let mut config = Config::new();
+        config.concurrency_support(true);
+        config.wasm_component_model_async(true);
+        let engine = Engine::new(&config).unwrap();
+        let mut linker = crate::bindings::linker(&engine, true).unwrap();
+        // What is there already cannot be defined again.
+        for (interface, function) in [
+            (HTTP_02, "[constructor]outgoing-request"),
+            (HTTP_03, "[static]request.new"),
+            (SOCKETS_02, "create-tcp-socket"),
+            (SOCKETS_03, "[method]tcp-socket.bind"),
+        ] {
+            let mut instance = linker.instance(interface).unwrap();
+            assert!(instance.func_wrap(function, |_, (): ()| Ok(())).is_err(), "{interface} {function}");
+        }
+    }
+}
