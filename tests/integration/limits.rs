@@ -79,6 +79,16 @@ async fn a_body_larger_than_a_handler_takes_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn input_larger_than_a_program_takes_is_refused() {
+    let host = Host::start().await;
+    host.deploy_limited("command", "request = \"100KiB\"").await;
+    let detail = host.post("/command?count", "", vec![b'x'; 1 << 20]).await.refused(413);
+    assert_eq!(detail, "the body is larger than 100.0 KiB");
+    assert_eq!(hits(&host, "command", "request").await, 1);
+    assert_eq!(host.post("/command?count", "", vec![b'x'; 100 * 1024]).await.text(), "102400\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_larger_than_the_deployment_may_give_is_none() {
     let host = Host::start().await;
     host.deploy_limited("big", "reply = \"1KiB\"").await;

@@ -54,9 +54,8 @@ async fn lines_survive_a_restart_and_kill_9() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_canary_writes_has_its_revision() {
     let mut host = Host::start().await;
-    let logger = |version: u32| {
-        with_manifest(&guest("logger"), &format!("name = \"logger\"\nversion = \"{version}\"\n"))
-    };
+    let logger =
+        |version: u32| with_manifest(&guest("logger"), &format!("name = \"logger\"\nversion = \"{version}\"\n"));
     host.deploy_as("logger", logger(1)).await.ok();
     host.admin(Method::PUT, "/deployments/logger?canary=50", logger(2)).await.ok();
     let mut written = Vec::new();

@@ -31,7 +31,6 @@ use std::sync::Arc;
 /// The part of the path that named the deployment, as go-micro's web tells it.
 const BASE_PATH: HeaderName = HeaderName::from_static("x-micro-web-base-path");
 
-
 /// The endpoint of requests that go to a handler, where calls are traced.
 const HANDLER: &str = "HTTP";
 

@@ -6,6 +6,7 @@ use super::{Runtime, errors};
 use arc_swap::Guard;
 use bytes::Bytes;
 use micro_engine::command::{self, Input, OutputReader, Run};
+use micro_engine::manifest::Limit;
 use micro_engine::{Callable, Program};
 use micro_mesh::{Call, Error};
 use std::sync::Arc;
@@ -47,17 +48,23 @@ impl Runtime {
         let content_type = revision.manifest.reply.content_type.clone();
         let (stdout, output) = command::pipe();
         begun.moved();
+        stdin.limit(revision.limits.upload.as_u64());
         // A task of its own: its time runs out also while nobody takes what it writes.
         let task = tokio::spawn(async move {
             let begun = deployment.counts_for_call().begin(began);
-            let run = Run { args, env, stdin, stdout };
+            let run = Run { args, env, stdin: stdin.clone(), stdout };
             let outcome = async {
                 let Turn { deadline, _permit } = Turn::enter(&deployment, &revision, &program, call.deadline).await?;
                 let scope = scope(&program, &call, Some(deadline.at));
                 let ended = program.run(scope, &callable, run, deadline).await;
                 ended.map_err(|error| explain(&deployment, call.id, error))
             };
-            let outcome = outcome.await;
+            let mut outcome = outcome.await;
+            if stdin.is_too_large() {
+                // Whatever the program made of that: nobody shall take its answer to a part for one to the whole.
+                deployment.usage.hit(Limit::Request);
+                outcome = Err(errors::body_too_large(&call.service, revision.limits.upload));
+            }
             let code = outcome.as_ref().err().map(|error| error.code);
             begun.answered(code);
             deployment.count(&revision, code);

@@ -144,8 +144,7 @@ impl Runtime {
             self.check_importers(name, &inspection).await?;
         }
         let (number, inspection, manifest) = (self.next_number(name).await?, Arc::new(inspection), Arc::new(manifest));
-        let checked =
-            self.check(name, number, deployment.as_deref(), inspection, manifest, component.clone()).await?;
+        let checked = self.check(name, number, deployment.as_deref(), inspection, manifest, component.clone()).await?;
         let deployed = match canary {
             None => self.deploy_current(deployment, version, checked, component).await?,
             Some(percent) => {

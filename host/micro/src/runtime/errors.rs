@@ -33,6 +33,11 @@ pub(super) fn unknown_service(service: &str) -> Error {
     Error::not_found("go.micro.client", format!("service {service}: not found"))
 }
 
+/// The error of a request whose body is read as it comes, and is larger than it may be.
+pub(super) fn body_too_large(service: &str, limit: ByteSize) -> Error {
+    Error::new(service, 413, format!("the body is larger than {limit}"))
+}
+
 /// The error of a call that found no instance of its service.
 pub(super) fn no_instance(service: &str, reason: &str) -> Error {
     Error::unavailable(service, format!("no instance takes calls: {reason}"))

@@ -20,11 +20,7 @@ pub(super) struct Begun {
 
 impl Runtime {
     /// Brings the instances of a service to live, beside those of the current revision or with their state.
-    pub(super) async fn begin(
-        &self,
-        deployment: Option<&Deployment>,
-        checked: &Checked,
-    ) -> Result<Begun, DeployError> {
+    pub(super) async fn begin(&self, deployment: Option<&Deployment>, checked: &Checked) -> Result<Begun, DeployError> {
         let mut begun = Begun::default();
         match self.take_states(deployment, checked, &mut begun).await {
             Ok(states) => begun.states = states,

@@ -46,7 +46,9 @@ impl Runtime {
         let run = self.clone().run_web(deployment.clone(), call);
         respond(slot.clone(), run, wants_body, leaving).await.map_err(|reason| match reason {
             NoResponse::Failed(error) => error,
-            NoResponse::Said(_) if slot.is_too_large() => too_large(&deployment.name, &slot),
+            NoResponse::Said(_) if slot.is_too_large() => {
+                errors::body_too_large(&deployment.name, ByteSize::b(slot.most()))
+            }
             NoResponse::Said(error) => explain(&deployment, id, error),
         })
     }
@@ -78,7 +80,7 @@ impl Runtime {
                     return Err(Error::not_found(&*service, "this revision takes no HTTP requests"));
                 }
                 if !request.limit_body(revision.limits.upload.as_u64()) {
-                    return Err(too_large(&service, &slot));
+                    return Err(errors::body_too_large(&service, revision.limits.upload));
                 }
                 let Turn { deadline, _permit } = Turn::enter(&deployment, &revision, program, None).await?;
                 let scope = scope(program, id, request.headers());
@@ -104,7 +106,7 @@ impl Runtime {
                 Err(error) => error,
             };
             let error = match slot.is_too_large() && slot.status().is_none() {
-                true => too_large(&service, &slot),
+                true => errors::body_too_large(&service, revision.limits.upload),
                 false => error,
             };
             counted.code = Some(error.code);
@@ -135,10 +137,6 @@ impl Runtime {
             ReplicasError::Call(error) => Err(explain(deployment, id, error)),
         }
     }
-}
-
-fn too_large(service: &str, slot: &Slot) -> Error {
-    Error::new(service, 413, format!("the body is larger than {}", ByteSize::b(slot.most())))
 }
 
 /// For whom an instance works. Its calls are not bound to the time of the request: the response may last.

@@ -21,8 +21,8 @@ pub use settings::{ENDPOINT, Settings, SettingsError};
 pub(crate) use span::{Arrival, Span};
 
 use export::Queue;
-use micro_mesh::{Call, HeaderName};
 use micro_mesh::trace::Trace;
+use micro_mesh::{Call, HeaderName};
 use sampler::Sampler;
 use span::{Hop, Kind};
 use std::sync::Arc;
