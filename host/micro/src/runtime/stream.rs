@@ -57,7 +57,7 @@ impl Runtime {
             };
             let turn = tokio::select! {
                 turn = turn => turn,
-                () = opened.closed() => return counts.begin(began).abandoned(),
+                () = opened.closed() => return drop(counts.begin(began)),
             };
             let outcome = match turn {
                 Ok((program, callable, fields, turn)) if callable.schema().streams_natively() => {

@@ -180,7 +180,8 @@ impl Drop for Counted<'_> {
         }
         let begun = self.deployment.counts_for_call().begin(self.began);
         match (self.code.or_else(of_guest), self.slot.told_at()) {
-            (None, None) => begun.abandoned(),
+            // Its caller left before there was an answer.
+            (None, None) => drop(begun),
             // How long the rest of the response takes says nothing of how fast the deployment is.
             (code, told_at) => {
                 begun.answered_at(told_at.unwrap_or_else(Instant::now), code);

@@ -129,9 +129,6 @@ impl Begun<'_> {
         self.counts.ended(ended, error);
     }
 
-    /// Its caller left before there was an answer.
-    pub(in crate::runtime) fn abandoned(self) {}
-
     /// The call is counted elsewhere.
     pub(in crate::runtime) fn moved(mut self) {
         self.is_over = true;
