@@ -32,7 +32,8 @@ async fn a_call_that_uses_up_its_processor_time_is_ended() {
     assert_eq!(status["limits"]["cpu"]["hits"], 1);
     assert_eq!(status["limits"]["timeout"]["hits"], 0);
     let seconds = status["stats"]["cpu_seconds"].as_f64().unwrap();
-    assert!(seconds >= 0.05, "{seconds} s were counted");
+    // In steps of 10 ms, of which it may have seen the end of the first and not that of the last.
+    assert!(seconds >= 0.03, "{seconds} s were counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

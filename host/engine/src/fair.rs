@@ -38,6 +38,8 @@ thread_local! {
     static IS_LONG: Cell<bool> = const { Cell::new(false) };
     /// Whether a guest is being polled on this thread: what it calls is polled inside of it.
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Whether another guest was polled inside of the one that was polled last on this thread.
+    static IS_NESTED: Cell<bool> = const { Cell::new(false) };
     /// When the poll on this thread began, and what the same work took in those before.
     static BEGUN: Cell<u64> = const { Cell::new(0) };
     static SPENT: Cell<u64> = const { Cell::new(0) };
@@ -101,6 +103,7 @@ impl<F: Future> Future for Fair<F> {
         // It is the outermost guest that has the thread. If the inner one waited for a place, the outer one could wait
         // for the same.
         if IS_INSIDE.get() {
+            IS_NESTED.set(true);
             return inside(this.spent, || this.work.poll(context));
         }
         if !*this.is_long {
@@ -115,10 +118,12 @@ impl<F: Future> Future for Fair<F> {
         aside(|| {
             let began = Instant::now();
             loop {
+                IS_NESTED.set(false);
                 let done = inside(spent, || work.as_mut().poll(context));
                 *is_long = IS_LONG.take();
-                let goes_on = *is_long && began.elapsed() < STRETCH && WAITING.load(Ordering::Relaxed) == 0;
-                if done.is_ready() || !goes_on {
+                // Of guests inside of each other the outer ones shall be the first whose time is over.
+                let is_alone = !IS_NESTED.get() && WAITING.load(Ordering::Relaxed) == 0;
+                if done.is_ready() || !*is_long || !is_alone || began.elapsed() >= STRETCH {
                     return done;
                 }
             }
