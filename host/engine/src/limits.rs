@@ -13,9 +13,9 @@ pub const REPLY_LIMIT: ByteSize = ByteSize::mib(64);
 pub(crate) const DIRECT_FUEL: usize = REPLY_LIMIT.as_u64() as usize;
 
 /// The same where it makes dynamic values, which count a place of 32 bytes for each byte of a list: bytes alone may so be
-/// not quite 10 MiB there, and text as much as on the other road. It is also what one call of a host function, whose arguments may all
-/// be the same bytes of the guest's memory, makes the host take: so it is a small multiple. What a reply came to is
-/// checked by [`check_size`].
+/// not quite 10 MiB there, and text as much as on the other road. It is also what one call of a host function makes the
+/// host take, whose arguments may all be the same bytes of the guest's memory: so it is a small multiple. What a reply
+/// came to is checked by [`check_size`].
 pub(crate) const DYNAMIC_FUEL: usize = DIRECT_FUEL * 5;
 
 /// The call was on a processor for longer than it may be.

@@ -183,7 +183,39 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Access, Scope};
+    use crate::log::{Log, Stream};
+    use crate::manifest::Limits;
+    use micro_mesh::call::RequestId;
+    use std::sync::Arc;
     use wasmtime::{Config, Engine};
+    use wasmtime_wasi_http::WasiHttpHooks as _;
+    use wasmtime_wasi_http::p2::body::StreamContext;
+
+    struct Nowhere;
+
+    impl Log for Nowhere {
+        fn line(&self, _: RequestId, _: Stream, _: &str) {}
+    }
+
+    #[test]
+    fn who_keeps_many_bodies_has_little_room_in_the_next() {
+        let access = Arc::new(Access::to_log("own", Arc::new(Nowhere)));
+        let mut state = State::new(&Limits::default(), &access, Scope::idle());
+        let room = |state: &mut State| {
+            state.weigh_bodies();
+            state.origin.p2_outgoing_body_buffer_chunks() * state.origin.p2_outgoing_body_chunk_size()
+        };
+        let roomy = room(&mut state);
+        let mut kept: Vec<_> = (0..ROOMY)
+            .map(|_| state.table.push(HostOutgoingBody::new(StreamContext::Response, None, 1, 1).0).unwrap())
+            .collect();
+        assert_eq!(room(&mut state), roomy);
+        kept.push(state.table.push(HostOutgoingBody::new(StreamContext::Response, None, 1, 1).0).unwrap());
+        assert!(room(&mut state) * crate::bindings::MAX_HANDLES <= 16 * 1024 * 1024);
+        state.table.delete(kept.remove(0)).unwrap();
+        assert_eq!(room(&mut state), roomy, "what is given back counts no more");
+    }
 
     #[test]
     fn what_is_bounded_is_what_wasmtime_gives() {
