@@ -110,19 +110,17 @@ async fn until_one(host: &Host, metric: &str, deployment: &str) -> Scrape {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn restarts_of_a_canary_stay_counted_when_it_is_gone() {
+async fn restarts_stay_counted_when_the_next_revision_comes() {
     let host = Host::start().await;
     let unsteady = |version: u32| {
         let manifest = format!("name = \"unsteady\"\nversion = \"{version}\"\nkind = \"service\"\n");
         with_manifest(&guest("unsteady"), &manifest)
     };
     host.deploy_as("unsteady", unsteady(1)).await.ok();
-    host.admin(Method::PUT, "/deployments/unsteady?canary=50", unsteady(2)).await.ok();
-    let headers = [("micro-version", "2"), ("content-type", "application/json")];
-    host.send(Method::POST, "/unsteady/crash", &headers, "{}".into()).await.refused(500);
+    host.call("unsteady", "Unsteady.Crash", json!({})).await.refused(500);
     let restarts = "micro_instance_restarts_total";
     until_one(&host, restarts, "unsteady").await;
-    host.admin(Method::POST, "/deployments/unsteady/rollback", "").await.ok();
+    host.deploy_as("unsteady", unsteady(2)).await.ok();
     assert_eq!(number(&scrape(&host, "/metrics").await, restarts, &[("deployment", "unsteady")]), 1.0);
 }
 
@@ -130,11 +128,14 @@ async fn restarts_of_a_canary_stay_counted_when_it_is_gone() {
 async fn a_client_that_leaves_before_the_response_of_a_handler_is_no_success() {
     let host = Host::start().await;
     for name in ["web", "web3"] {
-        host.deploy(name).await;
+        host.deploy_limited(name, "concurrency = 1\nqueue = 1\ntimeout = \"1m\"").await;
+        let mut first = Connection::http1(&host.api).await;
+        let _open = first.begin("POST", &format!("/{name}/mirror"), &[]).await;
         let mut connection = Connection::http1(&host.api).await;
-        let (_upload, response) = connection.send("POST", &format!("/{name}/hang"), &[]);
+        let (upload, response) = connection.send("GET", &format!("/{name}/x"), &[]);
+        drop(upload);
         let response = tokio::spawn(response);
-        until("it runs", async || (host.deployment(name).await["stats"]["in_flight"] == 1).then_some(())).await;
+        until("it waits", async || (host.deployment(name).await["stats"]["queued"] == 1).then_some(())).await;
         connection.cut();
         let scrape = until_one(&host, "micro_calls_abandoned_total", name).await;
         assert_eq!(number(&scrape, "micro_calls_total", &[("deployment", name)]), 0.0);
