@@ -2,7 +2,7 @@
 
 use super::contract::client::{Host, HostExchange, Options, Reply};
 use super::contract::types;
-use super::{ID, State};
+use super::{ID, State, origin};
 use bytes::Bytes;
 use micro_mesh::{Call, Client, Error, HeaderMap, HeaderName, HeaderValue, Payload};
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ impl Host for State {
         options: Options,
     ) -> Result<Answer<Reply>> {
         Ok(match self.named_call(&service, endpoint, body, options) {
-            Ok((client, call)) => client.call(call).await.and_then(reply).map_err(for_guest),
+            Ok((client, call)) => origin::make(&client, call).await.and_then(reply).map_err(for_guest),
             Err(error) => Err(for_guest(error)),
         })
     }

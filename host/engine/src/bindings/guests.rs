@@ -1,7 +1,7 @@
 //! Imports of other deployments: a call of an imported function goes to the deployment that exports it, as values, by
 //! the road of every call.
 
-use super::State;
+use super::{State, origin};
 use crate::access::Access;
 use crate::dynamic;
 use crate::error::LoadError;
@@ -70,7 +70,7 @@ impl Import {
         let arguments = dynamic::from_vals(&self.parameters, params)?;
         let request = self.request(store.data(), arguments);
         let outcome = match request {
-            Ok((client, call)) => client.call(call).await,
+            Ok((client, call)) => origin::make(&client, call).await,
             Err(error) => Err(error),
         };
         self.finish(outcome, results)
@@ -80,7 +80,7 @@ impl Import {
         let arguments = dynamic::from_vals(&self.parameters, params)?;
         let request = accessor.with(|mut access| self.request(access.get(), arguments));
         let outcome = match request {
-            Ok((client, call)) => client.call(call).await,
+            Ok((client, call)) => origin::make(&client, call).await,
             Err(error) => Err(error),
         };
         self.finish(outcome, results)

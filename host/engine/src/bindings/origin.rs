@@ -4,8 +4,9 @@ use super::ID;
 use crate::access::{Access, MAX_DEPTH, Scope};
 use crate::egress::SendError;
 use http::header::HeaderName;
-use micro_mesh::{Call, Error, HeaderMap, Payload};
+use micro_mesh::{Call, Client, Error, HeaderMap, Payload, Reply};
 use std::sync::Arc;
+use tokio::time::Instant;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// What of the surroundings of a call goes on to others, where the guest says nothing: the trace.
@@ -56,6 +57,17 @@ impl Origin {
             }
         }
     }
+}
+
+/// Makes a call for a guest. If it fails when the guest's own time is over as well, the guest waits once: whoever called it
+/// is told that its time is over, and not what the guest makes of the error.
+pub(super) async fn make(client: &Client, call: Call) -> Result<Reply, Error> {
+    let deadline = call.deadline;
+    let outcome = client.call(call).await;
+    if outcome.is_err() && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        tokio::task::yield_now().await;
+    }
+    outcome
 }
 
 /// How much of a response a guest may write before its client has taken any of it: so many pieces of so many bytes. A
