@@ -159,7 +159,7 @@ async fn a_log_is_followed_across_deploys_and_removal() {
 async fn an_endless_logger_disturbs_nobody() {
     let host = HostProcess::start().await;
     host.deploy("echo").await;
-    host.deploy_limited("logger", "timeout = \"3s\"").await;
+    host.deploy_limited("logger", "timeout = \"3s\"\nlog = \"128KiB\"").await;
     let sum = async || {
         let began = Instant::now();
         assert_eq!(host.call("echo", "Echo.Sum", json!({"a": 1, "b": 2})).await.result(), json!(3));
@@ -178,15 +178,15 @@ async fn an_endless_logger_disturbs_nobody() {
     endless.await.unwrap().refused(504);
     assert!(slowest < Duration::from_secs(2), "a neighbour waited for {slowest:?}");
     assert!(most < before + 64 * 1024, "{before} kB before, {most} kB meanwhile");
-    // It was let through four mebibytes a second, and the log says what came of the rest.
+    // Some of it was let through, and the log says what came of the rest.
     let told = until("the log says what was dropped", async || {
         lines(&host, "/deployments/logger/logs?stream=host&grep=lines.dropped").await.pop()
     })
     .await;
-    assert!(message(&told).contains("it may write 4.0 MiB a second (limits.log)"), "{told}");
+    assert!(message(&told).contains("it may write 128.0 KiB a second (limits.log)"), "{told}");
     let kept = lines(&host, "/deployments/logger/logs?stream=stdout&since=1h").await;
     let bytes: usize = kept.iter().map(|line| message(line).len()).sum();
-    assert!((100_000..24 * 1024 * 1024).contains(&bytes), "{bytes}");
+    assert!((100_000..1024 * 1024).contains(&bytes), "{bytes}");
     // It may speak again.
     let request = write(&host, "logger", 1).await;
     until("its lines are taken again", async || {
