@@ -10,13 +10,14 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 /// A `micro server`. It is its [`Client`].
 pub struct HostProcess {
     client: Client,
     child: Child,
-    said: JoinHandle<String>,
+    /// What came on its standard error so far; closed at its end.
+    said: watch::Receiver<String>,
     folder: TempDir,
 }
 
@@ -49,11 +50,13 @@ impl HostProcess {
         let mut child = program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
         // Read to the end in the background, or a host that writes much would stand still.
         let mut stderr = child.stderr.take().expect("its standard error");
-        let said = tokio::spawn(async move {
-            let mut said = Vec::new();
+        let (says, said) = watch::channel(String::new());
+        tokio::spawn(async move {
+            let mut bytes = Vec::new();
             // What could be read until the process ended is all there is to show.
-            let _ = stderr.read_to_end(&mut said).await;
-            String::from_utf8_lossy(&said).into_owned()
+            while stderr.read_buf(&mut bytes).await.is_ok_and(|length| length > 0) {
+                says.send_replace(String::from_utf8_lossy(&bytes).into_owned());
+            }
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output")).lines();
         let mut addresses = Vec::new();
@@ -65,7 +68,7 @@ impl HostProcess {
                         line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix:?} in {line:?}"));
                     addresses.push(address.to_string());
                 }
-                None => panic!("the host ended at its start: {}", said.await.expect("its standard error")),
+                None => panic!("the host ended at its start: {}", all(said).await),
             }
         }
         let [api, sidecar] = addresses.try_into().expect("two addresses");
@@ -77,7 +80,15 @@ impl HostProcess {
     pub async fn ask_to_end(mut self) -> (Option<i32>, String) {
         signal(self.id(), Signal::TERM);
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("the host ends in time");
-        (ended.expect("its exit status").code(), self.said.await.expect("its standard error"))
+        (ended.expect("its exit status").code(), all(self.said).await)
+    }
+
+    /// Waits until it has written this on standard error.
+    pub async fn says(&self, text: &str) {
+        let mut said = self.said.clone();
+        let waiting = said.wait_for(|said| said.contains(text));
+        let told = tokio::time::timeout(DEADLINE, waiting).await;
+        told.unwrap_or_else(|_| panic!("waited in vain for {text:?}")).expect("the host is still there");
     }
 
     /// The command line, talking to this host.
@@ -94,6 +105,12 @@ impl HostProcess {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Everything that came, once nothing more comes.
+async fn all(mut said: watch::Receiver<String>) -> String {
+    while said.changed().await.is_ok() {}
+    said.borrow().clone()
 }
 
 impl Deref for HostProcess {
