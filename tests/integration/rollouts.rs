@@ -1,6 +1,6 @@
 //! Revisions side by side: canaries, promotion, and what brings an old revision back by itself.
 
-use micro_tests::{Client, Host, guest, json, until, with_manifest};
+use micro_tests::{Client, Host, Lines, guest, json, until, with_manifest};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -46,19 +46,24 @@ async fn a_canary_gets_its_share_and_all_when_it_is_promoted() {
     host.admin(Method::POST, "/deployments/flaky/promote", "").await.refused(404);
 }
 
+/// Calls until canary 2 is gone, which is told to be because of its errors.
+async fn call_until_rolled_back(host: &Host, events: &mut Lines) {
+    until("the canary is gone", async || {
+        version(host).await;
+        host.deployment("flaky").await.get("canary").is_none().then_some(())
+    })
+    .await;
+    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
+    assert!(line.contains("from canary 2") && line.contains("calls failed"), "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_canary_is_rolled_back_by_itself() {
     let host = Host::start().await;
     let mut events = host.admin_lines("/events").await;
     host.deploy_as("flaky", flaky("1", 0, "")).await.ok();
     deploy_canary(&host, flaky("2", 30, "min-calls = 10"), "50").await;
-    until("the canary is gone", async || {
-        version(&host).await;
-        host.deployment("flaky").await.get("canary").is_none().then_some(())
-    })
-    .await;
-    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
-    assert!(line.contains("from canary 2") && line.contains("calls failed"), "{line}");
+    call_until_rolled_back(&host, &mut events).await;
     for _ in 0..20 {
         assert_eq!(version(&host).await.as_deref(), Some("1"));
     }
@@ -77,13 +82,7 @@ async fn a_canary_that_cannot_be_loaded_is_rolled_back_by_itself() {
     std::fs::remove_dir_all(host.data_dir.join("cache")).expect("and so is its code");
     host.restart().await;
     let mut events = host.admin_lines("/events").await;
-    until("the canary is gone", async || {
-        version(&host).await;
-        host.deployment("flaky").await.get("canary").is_none().then_some(())
-    })
-    .await;
-    let line = events.find(|line| line.contains("\"rolled-back\"")).await;
-    assert!(line.contains("from canary 2") && line.contains("calls failed"), "{line}");
+    call_until_rolled_back(&host, &mut events).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,6 @@ fn text(line: &Bytes) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn lines_do_not_depend_on_how_the_bytes_arrive() {
@@ -75,14 +74,12 @@ mod tests {
 
     #[test]
     fn a_long_line_in_many_pieces_is_searched_once() {
-        let began = Instant::now();
         let mut lines = Lines::default();
         for _ in 0..1024 * 1024 {
             lines.push(b"x");
             assert_eq!(lines.next(), None);
+            assert_eq!(lines.searched, lines.waiting(), "what was searched is not searched again");
         }
         assert_eq!(lines.waiting(), 1024 * 1024);
-        // Searching from the start with each piece takes minutes.
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 }

@@ -2,19 +2,19 @@
 //! that nobody takes, and sockets.
 
 use super::{MAX_FIELDS, State};
-use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::p2::TcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
 use wasmtime_wasi::p3::bindings::sockets::types as sockets_03;
 use wasmtime_wasi::sockets::{TcpSocket as TcpSocket03, WasiSocketsCtxView};
-use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types as http_02;
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types as http_03;
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView as _};
 
 /// The interfaces by the names that wasmtime has for them.
 const HTTP_02: &str = "wasi:http/types@0.2.12";
@@ -46,87 +46,66 @@ pub(super) fn link(linker: &mut Linker<State>, with_wasi_0_3: bool) -> Result<()
 
 fn link_http_02(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     use http_02::{HostOutgoingRequest as _, Method};
-    type Sent = Resource<HostOutgoingRequest>;
-    type Given = Resource<HostOutgoingResponse>;
-    types.func_wrap(
-        "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, State>, (request, method): (Sent, Method)| -> Result<(Answer,)> {
-            let text = if let Method::Other(text) = &method { text } else { "" };
-            match is_short(text) {
-                true => Ok((store.data_mut().http().set_method(request, method)?,)),
-                false => Ok((Err(()),)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-path-with-query",
-        |mut store: StoreContextMut<'_, State>, (request, path): (Sent, Option<String>)| -> Result<(Answer,)> {
-            match path.as_deref().is_none_or(is_short) {
-                true => Ok((store.data_mut().http().set_path_with_query(request, path)?,)),
-                false => Ok((Err(()),)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-authority",
-        |mut store: StoreContextMut<'_, State>, (request, authority): (Sent, Option<String>)| -> Result<(Answer,)> {
-            match authority.as_deref().is_none_or(is_short) {
-                true => Ok((store.data_mut().http().set_authority(request, authority)?,)),
-                false => Ok((Err(()),)),
-            }
-        },
-    )?;
+    type Sent = HostOutgoingRequest;
+    fn text(method: &Method) -> Option<&str> {
+        if let Method::Other(text) = method { Some(text) } else { None }
+    }
+    setter(types, "[method]outgoing-request.set-method", text, |mut http, request: Resource<Sent>, method| {
+        http.set_method(request, method)
+    })?;
+    setter(types, "[method]outgoing-request.set-path-with-query", Option::as_deref, |mut http, request, path| {
+        http.set_path_with_query(request, path)
+    })?;
+    setter(types, "[method]outgoing-request.set-authority", Option::as_deref, |mut http, request, authority| {
+        http.set_authority(request, authority)
+    })?;
     types.func_wrap(
         "[method]outgoing-request.body",
-        |mut store: StoreContextMut<'_, State>, (request,): (Sent,)| {
+        |mut store: StoreContextMut<'_, State>, (request,): (Resource<Sent>,)| {
             let state = store.data_mut();
             state.weigh_bodies();
             Ok((http_02::HostOutgoingRequest::body(&mut state.http(), request)?,))
         },
     )?;
-    types.func_wrap("[method]outgoing-response.body", |mut store: StoreContextMut<'_, State>, (response,): (Given,)| {
-        let state = store.data_mut();
-        state.weigh_bodies();
-        Ok((http_02::HostOutgoingResponse::body(&mut state.http(), response)?,))
-    })
-}
-
-fn link_http_03(types: &mut LinkerInstance<'_, State>) -> Result<()> {
-    use http_03::{HostRequest as _, Method};
-    type Sent = Resource<Request>;
     types.func_wrap(
-        "[method]request.set-method",
-        |mut store: StoreContextMut<'_, State>, (request, method): (Sent, Method)| -> Result<(Answer,)> {
-            let text = if let Method::Other(text) = &method { text } else { "" };
-            match is_short(text) {
-                true => Ok((store.data_mut().http().set_method(request, method)?,)),
-                false => Ok((Err(()),)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]request.set-path-with-query",
-        |mut store: StoreContextMut<'_, State>, (request, path): (Sent, Option<String>)| -> Result<(Answer,)> {
-            match path.as_deref().is_none_or(is_short) {
-                true => Ok((store.data_mut().http().set_path_with_query(request, path)?,)),
-                false => Ok((Err(()),)),
-            }
-        },
-    )?;
-    types.func_wrap(
-        "[method]request.set-authority",
-        |mut store: StoreContextMut<'_, State>, (request, authority): (Sent, Option<String>)| -> Result<(Answer,)> {
-            match authority.as_deref().is_none_or(is_short) {
-                true => Ok((store.data_mut().http().set_authority(request, authority)?,)),
-                false => Ok((Err(()),)),
-            }
+        "[method]outgoing-response.body",
+        |mut store: StoreContextMut<'_, State>, (response,): (Resource<HostOutgoingResponse>,)| {
+            let state = store.data_mut();
+            state.weigh_bodies();
+            Ok((http_02::HostOutgoingResponse::body(&mut state.http(), response)?,))
         },
     )
 }
 
-/// Whether a text is no longer than all header fields of a request may be.
-fn is_short(text: &str) -> bool {
-    text.len() <= MAX_FIELDS
+fn link_http_03(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    use http_03::{HostRequest as _, Method};
+    fn text(method: &Method) -> Option<&str> {
+        if let Method::Other(text) = method { Some(text) } else { None }
+    }
+    setter(types, "[method]request.set-method", text, |mut http, request: Resource<Request>, method| {
+        http.set_method(request, method)
+    })?;
+    setter(types, "[method]request.set-path-with-query", Option::as_deref, |mut http, request, path| {
+        http.set_path_with_query(request, path)
+    })?;
+    setter(types, "[method]request.set-authority", Option::as_deref, |mut http, request, authority| {
+        http.set_authority(request, authority)
+    })
+}
+
+/// Links a function that gives a part to a request. Its text may be no longer than all header fields of a request.
+fn setter<R: 'static, T: ComponentType + Lift + 'static>(
+    types: &mut LinkerInstance<'_, State>,
+    name: &str,
+    text: fn(&T) -> Option<&str>,
+    set: fn(WasiHttpCtxView<'_>, Resource<R>, T) -> Result<Answer>,
+) -> Result<()> {
+    types.func_wrap(name, move |mut store: StoreContextMut<'_, State>, (request, part): (Resource<R>, T)| {
+        Ok((match text(&part).is_none_or(|text| text.len() <= MAX_FIELDS) {
+            true => set(store.data_mut().http(), request, part)?,
+            false => Err(()),
+        },))
+    })
 }
 
 fn create_tcp_socket(

@@ -79,9 +79,7 @@ impl Runtime {
         revision: &Arc<Revision>,
         call: &Call,
     ) -> Result<(Arc<Program>, Arc<Callable>), Error> {
-        let Some(program) = Guard::into_inner(self.program(deployment, revision, call.id).await?) else {
-            return Err(errors::no_instance(&call.service, "its code is being unloaded"));
-        };
+        let program = self.kept_program(deployment, revision, call.id).await?;
         // A canary may be something else than the current revision.
         match program.command().cloned() {
             Some(callable) => Ok((program, callable)),

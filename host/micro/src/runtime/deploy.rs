@@ -1,12 +1,13 @@
 //! Changes: deploy, promote, roll back, remove. Each is checked, then written down, then made true for new calls.
 
-use super::deployment::{Canary, Deployment, Revision, Takes, not_stored};
+use super::deployment::{Canary, Deployment, Revision, not_stored};
 use super::events::Notices;
 use super::handover::Begun;
 use super::logs::{DeploymentLog, RevisionLog};
 use super::refuse::{check_grants, check_kind, check_routes};
 use super::replicas::States;
 use super::schedule::check_schedules;
+use super::sites::Takes;
 use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, Readers, RevisionRow, interfaces};
 use super::{Runtime, grant};

@@ -9,6 +9,7 @@ use super::gate::Gate;
 use super::logs::{DeploymentLog, RevisionLog};
 use super::metrics::calls::CallCounts;
 use super::replicas::{Replicas, Setting};
+use super::sites::Takes;
 use super::store::{RevisionRow, Store, interfaces};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use micro_engine::manifest::{HostLimits, Kind, Limits};
@@ -71,40 +72,6 @@ pub struct Revision {
     pub(super) code: Slot,
     replicas: OnceCell<Arc<Replicas>>,
     pub(super) takes: Takes,
-}
-
-/// What becomes of an HTTP request below the name of a deployment: inspection tells, and every request asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// A call.
-    Calls,
-    /// Its handler takes it as it is.
-    Handler,
-    /// A run of the program that it is.
-    Command,
-}
-
-impl Takes {
-    pub(super) fn of(inspection: &Inspection) -> Takes {
-        match (inspection.web, inspection.command()) {
-            (Some(_), _) => Takes::Handler,
-            (None, Some(_)) => Takes::Command,
-            (None, None) => Takes::Calls,
-        }
-    }
-
-    /// As it stands in the database.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Takes::Calls => "calls",
-            Takes::Handler => "handler",
-            Takes::Command => "command",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Takes> {
-        [Takes::Calls, Takes::Handler, Takes::Command].into_iter().find(|takes| takes.as_str() == text)
-    }
 }
 
 /// The counts of one revision since the host started.
@@ -399,6 +366,17 @@ impl super::Runtime {
         Box::pin(self.load_program(deployment, revision, request)).await
     }
 
+    /// The same for those who keep it for long, or elsewhere.
+    pub(super) async fn kept_program(
+        &self,
+        deployment: &Deployment,
+        revision: &Arc<Revision>,
+        request: RequestId,
+    ) -> Result<Arc<Program>, Error> {
+        let program = Guard::into_inner(self.program(deployment, revision, request).await?);
+        program.ok_or_else(|| errors::no_instance(&deployment.name, "its code was unloaded"))
+    }
+
     async fn load_program(
         &self,
         deployment: &Deployment,
@@ -463,9 +441,7 @@ impl super::Runtime {
         if let Some(replicas) = revision.replicas.get() {
             return Ok(replicas);
         }
-        let Some(program) = Guard::into_inner(self.program(deployment, revision, request).await?) else {
-            return Err(errors::no_instance(&deployment.name, "its code was unloaded"));
-        };
+        let program = self.kept_program(deployment, revision, request).await?;
         let restored = revision.replicas.get_or_try_init(async || {
             let name = deployment.name.to_string();
             let states = self.with_store(move |store: &mut Store| store.states(&name)).await?;

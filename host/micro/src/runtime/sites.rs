@@ -10,9 +10,9 @@
 //! | go-micro's rules | an endpoint |
 
 use super::Runtime;
-use super::deployment::Takes;
 use super::paths::Leads;
 use http::Method;
+use micro_engine::Inspection;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -44,6 +44,40 @@ pub enum Destination {
     },
     /// Where go-micro's rules lead.
     Rules,
+}
+
+/// What becomes of an HTTP request below the name of a deployment: inspection tells, and every request asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// A call.
+    Calls,
+    /// Its handler takes it as it is.
+    Handler,
+    /// A run of the program that it is.
+    Command,
+}
+
+impl Takes {
+    pub(super) fn of(inspection: &Inspection) -> Takes {
+        match (inspection.web, inspection.command()) {
+            (Some(_), _) => Takes::Handler,
+            (None, Some(_)) => Takes::Command,
+            (None, None) => Takes::Calls,
+        }
+    }
+
+    /// As it stands in the database.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Takes::Calls => "calls",
+            Takes::Handler => "handler",
+            Takes::Command => "command",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Takes> {
+        [Takes::Calls, Takes::Handler, Takes::Command].into_iter().find(|takes| takes.as_str() == text)
+    }
 }
 
 impl Runtime {

@@ -99,9 +99,7 @@ impl Runtime {
         revision: &Arc<Revision>,
         call: &Call,
     ) -> Result<(Arc<Program>, Arc<Callable>), Error> {
-        let Some(program) = Guard::into_inner(self.program(deployment, revision, call.id).await?) else {
-            return Err(errors::no_instance(&call.service, "its code was unloaded"));
-        };
+        let program = self.kept_program(deployment, revision, call.id).await?;
         match program.endpoint(&call.endpoint) {
             None => Err(unknown_endpoint(call, &program)),
             Some(callable) if callable.schema().stream.is_none() => {

@@ -1,8 +1,9 @@
 use super::*;
 use crate::runtime::bounds::Bounds;
-use crate::runtime::deployment::{Revision, Takes};
+use crate::runtime::deployment::Revision;
 use crate::runtime::events::{Event, Notices};
 use crate::runtime::logs::DeploymentLog;
+use crate::runtime::sites::Takes;
 use crate::runtime::store::RevisionRow;
 use async_trait::async_trait;
 use micro_engine::Manifest;

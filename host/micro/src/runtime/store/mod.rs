@@ -7,8 +7,8 @@ mod readers;
 pub(super) use layout::OpenError;
 pub(super) use readers::Readers;
 
-use super::deployment::Takes;
 use super::replicas::States;
+use super::sites::Takes;
 use micro_engine::{Inspection, Manifest};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
 use std::collections::{HashMap, HashSet};
