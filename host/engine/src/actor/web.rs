@@ -69,7 +69,7 @@ pub(super) async fn serve(live: &mut Live, program: &Program, job: WebJob) -> Re
     }
     live.begin_call(scope);
     let (request, slot) = request.into_parts();
-    let guest = async {
+    let guest = pin!(async {
         match &program.handler {
             Some(Handler::Wasi02(handle)) => live.handle_02(*handle, request, &slot).await,
             Some(Handler::Wasi03(indices)) => {
@@ -79,7 +79,7 @@ pub(super) async fn serve(live: &mut Live, program: &Program, job: WebJob) -> Re
             }
             None => Err(CallError::Host("no HTTP handler is exported".into())),
         }
-    };
+    });
     let result = watch(&slot, deadline, None, guest).await;
     let done = match &result {
         Ok(()) => Ok(()),

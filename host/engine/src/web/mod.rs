@@ -25,6 +25,7 @@ use crate::inspect::Web;
 use crate::program::{Deadline, Program};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use std::pin::pin;
 use std::sync::Arc;
 use wasmtime_wasi_http::WasiBody;
 
@@ -93,12 +94,12 @@ impl Program {
     ) -> Result<(), CallError> {
         let (request, slot) = request.into_parts();
         let handler = self.handler.as_ref().ok_or_else(|| CallError::Host("no HTTP handler is exported".into()))?;
-        let guest = async {
+        let guest = pin!(async {
             match handler {
                 Handler::Wasi02(export) => self.serve_fresh(*export, scope, request, &slot).await,
                 Handler::Wasi03(indices) => self.serve_reused(indices, scope, request, &slot).await,
             }
-        };
+        });
         watch(&slot, deadline, Some(&self.lasting), guest).await
     }
 }

@@ -49,12 +49,10 @@ pub enum NoResponse<E> {
 /// the guest's end; whatever is left of it goes on beside the body.
 pub async fn respond<E: Send + 'static>(
     slot: Arc<Slot>,
-    run: impl Future<Output = Result<(), E>> + Send + 'static,
+    mut run: Pin<Box<impl Future<Output = Result<(), E>> + Send + 'static>>,
     wants_body: bool,
     leaving: Leaving,
 ) -> Result<http::Response<Body>, NoResponse<E>> {
-    // Boxed at once, so that it can be moved away later.
-    let mut run = Box::pin(run);
     let mut outcome = None;
     let waiting = Waiting(Some(&slot));
     let head = poll_fn(|context| {
@@ -407,10 +405,10 @@ mod tests {
         let slot = Arc::<Slot>::default();
         slot.tell(Ok(http::Response::new(endless())));
         let (held, is_held) = tokio::sync::oneshot::channel::<()>();
-        let run = async move {
+        let run = Box::pin(async move {
             let _held = held;
             pending::<Result<(), CallError>>().await
-        };
+        });
         let response = respond(slot.clone(), run, false, Leaving::Ends).await;
         assert!(response.is_ok());
         assert!(is_held.await.is_err(), "the guest is dropped");

@@ -8,7 +8,7 @@ use super::Slot;
 use crate::engines::Places;
 use crate::error::CallError;
 use crate::program::Deadline;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,9 +24,8 @@ pub(crate) async fn watch<T>(
     slot: &Arc<Slot>,
     deadline: Deadline,
     lasting: Option<&Places>,
-    guest: impl Future<Output = Result<T, CallError>>,
+    mut guest: Pin<&mut impl Future<Output = Result<T, CallError>>>,
 ) -> Result<T, CallError> {
-    let mut guest = pin!(guest);
     let mut bounds = Bounds::new(deadline, Some(slot.clone()), lasting.cloned());
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let mut work = Work::default();

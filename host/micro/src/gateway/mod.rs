@@ -32,6 +32,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use forwarded::Peer;
 use futures::future::BoxFuture;
 use micro_mesh::call::RequestId;
 use micro_mesh::trace::Trace;
@@ -69,7 +70,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Door {
     inside: Arc<Inside>,
     /// Who is on the other side, where that is known.
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
 }
 
 /// What is behind the door, in one piece: it is shared with every request.
@@ -103,7 +104,7 @@ impl Door {
 
     /// The door for one connection.
     pub(crate) fn seen_from(&self, peer: IpAddr) -> Door {
-        Door { inside: self.inside.clone(), peer: Some(peer) }
+        Door { inside: self.inside.clone(), peer: Some(Peer::new(peer)) }
     }
 }
 
@@ -121,7 +122,7 @@ impl tower_service::Service<Request> for Door {
         if PAGES.contains(&request.uri().path()) && !self.inside.is_elsewhere(&request) {
             return Box::pin(self.inside.pages.clone().call(request));
         }
-        let (inside, peer) = (self.inside.clone(), self.peer);
+        let (inside, peer) = (self.inside.clone(), self.peer.clone());
         Box::pin(async move { Ok(serve_call(&inside.gateway, request, peer).await) })
     }
 }
@@ -132,11 +133,11 @@ async fn version() -> Response {
 
 /// The handler of a router whose other paths are calls.
 pub(crate) async fn call(State(gateway): State<Gateway>, request: Request) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| Peer::new(info.0.ip()));
     serve_call(&gateway, request, peer).await
 }
 
-async fn serve_call(gateway: &Gateway, request: Request, peer: Option<IpAddr>) -> Response {
+async fn serve_call(gateway: &Gateway, request: Request, peer: Option<Peer>) -> Response {
     let arrival = gateway.runtime.tracer().arrival(&request);
     let (parts, body) = request.into_parts();
     let host = web::host(&parts.uri, &parts.headers);

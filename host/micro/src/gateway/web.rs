@@ -9,6 +9,7 @@
 //! | `x-request-id` | the id of the request, as the response has it |
 //! | `x-forwarded-…` | the way that it came, see [`forwarded`] |
 
+use super::forwarded::Peer;
 use super::{Gateway, ID, MAX_URI, VERSION, forwarded, refuse, with_id};
 use crate::doors::allow_leisure;
 use crate::runtime::WebCall;
@@ -25,7 +26,6 @@ use micro_mesh::call::RequestId;
 use micro_mesh::trace::{TRACEPARENT, Trace};
 use micro_mesh::{Call, Error, Payload};
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The part of the path that named the deployment, as go-micro's web tells it.
@@ -43,7 +43,7 @@ pub(super) async fn serve(
     service: Arc<str>,
     prefix: usize,
     request: (Parts, Body),
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     arrival: Arrival,
 ) -> Response {
     let (mut parts, body) = request;
@@ -57,7 +57,7 @@ pub(super) async fn serve(
     if !traced.header.contains_key(TRACESTATE) {
         parts.headers.remove(TRACESTATE);
     }
-    let call = match read(&service, prefix, (parts, body), peer, id) {
+    let call = match read(&service, prefix, (parts, body), peer.as_ref(), id) {
         Ok(call) => call,
         Err(error) => return refuse(gateway, &service, id, error, span),
     };
@@ -93,7 +93,7 @@ fn read(
     service: &Arc<str>,
     prefix: usize,
     (parts, body): (Parts, Body),
-    peer: Option<IpAddr>,
+    peer: Option<&Peer>,
     id: RequestId,
 ) -> Result<WebCall, Error> {
     let Parts { method, uri, mut headers, .. } = parts;
@@ -151,7 +151,7 @@ fn absolute(uri: Uri, prefix: usize, authority: Authority) -> Result<Uri, Error>
 }
 
 /// Takes away what is of the connection alone or what only the gateway may say, and says it.
-fn set_headers(headers: &mut HeaderMap, base: &str, authority: &Authority, peer: Option<IpAddr>, id: RequestId) {
+fn set_headers(headers: &mut HeaderMap, base: &str, authority: &Authority, peer: Option<&Peer>, id: RequestId) {
     if headers.contains_key(CONNECTION) {
         let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let named: Vec<HeaderName> =

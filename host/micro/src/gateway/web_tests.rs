@@ -18,8 +18,8 @@ fn a_guest_sees_its_path_without_the_name_and_the_authority_that_was_asked_for()
 fn set(headers: &[(&'static str, &'static str)], peer: Option<&str>) -> HeaderMap {
     let mut map: HeaderMap =
         headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
-    let peer = peer.map(|peer| peer.parse().unwrap());
-    set_headers(&mut map, "/site", &Authority::from_static("example.com"), peer, RequestId::from(1));
+    let peer = peer.map(|peer| Peer::new(peer.parse().unwrap()));
+    set_headers(&mut map, "/site", &Authority::from_static("example.com"), peer.as_ref(), RequestId::from(1));
     map
 }
 

@@ -43,7 +43,7 @@ impl Runtime {
         // A client that leaves must not end an instance that others use.
         let leaving = if deployment.current().is_service() { Leaving::Stays } else { Leaving::Ends };
         let (slot, wants_body, id) = (call.request.slot().clone(), *call.request.method() != Method::HEAD, call.id);
-        let run = self.clone().run_web(deployment.clone(), call);
+        let run = Box::pin(self.clone().run_web(deployment.clone(), call));
         respond(slot.clone(), run, wants_body, leaving).await.map_err(|reason| match reason {
             NoResponse::Failed(error) => error,
             NoResponse::Said(_) if slot.is_too_large() => {
@@ -89,8 +89,8 @@ impl Runtime {
                 }
                 let served = program.serve_web(scope, request, deadline).await;
                 served.map_err(|error| explain(&deployment, id, error)).map(|()| None)
-            };
-            let served = served.await;
+            }
+            .await;
             if slot.is_too_large() {
                 deployment.usage.hit(Limit::Request);
             }

@@ -9,6 +9,7 @@ mod environment;
 mod reply;
 
 use super::error::error_response;
+use super::forwarded::Peer;
 use super::{Gateway, ID, forwarded, path, refuse, with_id};
 use crate::doors::allow_leisure;
 use crate::telemetry::Arrival;
@@ -22,7 +23,6 @@ use micro_mesh::{Error, Payload};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a run is called where calls are traced.
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     gateway: &Gateway,
     service: Arc<str>,
     (mut parts, body): (Parts, Body),
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     arrival: Arrival,
 ) -> Response {
     if let Err(error) = super::check_uri(&parts) {
@@ -50,8 +50,9 @@ pub(super) async fn serve(
     }
     allow_leisure(&parts.extensions);
     let host = environment::host(&parts).to_string();
-    forwarded::set(&mut parts.headers, &host, peer);
-    let read = arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts, peer)?)));
+    forwarded::set(&mut parts.headers, &host, peer.as_ref());
+    let read = arguments(parts.uri.query())
+        .and_then(|args| Ok((args, environment::of(&parts, peer.as_ref().map(Peer::address))?)));
     let (args, env) = match read {
         Ok(read) => read,
         Err(reason) => return error_response(Error::bad_request(ID, reason)),
