@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 
 /// Deploys at the same time: one waits for the disk while another is compiled.
 const DEPLOYERS: usize = 4;
-/// First calls that are measured, at most.
+/// First calls that are measured, at most: one after the other, and each after a while in which nothing happened.
 const SAMPLE: usize = 2_000;
-/// Between two of them.
+const SAMPLE_OF_IDLE: usize = 1_000;
+/// That while. It is long enough for a machine to let its processors sleep.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Calls at the same time when all functions are called.
 const CALLERS: usize = 4;
@@ -55,20 +56,10 @@ async fn measure(settings: Settings) -> anyhow::Result<()> {
     let resident = host.resident()?;
     say(format!("started in {:.3} s with {:.1} MB", start.as_secs_f64(), mb(resident)))?;
 
-    let sample = sample(settings.functions, SAMPLE);
-    let (mut first, mut again) = (Vec::new(), Vec::new());
-    for number in &sample {
-        first.push(host.call(*number).await?);
-        again.push(host.call(*number).await?);
-        tokio::time::sleep(PAUSE).await;
-    }
-    first.sort_unstable();
-    again.sort_unstable();
-    let figures = |sorted: &[Duration]| {
-        let [p50, p90, p99, worst] = [0.5, 0.9, 0.99, 1.0].map(|share| millis(percentile(sorted, share)));
-        format!("p50 {p50:.3}, p90 {p90:.3}, p99 {p99:.3}, worst {worst:.3} ms")
-    };
-    say(format!("{} first calls: {}; each again: {}", sample.len(), figures(&first), figures(&again)))?;
+    let sample = sample(settings.functions, SAMPLE + SAMPLE_OF_IDLE);
+    let (busy, idle) = sample.split_at(sample.len() * SAMPLE / (SAMPLE + SAMPLE_OF_IDLE));
+    let first = first_calls(&host, busy, None).await?;
+    first_calls(&host, idle, Some(PAUSE)).await?;
     say(format!("then {:.1} MB; {}", mb(host.resident()?), host.code().await?))?;
 
     let most = call_all(&host, settings.functions).await?;
@@ -88,6 +79,28 @@ async fn measure(settings: Settings) -> anyhow::Result<()> {
         mb(resident),
         millis(percentile(&first, 0.99)),
     ))
+}
+
+/// Calls functions that nobody called before, each twice, and says what that took; gives the times of the first calls,
+/// sorted.
+async fn first_calls(host: &Host, functions: &[usize], pause: Option<Duration>) -> anyhow::Result<Vec<Duration>> {
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for number in functions {
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        first.push(host.call(*number).await?);
+        again.push(host.call(*number).await?);
+    }
+    first.sort_unstable();
+    again.sort_unstable();
+    let figures = |sorted: &[Duration]| {
+        let [p50, p90, p99, worst] = [0.5, 0.9, 0.99, 1.0].map(|share| millis(percentile(sorted, share)));
+        format!("p50 {p50:.3}, p90 {p90:.3}, p99 {p99:.3}, worst {worst:.3} ms")
+    };
+    let how = pause.map_or("one after the other".to_string(), |pause| format!("each after {pause:?} of silence"));
+    say(format!("{} first calls, {how}: {}; each again: {}", first.len(), figures(&first), figures(&again)))?;
+    Ok(first)
 }
 
 /// Deploys all functions, and says what a deploy took when there were few and when there were many.
