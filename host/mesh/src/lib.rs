@@ -2,7 +2,8 @@
 //!
 //! A [`Call`] names a service and one of its endpoints. The [`Client`] looks the name up in a [`Cache`] of the
 //! [`Registry`], picks one of the [`Node`]s found there and hands the call to the [`Transport`] that reaches it.
-//! Whatever goes wrong on the way comes back as one [`Error`]. What guests keep beyond a call is in a [`Store`].
+//! Whatever goes wrong on the way comes back as one [`Error`]. What guests keep beyond a call is in a [`Store`],
+//! and what they tell everybody goes over a [`Broker`].
 
 #![deny(missing_docs)]
 
@@ -16,6 +17,8 @@ pub mod trace;
 
 mod sqlite;
 
+pub mod broker;
+
 pub mod registry;
 
 pub mod exchange;
@@ -26,6 +29,7 @@ pub mod transport;
 
 pub mod client;
 
+pub use broker::{Broker, BrokerError};
 pub use call::{Call, Payload, Reply, RequestId};
 pub use client::Client;
 pub use error::Error;

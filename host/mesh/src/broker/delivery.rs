@@ -1,0 +1,96 @@
+//! What comes to a subscriber.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Message;
+
+/// The messages that come to one subscriber. Dropping it gives back what was not acknowledged.
+pub struct Subscription {
+    deliveries: mpsc::Receiver<Delivery>,
+    /// Dropped with the subscription, which tells the backend that it is over.
+    _held: Box<dyn Any + Send + Sync>,
+}
+
+impl Subscription {
+    /// A subscription that yields what is sent there, and drops `held` when it ends.
+    pub fn new(deliveries: mpsc::Receiver<Delivery>, held: impl Any + Send + Sync) -> Self {
+        Self { deliveries, _held: Box::new(held) }
+    }
+
+    /// Waits for the next message. `None` means that the broker was closed or gave the subscription up: subscribe again.
+    /// May be cancelled.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
+    }
+
+    /// The next message if it is already here.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        self.deliveries.try_recv().ok()
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+/// One message on its way to one subscriber. Dropped without [`Delivery::ack`] it comes again, where the broker is durable.
+pub struct Delivery {
+    /// The topic that it was published to.
+    pub topic: Arc<str>,
+    /// The message.
+    pub message: Message,
+    /// Where it stands in its topic, if the broker counts.
+    pub offset: Option<u64>,
+    /// When it was published, in milliseconds since 1970, as far as the broker tells.
+    pub published: Option<u64>,
+    /// How often it was handed out, this time included, as far as the broker counts.
+    pub attempt: u32,
+    receipt: Option<Box<dyn Receipt>>,
+}
+
+/// How a backend learns what became of a delivery. Exactly one of the two is called, and neither may block.
+pub trait Receipt: Send + Sync {
+    /// It is done with.
+    fn ack(&mut self);
+
+    /// It is given back.
+    fn release(&mut self);
+}
+
+impl Delivery {
+    /// A delivery that was handed out for the first time. `receipt` is none where nobody wants to know what becomes of it.
+    pub fn new(topic: Arc<str>, message: Message, receipt: Option<Box<dyn Receipt>>) -> Self {
+        Self { topic, message, offset: None, published: None, attempt: 1, receipt }
+    }
+
+    /// Says that the message is done with.
+    pub fn ack(mut self) {
+        if let Some(mut receipt) = self.receipt.take() {
+            receipt.ack();
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(mut receipt) = self.receipt.take() {
+            receipt.release();
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Delivery")
+            .field("topic", &self.topic)
+            .field("offset", &self.offset)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! Topics in this process alone: the fastest broker. A message comes to who is there, at most once, and is gone with the
+//! process.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::topic::{check_group, check_topic};
+use super::{
+    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, Receipt, Remove,
+    Stored, SubscribeOptions, Subscription, TopicUsage, closed, unsupported,
+};
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;
+
+/// The name of this backend.
+pub const NAME: &str = "memory";
+
+/// Topics whose groups are kept at hand; the groups of others are looked for with each message.
+const ROUTES: usize = 10_000;
+
+/// The broker in this process.
+#[derive(Default)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+/// The groups that get messages of a topic.
+type Route = Arc<[Arc<Group>]>;
+
+#[derive(Default)]
+struct Shared {
+    groups: Mutex<Vec<Arc<Group>>>,
+    /// For each topic that was published to since the groups last changed.
+    routes: ArcSwap<HashMap<Arc<str>, Route>>,
+    is_closed: AtomicBool,
+}
+
+/// Those who share messages; one alone where there is no name.
+struct Group {
+    pattern: Pattern,
+    name: Option<String>,
+    members: ArcSwap<Vec<Member>>,
+    next: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Member {
+    deliveries: mpsc::Sender<Delivery>,
+    /// A permit for each delivery that may be unacknowledged.
+    room: Arc<Semaphore>,
+    prefetch: usize,
+}
+
+/// The room that a delivery takes until it is done with.
+struct Taken(Option<OwnedSemaphorePermit>);
+
+impl Receipt for Taken {
+    fn ack(&mut self) {
+        self.0 = None;
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// A subscription's place in its group.
+struct Place {
+    shared: Weak<Shared>,
+    group: Arc<Group>,
+    room: Arc<Semaphore>,
+}
+
+impl Memory {
+    /// A broker without topics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Shared {
+    fn groups(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The groups that get messages of a topic.
+    fn route(&self, topic: &str) -> (Arc<str>, Route) {
+        if let Some((topic, groups)) = self.routes.load().get_key_value(topic) {
+            return (topic.clone(), groups.clone());
+        }
+        // Held until the route is there, so that no group that comes meanwhile is missing.
+        let known = self.groups();
+        let found: Route = known.iter().filter(|group| group.pattern.matches(topic)).cloned().collect();
+        let topic: Arc<str> = topic.into();
+        if self.routes.load().len() < ROUTES {
+            let mut routes = HashMap::clone(&self.routes.load());
+            routes.insert(topic.clone(), found.clone());
+            self.routes.store(Arc::new(routes));
+        }
+        (topic, found)
+    }
+}
+
+impl Group {
+    /// Room for one message, with somebody who has some now; or else with whom to wait for it.
+    fn room(&self) -> Result<(Member, OwnedSemaphorePermit), Option<Member>> {
+        let members = self.members.load();
+        let count = members.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut turn = (0..count).filter_map(|at| members.get(first.wrapping_add(at) % count));
+        let found = turn.find_map(|member| Some((member.clone(), member.room.clone().try_acquire_owned().ok()?)));
+        found.ok_or_else(|| members.get(first % count.max(1)).cloned())
+    }
+
+    /// As [`Group::room`], after waiting for it. None where nobody is left.
+    async fn wait_for_room(&self) -> Option<(Member, OwnedSemaphorePermit)> {
+        loop {
+            match self.room() {
+                Ok(found) => return Some(found),
+                Err(None) => return None,
+                // One that leaves closes its room, and another one is asked.
+                Err(Some(member)) => {
+                    if let Ok(permit) = member.room.clone().acquire_owned().await {
+                        return Some((member, permit));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut groups = shared.groups();
+        let members = self.group.members.load();
+        let stay: Vec<_> = members.iter().filter(|member| !Arc::ptr_eq(&member.room, &self.room)).cloned().collect();
+        let is_empty = stay.is_empty();
+        self.group.members.store(Arc::new(stay));
+        // Who waits for room asks another one.
+        self.room.close();
+        if is_empty {
+            groups.retain(|group| !Arc::ptr_eq(group, &self.group));
+            shared.routes.store(Arc::default());
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Memory {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { list: true, ..Abilities::default() }
+    }
+
+    async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError> {
+        check_topic(topic)?;
+        message.check(topic)?;
+        if options.deliver_at.is_some() {
+            return Err(unsupported(NAME, "publish for later"));
+        }
+        if self.shared.is_closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let (topic, groups) = self.shared.route(topic);
+        // All get it or none: a publisher that is told of an error may publish again.
+        let mut rooms = Vec::with_capacity(groups.len());
+        for group in groups.iter() {
+            match group.room() {
+                Ok(room) => rooms.push(room),
+                Err(None) => {}
+                Err(Some(_)) => match timeout(options.patience, group.wait_for_room()).await {
+                    Ok(room) => rooms.extend(room),
+                    Err(_) => {
+                        let detail = format!(
+                            "topic {topic}: subscribers have as many messages as they take; publish slower, or let more \
+                             subscribe"
+                        );
+                        return Err(BrokerError::Full(detail));
+                    }
+                },
+            }
+        }
+        let published =
+            SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok());
+        let last = rooms.len().saturating_sub(1);
+        let mut message = Some(message);
+        for (at, (member, room)) in rooms.into_iter().enumerate() {
+            let message = if at == last { message.take() } else { message.clone() };
+            let receipt = Box::new(Taken(Some(room)));
+            let mut delivery = Delivery::new(topic.clone(), message.unwrap_or_default(), Some(receipt));
+            delivery.published = published;
+            // The channel has room for each permit; one who left meanwhile needs no message.
+            let _ = member.deliveries.try_send(delivery);
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
+        let name = options.group.map(|group| group.name);
+        name.as_deref().map_or(Ok(()), check_group)?;
+        if !matches!(options.from, Position::Latest) {
+            return Err(unsupported(NAME, "read old messages"));
+        }
+        let prefetch = options.prefetch.clamp(1, Semaphore::MAX_PERMITS);
+        let (deliveries, received) = mpsc::channel(prefetch);
+        let room = Arc::new(Semaphore::new(prefetch));
+        let member = Member { deliveries, room: room.clone(), prefetch };
+        let mut groups = self.shared.groups();
+        if self.shared.is_closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let known =
+            groups.iter().find(|group| name.is_some() && group.name == name && group.pattern == *pattern).cloned();
+        let group = known.unwrap_or_else(|| {
+            let group = Arc::new(Group {
+                pattern: pattern.clone(),
+                name,
+                members: ArcSwap::default(),
+                next: AtomicUsize::new(0),
+            });
+            groups.push(group.clone());
+            self.shared.routes.store(Arc::default());
+            group
+        });
+        let members = group.members.load().iter().cloned().chain([member]).collect();
+        group.members.store(Arc::new(members));
+        Ok(Subscription::new(received, Place { shared: Arc::downgrade(&self.shared), group, room }))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        let routes = self.shared.routes.load();
+        let usage = |name: &Arc<str>| TopicUsage { name: name.to_string(), messages: 0, bytes: 0, first: 0, next: 0 };
+        let mut topics: Vec<_> = routes.keys().map(usage).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
+        check_topic(topic)?;
+        let groups = self.shared.groups();
+        let groups = groups.iter().filter(|group| group.pattern.matches(topic));
+        let mut usage: Vec<_> = groups
+            .filter_map(|group| {
+                let members = group.members.load();
+                let taken = |member: &Member| member.prefetch.saturating_sub(member.room.available_permits()) as u64;
+                let in_flight = members.iter().map(taken).sum();
+                let pattern = group.pattern.to_string();
+                let members = members.len() as u64;
+                Some(GroupUsage { name: group.name.clone()?, pattern, lag: in_flight, in_flight, members })
+            })
+            .collect();
+        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
+        Ok(usage)
+    }
+
+    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
+        Err(unsupported(NAME, "read old messages"))
+    }
+
+    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
+        Err(unsupported(NAME, "set groups back"))
+    }
+
+    async fn remove(&self, _: Remove<'_>) -> Result<bool, BrokerError> {
+        Err(unsupported(NAME, "take messages away: it keeps none"))
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        let mut groups = self.shared.groups();
+        self.shared.is_closed.store(true, Ordering::Release);
+        for group in groups.drain(..) {
+            group.members.load().iter().for_each(|member| member.room.close());
+            group.members.store(Arc::default());
+        }
+        self.shared.routes.store(Arc::default());
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What is published: a header and a body.
+
+use bytes::Bytes;
+
+use super::BrokerError;
+
+/// The largest message, in bytes of its header and its body together: 1 MiB, which is what NATS takes.
+pub const MAX_MESSAGE: usize = 1_024 * 1_024;
+
+/// What a header may have, in bytes of its names and values.
+pub const MAX_HEADER_BYTES: usize = 64 * 1_024;
+
+/// The media type of the body.
+pub const CONTENT_TYPE: &str = "content-type";
+
+/// Messages of one topic with the same key are handled in their order, one at a time in each group.
+pub const KEY: &str = "micro-key";
+
+/// Tells a message from all others, for subscribers that must not do things twice. Who publishes may choose it.
+pub const MESSAGE_ID: &str = "micro-id";
+
+/// A message. Cloning it copies its header and shares its body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// What is said about the body.
+    pub header: Header,
+    /// The payload, which nobody between publisher and subscriber looks into.
+    pub body: Bytes,
+}
+
+impl Message {
+    /// A message without a header.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self { header: Header::default(), body: body.into() }
+    }
+
+    /// The same message with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.header.set(name, value);
+        self
+    }
+
+    /// What it belongs together with.
+    pub fn key(&self) -> Option<&str> {
+        self.header.get(KEY)
+    }
+
+    /// The bytes of header and body.
+    pub fn size(&self) -> usize {
+        self.header.size() + self.body.len()
+    }
+
+    /// Refuses what no broker would take.
+    pub fn check(&self, topic: &str) -> Result<(), BrokerError> {
+        let (header, size) = (self.header.size(), self.size());
+        if header > MAX_HEADER_BYTES {
+            return Err(BrokerError::TooLarge(format!(
+                "the header of a message for topic {topic:?} has {header} bytes, and may have {MAX_HEADER_BYTES}: put \
+                 what is large into the body"
+            )));
+        }
+        if size > MAX_MESSAGE {
+            return Err(BrokerError::TooLarge(format!(
+                "a message for topic {topic:?} has {size} bytes, and may have {MAX_MESSAGE}: publish where the data is, \
+                 not the data"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Names and values in their order. Names are found in any letter case, and each comes once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header(Vec<(String, String)>);
+
+impl Header {
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Sets a value, in the place of one that the name has already.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        match self.0.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, old)) => *old = value.into(),
+            None => self.0.push((name.to_owned(), value.into())),
+        }
+    }
+
+    /// Takes a value away.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// All names and values, as they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes of all names and values.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+impl<N: AsRef<str>, V: Into<String>> FromIterator<(N, V)> for Header {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut header = Self::default();
+        pairs.into_iter().for_each(|(name, value)| header.set(name.as_ref(), value));
+        header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_come_once() {
+        let mut header: Header = [("Content-Type", "a"), ("content-type", "b"), ("x", "1")].into_iter().collect();
+        assert_eq!(header.get("CONTENT-TYPE"), Some("b"));
+        assert_eq!(header.iter().collect::<Vec<_>>(), [("Content-Type", "b"), ("x", "1")]);
+        assert_eq!(header.remove("X").as_deref(), Some("1"));
+        assert_eq!((header.get("x"), header.size()), (None, 13));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_by_name() {
+        assert_eq!(Message::new(vec![0; MAX_MESSAGE]).check("t"), Ok(()));
+        let error = Message::new(vec![0; MAX_MESSAGE]).with("a", "").check("orders").unwrap_err();
+        assert!(error.to_string().contains("\"orders\" has 1048577 bytes"), "{error}");
+        let error = Message::new("").with("a", "b".repeat(MAX_HEADER_BYTES)).check("orders").unwrap_err();
+        assert!(error.to_string().contains("header"), "{error}");
+    }
+}

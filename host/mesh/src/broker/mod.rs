@@ -1,0 +1,273 @@
+//! Messages that are published to topics, and come to those who subscribed: one trait, a backend a file.
+//!
+//! The rules all backends keep, checked by [`contract`] as far as their [`Abilities`] go:
+//! - A topic comes into being with the first message published to it.
+//! - Those who subscribe as one group share its messages: each comes to one of them. Who subscribes without a group gets
+//!   every message.
+//! - A message that was published is kept when the publisher is told so, where the broker is durable.
+//! - A delivery that is dropped without being [acknowledged](Delivery::ack) comes again, to the same or to another one
+//!   of its group, where the broker is durable. Of the acknowledged ones none comes again, but for those whose
+//!   acknowledgement was on its way when the process ended.
+//! - The messages of one topic are handed out in the order in which they were published; who is given several at once
+//!   keeps the order of what belongs together, by [`Message::key`].
+//! - No more than [`SubscribeOptions::prefetch`] deliveries of a subscription are unacknowledged at a time.
+
+pub mod contract;
+mod delivery;
+pub mod memory;
+mod message;
+pub mod topic;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use crate::store::Clock;
+pub use delivery::{Delivery, Receipt, Subscription};
+pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_MESSAGE, MESSAGE_ID, Message};
+pub use topic::{MAX_TOPIC, Pattern};
+
+/// Where messages are published and subscribed to.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// The backend's name, as in `sqlite`.
+    fn name(&self) -> &str;
+
+    /// What the backend can do beyond passing messages on.
+    fn abilities(&self) -> Abilities;
+
+    /// Publishes a message. When it returns, the broker has it.
+    async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError>;
+
+    /// Subscribes to all topics that a pattern names. Dropping the subscription ends it.
+    async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError>;
+
+    /// The topics that there are, sorted by name.
+    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError>;
+
+    /// The groups that get messages of a topic, sorted by name.
+    async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError>;
+
+    /// Messages of a topic as they were published, from a position on, without taking them from anybody.
+    async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError>;
+
+    /// Lets a group that subscribed to this pattern go on from somewhere else: what lies behind comes again, or never.
+    async fn seek(&self, pattern: &Pattern, group: &str, to: Position) -> Result<(), BrokerError>;
+
+    /// Takes something away for ever; says whether it was there.
+    async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError>;
+
+    /// Does what was asked before and stops. Whatever is asked later is [`BrokerError::Unavailable`]; closing again is
+    /// no error.
+    async fn close(&self) -> Result<(), BrokerError>;
+}
+
+/// What a backend can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that a backend can or cannot do")]
+pub struct Abilities {
+    /// Messages outlive the process, and come again to who did not acknowledge them.
+    pub durable: bool,
+    /// Old messages can be read and groups can be set back.
+    pub replay: bool,
+    /// A message can be published for later.
+    pub delay: bool,
+    /// Topics and groups can be listed.
+    pub list: bool,
+    /// Single messages can be taken away.
+    pub remove: bool,
+}
+
+/// How a message is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// When it is delivered, in milliseconds since 1970; at once if the time has passed.
+    pub deliver_at: Option<u64>,
+    /// How long to wait while the broker has no room or cannot be reached; not at all, if there is none.
+    pub patience: Duration,
+}
+
+/// How messages are subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// Who shares the messages.
+    pub group: Option<Group>,
+    /// Deliveries that may be unacknowledged at a time; at least one.
+    pub prefetch: usize,
+    /// Where a group begins that is not known yet, or who has none.
+    pub from: Position,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self { group: None, prefetch: 64, from: Position::Latest }
+    }
+}
+
+/// Those who share messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name, as long as a topic's and with the same characters.
+    pub name: String,
+    /// Whether it goes on where it stood when everybody has left and somebody comes back.
+    pub durable: bool,
+}
+
+impl Group {
+    /// A group that is remembered.
+    pub fn durable(name: impl Into<String>) -> Self {
+        Self { name: name.into(), durable: true }
+    }
+
+    /// A group that exists for as long as somebody is in it.
+    pub fn passing(name: impl Into<String>) -> Self {
+        Self { name: name.into(), durable: false }
+    }
+}
+
+/// A place in the messages of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Behind the last one.
+    Latest,
+    /// Before the first one that is kept.
+    Earliest,
+    /// At a message.
+    Offset(u64),
+    /// At the first message that was published then or later, in milliseconds since 1970.
+    Time(u64),
+}
+
+/// What can be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remove<'a> {
+    /// A topic with all its messages.
+    Topic(&'a str),
+    /// One message.
+    Message(&'a str, u64),
+    /// A group and where it stands, in all topics of a pattern.
+    Group(&'a Pattern, &'a str),
+}
+
+/// A topic and the room it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicUsage {
+    /// The topic's name.
+    pub name: String,
+    /// Messages that are kept.
+    pub messages: u64,
+    /// Their bytes, headers too.
+    pub bytes: u64,
+    /// The offset of the first message that is kept.
+    pub first: u64,
+    /// The offset that the next message will have.
+    pub next: u64,
+}
+
+/// Where a group stands in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupUsage {
+    /// The group's name.
+    pub name: String,
+    /// What it subscribed to.
+    pub pattern: String,
+    /// Messages that it has yet to acknowledge, those that were handed out included.
+    pub lag: u64,
+    /// Messages that were handed out and are not acknowledged.
+    pub in_flight: u64,
+    /// Subscriptions that are in it now, as far as the broker tells.
+    pub members: u64,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Counted up in each topic.
+    pub offset: u64,
+    /// When it was published, in milliseconds since 1970.
+    pub published: u64,
+    /// The message.
+    pub message: Message,
+}
+
+/// Why a broker did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// No topic, pattern or group can be called that, or a position is none.
+    #[error("{0}")]
+    BadName(String),
+    /// A message would be larger than it may be.
+    #[error("{0}")]
+    TooLarge(String),
+    /// There is no room, and nothing may be thrown away to make some.
+    #[error("{0}")]
+    Full(String),
+    /// This backend cannot do it at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The backend could not do it; asking again later may work.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A setting names no backend, or one that lacks what it needs.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// What [`open`] may need, depending on the backend.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The file of a backend that keeps one.
+    pub path: Option<PathBuf>,
+    /// Where the server of a backend listens that has one; the usual place, if there is none.
+    pub address: Option<String>,
+    /// What may be kept.
+    pub limits: Limits,
+    /// What ages and times of delivery are measured by.
+    pub clock: Clock,
+}
+
+/// How much a broker keeps of what it need not keep any more. What a group has yet to acknowledge is never thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all messages together.
+    pub max_bytes: u64,
+    /// How old a message gets.
+    pub max_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: 1_024 * 1_024 * 1_024, max_age: Duration::from_hours(7 * 24) }
+    }
+}
+
+/// The names [`open`] takes.
+pub const KINDS: [&str; 1] = [memory::NAME];
+
+/// Opens a broker by its backend's name. Needs a tokio runtime.
+///
+/// # Errors
+/// [`BrokerError::Setting`] for a name that is none of [`KINDS`] or an option that is missing or wrong, and
+/// [`BrokerError::Unavailable`] when the backend cannot be used.
+#[expect(clippy::unused_async, reason = "others than the broker in this process have to be reached first")]
+pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
+    let OpenOptions { path: _, address: _, limits: _, clock: _ } = options;
+    match kind {
+        memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
+    }
+}
+
+/// What every backend answers after [`Broker::close`].
+pub(crate) fn closed() -> BrokerError {
+    BrokerError::Unavailable(
+        "the broker is closed: the host is about to stop, publish again when it is back".to_owned(),
+    )
+}
+
+/// What a backend answers to what it cannot do.
+pub(crate) fn unsupported(broker: &str, what: &str) -> BrokerError {
+    BrokerError::Unsupported(format!("broker {broker} cannot {what}: brokers that can are sqlite and nats-jetstream"))
+}
