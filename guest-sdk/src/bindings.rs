@@ -7,6 +7,7 @@ wit_bindgen::generate!({
 
         world sdk-calls {
             import micro:function/client@0.1.0;
+            import micro:function/events@0.1.0;
             import micro:function/store@0.1.0;
         }
     ",
@@ -14,6 +15,7 @@ wit_bindgen::generate!({
     with: {
         "micro:function/types@0.1.0": crate::types,
         "micro:function/client@0.1.0": generate,
+        "micro:function/events@0.1.0": generate,
         "micro:function/store@0.1.0": generate,
     },
 });

@@ -178,6 +178,7 @@ pub use wit_bindgen;
 
 mod bindings;
 pub mod client;
+pub mod events;
 pub mod lifecycle;
 pub mod log;
 pub mod proto;

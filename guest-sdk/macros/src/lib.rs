@@ -84,8 +84,8 @@ inner! {
     route
     /// Calls this endpoint by the clock: `#[micro::schedule("*/5 * * * *", timezone = "Europe/Berlin")]`.
     schedule
-    /// Says that messages are for this endpoint: `#[micro::subscribe("orders", queue = "billing")]`. The host has no
-    /// broker yet: it only notes it, warns at a deploy, and calls nothing.
+    /// Says that messages are for this endpoint: `#[micro::subscribe("orders", queue = "billing")]`. What is
+    /// published is the endpoint's request; keys of `[[subscribe]]` may follow, such as `retries = 5`.
     subscribe
     /// Called before the first call: `fn start()` or `fn start() -> Result<(), E>`.
     start

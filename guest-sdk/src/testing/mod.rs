@@ -27,9 +27,11 @@
 //! ```
 
 pub(crate) mod calls;
+pub(crate) mod events;
 pub(crate) mod stores;
 
 pub use calls::{MockedCalls, MockedStreams, mock_bytes, mock_call, mock_stream};
+pub use events::{Delivered, Published, delivery, events};
 pub use stores::{MockedStore, store};
 
 /// Runs an `async` endpoint to its end.

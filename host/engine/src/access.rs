@@ -4,6 +4,7 @@ use crate::egress::Egress;
 use crate::log::{Log, Stream, one_line};
 use crate::manifest::{Allow, Folder};
 use crate::usage::Usage;
+use micro_mesh::broker::{Broker, Delivered};
 use micro_mesh::call::RequestId;
 use micro_mesh::{Client, HeaderMap, Store, Trace};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub struct Access {
     pub client: Option<Client>,
     /// Where stores are kept, when there is a place.
     pub store: Option<Arc<dyn Store>>,
+    /// Where messages are published, when there is a place.
+    pub broker: Option<Arc<dyn Broker>>,
     /// What the manifest lets it reach.
     pub allow: Allow,
     /// Imported interfaces, and the deployments that give them.
@@ -59,6 +62,7 @@ impl Access {
             service: service.into(),
             client: None,
             store: None,
+            broker: None,
             allow: Allow::default(),
             imports: HashMap::new(),
             args: Vec::new(),
@@ -94,6 +98,8 @@ pub struct Scope {
     pub depth: u8,
     /// What travels on with calls to others.
     pub header: Option<Arc<HeaderMap>>,
+    /// The message that the call is about.
+    pub delivery: Option<Arc<Delivered>>,
 }
 
 impl Scope {
@@ -104,6 +110,6 @@ impl Scope {
 
     /// Work that nobody asked for from outside.
     pub fn new(id: RequestId) -> Scope {
-        Scope { id, trace: None, deadline: None, depth: 0, header: None }
+        Scope { id, trace: None, deadline: None, depth: 0, header: None, delivery: None }
     }
 }

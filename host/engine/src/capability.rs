@@ -53,11 +53,12 @@ enum Capability {
     Config,
     Store,
     Call,
+    Publish,
     Other,
 }
 
 /// Imports by the beginnings of their names; the first that fits counts.
-const CAPABILITIES: [(&str, Capability); 16] = [
+const CAPABILITIES: [(&str, Capability); 17] = [
     ("wasi:http/outgoing-handler@", Capability::Http),
     ("wasi:http/client@", Capability::Http),
     ("wasi:sockets/udp", Capability::Udp),
@@ -68,6 +69,7 @@ const CAPABILITIES: [(&str, Capability); 16] = [
     ("wasi:keyvalue/", Capability::Store),
     ("micro:function/store@", Capability::Store),
     ("micro:function/client@", Capability::Call),
+    ("micro:function/events@", Capability::Publish),
     ("wasi:http/", Capability::Other),
     ("wasi:cli/", Capability::Other),
     ("wasi:clocks/", Capability::Other),
@@ -99,6 +101,7 @@ impl Capability {
                 Some(list(&allow.store).map_or("its own store".into(), |more| format!("its own store, {more}")))
             }
             Capability::Call => list(allow.call.iter().flatten()),
+            Capability::Publish => list(&allow.publish),
             Capability::Other => return None,
         };
         given.filter(|given| !given.is_empty())
@@ -114,6 +117,7 @@ impl Capability {
             Capability::Environment => "no variable",
             Capability::Config => "no value",
             Capability::Call => "no service",
+            Capability::Publish => "no topic",
             Capability::Store | Capability::Other => "",
         }
     }
@@ -139,7 +143,7 @@ pub fn grants(inspection: &Inspection, manifest: &Manifest) -> Vec<Grant> {
         ("files", list(files), uses(Capability::Files)),
         ("env", list(env), has_environment),
         ("secrets", list(secrets), uses(Capability::Config) || has_environment),
-        ("publish", list(publish), false),
+        ("publish", list(publish), uses(Capability::Publish)),
     ];
     for (key, what, is_used) in unused {
         if let (Some(what), false) = (what, is_used) {

@@ -35,6 +35,9 @@ pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
 /// Packages whose exports are not endpoints: the platform's own, and our contract with a guest.
 pub(crate) const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
 
+/// The one interface of the contract whose function is an endpoint: messages come to it by a call like any other.
+pub const SUBSCRIBER: &str = "micro:function/subscriber@";
+
 /// Functions with which toolchains for interpreted languages prepare a component, and which they leave in it: called from
 /// outside they would run any script. Each is known by its interface, its name and its first parameter.
 const LEFT_BEHIND: [(Option<&str>, &str, &str); 2] = [(None, "init", "shim"), (Some("exports"), "init", "app-name")];
@@ -124,7 +127,8 @@ impl Inspection {
 }
 
 /// The imports with which guests call services by name, and send HTTP requests.
-const WAYS_OUT: [&str; 3] = ["micro:function/client@", "wasi:http/outgoing-handler@", "wasi:http/client@"];
+const WAYS_OUT: [&str; 4] =
+    ["micro:function/client@", "micro:function/events@", "wasi:http/outgoing-handler@", "wasi:http/client@"];
 
 /// `sha256:…` of some bytes.
 pub fn digest(bytes: &[u8]) -> String {
@@ -258,7 +262,9 @@ impl<'r> Reader<'r> {
             let id = self.resolve.name_world_key(key);
             match item {
                 WorldItem::Function(function) => self.add(&own_prefix, None, function)?,
-                WorldItem::Interface { .. } if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix)) => {
+                WorldItem::Interface { .. }
+                    if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix)) && !id.starts_with(SUBSCRIBER) =>
+                {
                     self.other_exports.push(id);
                 }
                 WorldItem::Interface { id: interface, .. } => {

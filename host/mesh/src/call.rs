@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::broker::Delivered;
 use crate::exchange::Exchange;
 use crate::trace::Trace;
 use bytes::Bytes;
@@ -51,6 +52,8 @@ pub struct Call {
     pub id: RequestId,
     /// Where it stands in a trace, if somebody keeps one.
     pub trace: Option<Trace>,
+    /// The message that it is about, where it is how that message comes to its subscriber.
+    pub delivery: Option<Arc<Delivered>>,
 }
 
 impl Call {
@@ -68,6 +71,7 @@ impl Call {
             depth: 0,
             id: RequestId::next(),
             trace: None,
+            delivery: None,
         }
     }
 

@@ -4,13 +4,13 @@ pub use crate::doors::DoorLimits;
 use crate::doors::{self, DoorName, Doors};
 use crate::gateway::{Door, Gateway};
 pub use crate::runtime::Permits;
-use crate::runtime::{Bounds, CodeLimits, Runtime};
+use crate::runtime::{Bounds, CodeLimits, Mesh, Runtime};
 use crate::sidecar::{self, HostStatus, Sidecar, Token};
 use crate::whole_file::{self, Readers};
 use crate::{data_folder, telemetry};
 use anyhow::Context as _;
 use micro_mesh::registry::{self, OpenOptions};
-use micro_mesh::{Cache, Client};
+use micro_mesh::{Cache, Client, broker};
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LOCK: &str = "lock";
 pub(crate) const TOKEN: &str = "token";
 const REGISTRY: &str = "registry.db";
+const MESSAGES: &str = "broker.db";
 /// What is for the host alone: what guests keep, settings of deployments, the catalogue.
-const PRIVATE: [&str; 4] = [LOCK, REGISTRY, "micro.db", "store.db"];
+const PRIVATE: [&str; 5] = [LOCK, REGISTRY, MESSAGES, "micro.db", "store.db"];
 /// Where the sidecar listens, for commands that use the same data folder.
 pub const SIDECAR_ADDRESS: &str = "sidecar.address";
 
@@ -53,6 +54,29 @@ pub struct Options {
     pub telemetry: Option<telemetry::Settings>,
     /// What deployments may be given, where their manifests ask for it.
     pub permits: Permits,
+    /// What passes messages on.
+    pub broker: BrokerSettings,
+}
+
+/// What passes messages on, and how much of them is kept.
+#[derive(Debug, Clone)]
+pub struct BrokerSettings {
+    /// The backend's name, as in `sqlite`.
+    pub kind: String,
+    /// Where its server listens, if it has one.
+    pub address: Option<String>,
+    /// How long publishers wait while it has no room or cannot be reached.
+    pub patience: Duration,
+    /// How much is kept.
+    pub limits: broker::Limits,
+}
+
+/// The embedded one.
+impl Default for BrokerSettings {
+    fn default() -> BrokerSettings {
+        let patience = Duration::from_secs(5);
+        BrokerSettings { kind: broker::DEFAULT.into(), address: None, patience, limits: broker::Limits::default() }
+    }
 }
 
 /// A host on ports that the system chooses, that keeps its state where it stands.
@@ -68,6 +92,7 @@ impl Default for Options {
             code: CodeLimits::default(),
             telemetry: None,
             permits: Permits::default(),
+            broker: BrokerSettings::default(),
         }
     }
 }
@@ -128,9 +153,13 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let client = Client::new(Arc::new(Cache::open(registry).await));
     // How much code may be in memory goes by it.
     doors::allow_files(&options.doors);
+    let BrokerSettings { kind, address, patience, limits } = options.broker;
+    let broker_options =
+        broker::OpenOptions { path: Some(data_dir.join(MESSAGES)), address, limits, ..broker::OpenOptions::default() };
+    let broker = broker::open(&kind, broker_options).await.context("open the broker")?;
+    let mesh = Mesh { client: client.clone(), broker, patience, address: api_address.to_string() };
     let Options { bounds, code, telemetry, permits, .. } = options;
-    let runtime =
-        Runtime::open(&data_dir, client.clone(), api_address.to_string(), bounds, code, telemetry, permits).await?;
+    let runtime = Runtime::open(&data_dir, mesh, bounds, code, telemetry, permits).await?;
     let host = HostStatus {
         version: env!("CARGO_PKG_VERSION"),
         host: runtime.host_id().to_string(),

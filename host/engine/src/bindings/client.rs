@@ -128,6 +128,6 @@ fn metadata(header: &HeaderMap) -> types::Metadata {
 }
 
 /// An error as the contract with guests writes it.
-fn for_guest(error: Error) -> types::Error {
+pub(super) fn for_guest(error: Error) -> types::Error {
     types::Error { id: error.id, code: error.code, detail: error.detail, status: error.status }
 }

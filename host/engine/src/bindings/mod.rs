@@ -3,6 +3,7 @@
 mod bounds;
 mod client;
 mod config;
+mod events;
 mod guests;
 mod keyvalue;
 mod logging;
@@ -41,6 +42,7 @@ wasmtime::component::bindgen!({
 
         world guest {
             import micro:function/client@0.1.0;
+            import micro:function/events@0.1.0;
             import micro:function/store@0.1.0;
         }
     ",
@@ -285,14 +287,16 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
         .and_then(|()| keyvalue::link(&mut linker));
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
     let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        .and_then(|()| contract::events::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state))
         .and_then(|()| contract::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state));
     linked.map_err(|error| LoadError::Host(format!("link micro:function: {error:#}")))?;
     Ok(linker)
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 12] = [
+const GIVEN: [&str; 13] = [
     "micro:function/client@0.1",
+    "micro:function/events@0.1",
     "micro:function/store@0.1",
     "wasi:io/",
     "wasi:clocks/",

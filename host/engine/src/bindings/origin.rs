@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// What of the surroundings of a call goes on to others, where the guest says nothing: the trace.
-const TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+static TRACE: [HeaderName; 2] = [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// Where what an instance does comes from: whose it is, and the call that it works for.
 pub(super) struct Origin {
@@ -43,7 +43,14 @@ impl Origin {
             depth: scope.depth + 1,
             id: scope.id,
             trace: scope.trace,
+            delivery: None,
         })
+    }
+
+    /// What of the call's trace goes on to others.
+    pub(super) fn trace(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let own = self.scope.header.as_deref();
+        TRACE.iter().filter_map(move |name| Some((name.as_str(), own?.get(name)?.to_str().ok()?)))
     }
 
     fn add_trace(&self, header: &mut HeaderMap) {
@@ -51,9 +58,9 @@ impl Origin {
         if header.contains_key(&TRACE[0]) {
             return;
         }
-        for name in TRACE {
-            if let Some(value) = own.get(&name) {
-                header.insert(name, value.clone());
+        for name in &TRACE {
+            if let Some(value) = own.get(name) {
+                header.insert(name.clone(), value.clone());
             }
         }
     }

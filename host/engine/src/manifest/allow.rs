@@ -48,6 +48,11 @@ impl Allow {
         self.store.iter().any(|pattern| matches(pattern, store))
     }
 
+    /// Whether it may publish to the topic.
+    pub fn may_publish(&self, topic: &str) -> bool {
+        self.publish.iter().any(|pattern| matches(pattern, topic))
+    }
+
     /// Adds what the deployer allows beside the manifest.
     pub fn extend(&mut self, more: Allow) {
         let Allow { call, store, http, tcp, env, secrets, files, publish } = more;

@@ -36,7 +36,7 @@ const KEYS: [(&str, &[&str]); 10] = [
     ("rollout", &["window", "max-errors", "min-calls"]),
     ("allow", &["call", "store", "http", "tcp", "env", "secrets", "files", "publish"]),
     ("route", &["method", "host", "path", "endpoint"]),
-    ("subscribe", &["topic", "queue", "endpoint"]),
+    ("subscribe", &["topic", "queue", "endpoint", "from", "retries", "backoff", "concurrency"]),
     ("schedule", &["cron", "endpoint", "timezone", "request", "missed", "overlap"]),
     ("reply", &["content-type"]),
 ];

@@ -9,12 +9,14 @@ mod duration;
 mod folder;
 mod keys;
 mod limits;
+mod subscribe;
 mod variable;
 
 pub use allow::{Allow, is_in_secret, matches};
 pub use destination::{Destination, Scheme};
 pub use folder::Folder;
 pub use limits::{AskedLimits, HostLimits, Limit, Limits, Unit};
+pub use subscribe::{Begin, Subscribe};
 pub use variable::Variable;
 
 use crate::section;
@@ -200,18 +202,6 @@ pub struct Route {
     pub endpoint: String,
 }
 
-/// `[[subscribe]]`: a topic whose messages go to an endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Subscribe {
-    /// `orders.created`
-    pub topic: String,
-    /// The group that shares the messages; every deployment gets all of them, if there is none.
-    pub queue: Option<String>,
-    /// `Billing.OnOrder`
-    pub endpoint: String,
-}
-
 /// `[[schedule]]`: times at which an endpoint is called.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -311,6 +301,7 @@ impl Manifest {
             let reason = "expected a name as shop.example.com or *.example.com, without a port";
             return Err(ManifestError(format!("host {host:?}: {reason}")));
         }
+        subscribe::check(&self.subscribe).map_err(ManifestError)?;
         self.check_allow().map_err(ManifestError)?;
         self.check_ranges()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::Message;
+use super::{Header, KEY, Message};
 
 /// The messages that come to one subscriber. Dropping it gives back what was not acknowledged.
 pub struct Subscription {
@@ -82,6 +82,28 @@ impl Drop for Delivery {
         if let Some(mut receipt) = self.receipt.take() {
             receipt.release();
         }
+    }
+}
+
+/// What a function may know of the message that it was called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The topic that it was published to.
+    pub topic: Arc<str>,
+    /// Tells it from all others; the same each time it comes.
+    pub id: String,
+    /// How often it was tried, this time included.
+    pub attempt: u32,
+    /// When it was published, in milliseconds since 1970, as far as the broker tells.
+    pub published: Option<u64>,
+    /// What its publisher said about it.
+    pub header: Header,
+}
+
+impl Delivered {
+    /// What it belongs together with.
+    pub fn key(&self) -> Option<&str> {
+        self.header.get(KEY)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Topics in this process alone: the fastest broker. A message comes to who is there, at most once, and is gone with the
 //! process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -41,6 +41,8 @@ struct Shared {
     groups: Mutex<Vec<Arc<Group>>>,
     /// For each topic that was published to since the groups last changed.
     routes: ArcSwap<HashMap<Arc<str>, Route>>,
+    /// As many topics as there are routes at most.
+    topics: Mutex<BTreeSet<Arc<str>>>,
     is_closed: AtomicBool,
 }
 
@@ -101,6 +103,10 @@ impl Shared {
         let known = self.groups();
         let found: Route = known.iter().filter(|group| group.pattern.matches(topic)).cloned().collect();
         let topic: Arc<str> = topic.into();
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if topics.len() < ROUTES {
+            topics.insert(topic.clone());
+        }
         if self.routes.load().len() < ROUTES {
             let mut routes = HashMap::clone(&self.routes.load());
             routes.insert(topic.clone(), found.clone());
@@ -241,11 +247,9 @@ impl Broker for Memory {
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
-        let routes = self.shared.routes.load();
-        let usage = |name: &Arc<str>| TopicUsage { name: name.to_string(), messages: 0, bytes: 0, first: 0, next: 0 };
-        let mut topics: Vec<_> = routes.keys().map(usage).collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(topics)
+        let topics = self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = |name: &Arc<str>| TopicUsage { name: name.to_string(), messages: 0, bytes: 0, first: 1, next: 1 };
+        Ok(topics.iter().map(usage).collect())
     }
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {

@@ -24,10 +24,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use crate::store::Clock;
-pub use delivery::{Delivery, Receipt, Subscription};
+use crate::error::Error;
+
+pub use delivery::{Delivered, Delivery, Receipt, Subscription};
 pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_MESSAGE, MESSAGE_ID, Message};
 pub use topic::{MAX_TOPIC, Pattern};
+
+pub use crate::store::Clock;
+
+/// Who speaks in the errors that callers get of a broker, as go-micro calls it.
+pub const ID: &str = "go.micro.broker";
 
 /// Where messages are published and subscribed to.
 #[async_trait]
@@ -215,6 +221,25 @@ pub enum BrokerError {
     Setting(String),
 }
 
+impl BrokerError {
+    /// The HTTP status that says the same.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::BadName(_) => 400,
+            Self::TooLarge(_) => 413,
+            Self::Full(_) => 507,
+            Self::Unsupported(_) | Self::Setting(_) => 501,
+            Self::Unavailable(_) => 503,
+        }
+    }
+}
+
+impl From<BrokerError> for Error {
+    fn from(error: BrokerError) -> Self {
+        Self::new(ID, error.code(), error.to_string())
+    }
+}
+
 /// What [`open`] may need, depending on the backend.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
@@ -242,6 +267,9 @@ impl Default for Limits {
         Self { max_bytes: 1_024 * 1_024 * 1_024, max_age: Duration::from_hours(7 * 24) }
     }
 }
+
+/// The backend that a host has where it is not told another.
+pub const DEFAULT: &str = memory::NAME;
 
 /// The names [`open`] takes.
 pub const KINDS: [&str; 1] = [memory::NAME];

@@ -54,6 +54,8 @@ pub struct Deployment {
     pub canary: Option<Canary>,
     /// The times at which its endpoints are called.
     pub schedules: Vec<Schedule>,
+    /// Topics whose messages come to it.
+    pub subscriptions: Vec<Subscription>,
     /// What the host wants the deployer to know.
     pub warnings: Vec<String>,
     /// In the answer to a deploy: false when that component was already the current one.
@@ -134,6 +136,28 @@ pub struct Canary {
     pub calls: u64,
     /// Calls that it answered with an error.
     pub errors: u64,
+}
+
+/// A topic whose messages come to a deployment.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Subscription {
+    /// `orders.*`
+    pub topic: String,
+    /// The group by which the broker knows it.
+    pub group: String,
+    /// `Billing.OnOrder`
+    pub endpoint: String,
+    /// Messages that were done with.
+    pub handled: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Messages that became dead letters.
+    pub dead: u64,
+    /// Messages in work.
+    pub in_work: u64,
+    /// Why it gets no messages.
+    pub problem: Option<String>,
 }
 
 /// Times at which an endpoint is called.

@@ -12,6 +12,7 @@ pub mod stream;
 mod streaming;
 mod token;
 mod top;
+pub mod topics;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use serde_json::value::RawValue;
 pub use address::Address;
 pub use deployment::{
     Canary, Code, Deployment, Deployments, Event, GuestMemory, LogLine, Page, Replicas, Revision, Revisions, Schedule,
-    Stats, Status,
+    Stats, Status, Subscription,
 };
 pub use error::HostError;
 pub use options::{DeployOptions, LogOptions};

@@ -1,9 +1,11 @@
 //! The command line: one file for each command.
 
+mod broker;
 mod build;
 mod call;
 mod completions;
 mod deploy;
+mod dlq;
 mod events;
 pub mod failure;
 mod get;
@@ -21,6 +23,7 @@ mod print;
 mod progress;
 mod promote;
 mod ps;
+mod publish;
 mod pull;
 mod push;
 mod registry;
@@ -32,8 +35,10 @@ mod status;
 mod stop;
 mod store;
 mod stream;
+mod subscribe;
 mod token;
 mod top;
+mod topics;
 mod version;
 mod wit;
 
@@ -65,7 +70,8 @@ Exit status:
 Variables stand in for options that are not given: MICRO_DATA_DIR, MICRO_PROXY_ADDRESS, MICRO_OUTPUT, and for a host \
 MICRO_API_ADDRESS, MICRO_SIDECAR_ADDRESS, MICRO_NAMESPACE, MICRO_MAX_CONNECTIONS, MICRO_MAX_REQUESTS, \
 MICRO_GUEST_MEMORY, MICRO_CODE_CACHE, MICRO_CODE_IDLE, MICRO_ALLOW_FILES, MICRO_ALLOW_ENV, MICRO_SECRETS, \
-MICRO_AUTHORITIES. MICRO_LOG says how much a host tells on standard error: a level, like debug, or levels by part, like warn,micro=debug. Words of an \
+MICRO_AUTHORITIES, MICRO_BROKER, MICRO_BROKER_ADDRESS, MICRO_BROKER_PATIENCE, MICRO_BROKER_MAX_BYTES, \
+MICRO_BROKER_MAX_AGE. MICRO_LOG says how much a host tells on standard error: a level, like debug, or levels by part, like warn,micro=debug. Words of an \
 option may be joined by '_' instead of '-'.
 
 With --output json, replies of the host are printed as it sent them, on one line; `micro COMMAND --help` shows their \
@@ -96,6 +102,12 @@ enum Command {
     Promote(promote::Arguments),
     Rollback(rollback::Arguments),
     Store(store::Arguments),
+    Publish(publish::Arguments),
+    Subscribe(subscribe::Arguments),
+    Topics(topics::AllArguments),
+    Topic(topics::OneArguments),
+    Replay(topics::ReplayArguments),
+    Dlq(dlq::Arguments),
     Wit(wit::Arguments),
     Openapi(openapi::Arguments),
     Events(events::Arguments),
@@ -154,6 +166,12 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Promote(arguments) => promote::run(arguments, &options).await,
         Command::Rollback(arguments) => rollback::run(arguments, &options).await,
         Command::Store(arguments) => store::run(arguments, &options).await,
+        Command::Publish(arguments) => publish::run(arguments, &options).await,
+        Command::Subscribe(arguments) => subscribe::run(arguments, &options).await,
+        Command::Topics(arguments) => topics::all(arguments, &options).await,
+        Command::Topic(arguments) => topics::one(arguments, &options).await,
+        Command::Replay(arguments) => topics::replay(arguments, &options).await,
+        Command::Dlq(arguments) => dlq::run(arguments, &options).await,
         Command::Wit(arguments) => wit::run(arguments, &options).await,
         Command::Openapi(arguments) => openapi::run(arguments, &options).await,
         Command::Events(arguments) => events::run(arguments, &options).await,

@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use micro_engine::manifest::{AskedLimits, HostLimits};
 
+use super::broker::BrokerOptions;
 use super::failure::Failure;
 use super::log::{self, Level};
 use super::permits::PermitOptions;
@@ -84,6 +85,9 @@ pub struct Listen {
     pub code_idle: humantime::Duration,
     #[command(flatten)]
     pub permits: PermitOptions,
+
+    #[command(flatten)]
+    pub broker: BrokerOptions,
 }
 
 impl Listen {
@@ -112,6 +116,7 @@ impl Listen {
             code: CodeLimits { budget: self.code_cache.as_u64(), idle: self.code_idle.into() },
             telemetry: telemetry.map_err(|error| Failure::usage(error.to_string()))?,
             permits: self.permits.permits()?,
+            broker: self.broker.settings(),
         })
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::layout::{self, age, grants, size, table, took, until};
 use super::{Options, Output, print};
 use crate::admin::deployment::Doors;
-use crate::admin::{Canary, Code, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status};
+use crate::admin::{Canary, Code, Deployment, GuestMemory, Replicas, Revision, Schedule, Stats, Status, Subscription};
 use micro_engine::manifest::{Limit, Unit};
 
 /// Show how the host is, or one deployment with its revisions
@@ -154,6 +154,17 @@ fn deployment_layout(deployment: &Deployment, revisions: &[Revision]) -> String 
         text.push_str("\n\n");
         text.push_str(&table::columns(["SCHEDULE", "ENDPOINT", "ZONE", "NEXT", "LAST", "MISSED"], &rows));
     }
+    if !deployment.subscriptions.is_empty() {
+        let rows: Vec<[String; 7]> = deployment.subscriptions.iter().map(subscription_row).collect();
+        text.push_str("\n\n");
+        let heading = ["SUBSCRIBED TO", "GROUP", "ENDPOINT", "HANDLED", "FAILED", "DEAD", "IN WORK"];
+        text.push_str(&table::columns(heading, &rows));
+        for Subscription { topic, problem, .. } in &deployment.subscriptions {
+            if let Some(problem) = problem {
+                text.push_str(&format!("\n{topic}: {problem}"));
+            }
+        }
+    }
     if !revisions.is_empty() {
         let rows: Vec<[String; 7]> = revisions.iter().map(revision_row).collect();
         text.push_str("\n\n");
@@ -217,6 +228,12 @@ fn schedule_row(schedule: &Schedule) -> [String; 6] {
         last.unwrap_or_default(),
         schedule.missed.to_string(),
     ]
+}
+
+fn subscription_row(subscription: &Subscription) -> [String; 7] {
+    let Subscription { topic, group, endpoint, handled, failed, dead, in_work, .. } = subscription;
+    let [handled, failed, dead, in_work] = [handled, failed, dead, in_work].map(u64::to_string);
+    [topic.clone(), group.clone(), endpoint.clone(), handled, failed, dead, in_work]
 }
 
 fn revision_row(revision: &Revision) -> [String; 7] {

@@ -186,7 +186,7 @@ fn time(text: &str) -> Result<String, String> {
 }
 
 /// The value that a word of the command line is, or points to.
-fn value_bytes(word: &str) -> Result<Vec<u8>> {
+pub(super) fn value_bytes(word: &str) -> Result<Vec<u8>> {
     if word == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).context("read the value from standard input")?;

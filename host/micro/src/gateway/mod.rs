@@ -20,6 +20,7 @@ mod web;
 pub(crate) use body::read_up_to;
 pub(crate) use error::error_response;
 pub(crate) use rpc::rpc;
+pub(crate) use stream::is_web_socket;
 
 use crate::doors::Doors;
 use crate::runtime::{Destination, Runtime, query_with};
@@ -152,7 +153,7 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<Peer>) -> 
         }
         other => other,
     };
-    if parts.method == Method::GET && stream::is_web_socket(&parts.headers) {
+    if parts.method == Method::GET && is_web_socket(&parts.headers) {
         return match read_head(gateway, destination, &parts, parts.headers.clone()) {
             Ok(call) => stream::web_socket(gateway, call, parts, arrival).await,
             Err(error) => error_response(error),

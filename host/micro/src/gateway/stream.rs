@@ -112,7 +112,7 @@ pub(super) fn is_lines(header: &HeaderMap) -> bool {
 }
 
 /// Whether a request asks for a WebSocket.
-pub(super) fn is_web_socket(header: &HeaderMap) -> bool {
+pub(crate) fn is_web_socket(header: &HeaderMap) -> bool {
     header.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 

@@ -10,6 +10,7 @@ use super::schedule::check_schedules;
 use super::sites::Takes;
 use super::status::{self, DeploymentStatus};
 use super::store::{NewRevision, Readers, RevisionRow, interfaces};
+use super::subscriptions::check_subscriptions;
 use super::{Runtime, grant};
 use bytes::Bytes;
 use micro_engine::manifest::{Allow, AskedLimits, Kind, check_name};
@@ -123,6 +124,8 @@ impl Runtime {
         manifest.config.extend(config);
         manifest.allow.extend(allow);
         manifest.check_allow().map_err(DeployError::BadRequest)?;
+        // Before it is compared: it fills in what the manifest leaves out.
+        check_subscriptions(&inspection, &mut manifest)?;
         let version = version.or_else(|| manifest.version.clone()).unwrap_or_else(|| DEFAULT_VERSION.into());
         if let Some(deployment) = &deployment
             && deployment.failure().is_none()
@@ -284,6 +287,7 @@ impl Runtime {
         Ok(Access {
             client: Some(self.client.clone()),
             store: Some(self.kept.clone()),
+            broker: Some(self.broker()),
             allow: manifest.allow.clone(),
             imports,
             args: [service.to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),
@@ -379,6 +383,7 @@ impl Runtime {
     pub(super) async fn tell_of(&self, deployment: &Arc<Deployment>) {
         self.refresh_paths_of(&deployment.name);
         self.schedules.set(deployment).await;
+        self.subscriptions.set(deployment);
         if let Err(error) = self.register(deployment).await {
             tracing::error!(deployment = %deployment.name, "the registry was not told: {error:#}");
         }

@@ -205,7 +205,7 @@ fn check_reply(revision: &Revision, reply: &Reply) -> Result<(), CallError> {
 
 /// For whom an instance works, and what it may do in that name.
 pub(super) fn scope(program: &Program, call: &Call, deadline: Option<Instant>) -> Scope {
-    let mut scope = Scope { trace: call.trace, ..Scope::new(call.id) };
+    let mut scope = Scope { trace: call.trace, delivery: call.delivery.clone(), ..Scope::new(call.id) };
     if program.calls_others() {
         scope.deadline = deadline;
         scope.depth = call.depth;

@@ -7,7 +7,10 @@
 //! | nothing | the query string |
 //! | anything else | bytes for the endpoint's one `list<u8>`; the other fields come from the query |
 
+mod delivered;
 pub(super) mod raw;
+
+pub(super) use delivered::MESSAGE_HANDLERS;
 
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use micro_engine::schema::{Endpoint, Record};
@@ -23,6 +26,9 @@ const JSON: &str = micro_mesh::call::JSON;
 pub(super) fn read(call: &Call, endpoint: &Endpoint, protos: Option<&Protos>) -> Result<Vec<Value>, Error> {
     if let (Some(raw), Some(protos)) = (&endpoint.raw, protos) {
         return raw::read(call, endpoint, raw, protos);
+    }
+    if let Some(arguments) = delivered::read(call, endpoint) {
+        return Ok(arguments);
     }
     let (content_type, body) = match &call.payload {
         Payload::Bytes { content_type, body } => (content_type, body),

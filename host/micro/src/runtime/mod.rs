@@ -29,6 +29,7 @@ mod sites;
 mod status;
 mod store;
 mod stream;
+mod subscriptions;
 mod supervise;
 mod web;
 
@@ -44,7 +45,9 @@ pub(crate) use message::sniff;
 pub use paths::query_with;
 pub(crate) use record::endpoint as endpoint_record;
 pub use sites::Destination;
+pub(crate) use status::rfc3339_text;
 pub use status::{DeploymentStatus, RevisionStatus};
+pub use subscriptions::{DeadLetter, Letters};
 pub use web::WebCall;
 
 use crate::runtime::code::Code;
@@ -56,13 +59,14 @@ use crate::runtime::store::{Readers, Store};
 use crate::telemetry::{self, Tracer};
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
-use micro_mesh::{Client, Registry, store as kept};
+use micro_mesh::{Broker, Client, Registry, store as kept};
 use rpds::HashTrieMapSync;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The deployments by name. Calls read it without a lock; a change puts a new map in its place, which shares with the
@@ -92,6 +96,8 @@ pub struct Runtime {
     kept: Arc<dyn kept::Store>,
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
+    broker: Arc<subscriptions::Published>,
+    subscriptions: subscriptions::Subscriptions,
     bounds: Bounds,
     /// Of the name of a deployment; never less than there are.
     most_words: AtomicUsize,
@@ -103,6 +109,18 @@ impl std::fmt::Debug for Runtime {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Runtime").field("host", &self.node.host).finish_non_exhaustive()
     }
+}
+
+/// How the host reaches others, and others reach it.
+pub struct Mesh {
+    /// Calls services.
+    pub client: Client,
+    /// Passes messages on.
+    pub broker: Arc<dyn Broker>,
+    /// How long publishers wait while the broker has no room or cannot be reached.
+    pub patience: Duration,
+    /// What the registry says of this node.
+    pub address: String,
 }
 
 /// Notices that wait to be acted on; more are kept by the tasks that tell them.
@@ -119,17 +137,16 @@ const HOST_KEY: &str = "host.key";
 impl Runtime {
     /// Opens the runtime in `data_dir` and brings back every deployment that was acknowledged, without loading any.
     ///
-    /// `address` is what the registry says of this node.
     pub async fn open(
         data_dir: &Path,
-        client: Client,
-        address: String,
+        mesh: Mesh,
         bounds: Bounds,
         code: CodeLimits,
         telemetry: Option<telemetry::Settings>,
         permits: Permits,
     ) -> anyhow::Result<Arc<Runtime>> {
         use anyhow::Context as _;
+        let Mesh { client, broker, patience, address } = mesh;
         let grants = Arc::new(grant::Grants::open(permits)?);
         let engines = Arc::new(Engines::new(&data_dir.join(CACHE), &data_dir.join(HOST_KEY))?);
         let store = Store::open(&data_dir.join(DATABASE)).context("open the host's database")?;
@@ -142,6 +159,8 @@ impl Runtime {
         let (store, events) = (Arc::new(Mutex::new(store)), Events::default());
         let schedules =
             schedule::Schedules::start(store.clone(), client.clone(), events.clone(), kept::Clock::default());
+        let broker = Arc::new(subscriptions::Published::new(broker, patience));
+        let subscriptions = subscriptions::Subscriptions::new(broker.clone(), client.clone(), events.clone());
         let runtime = Arc::new(Runtime {
             code: Code::start(engines.clone(), code),
             engines,
@@ -160,6 +179,8 @@ impl Runtime {
             tracer: Tracer::start(telemetry, &node.host)?,
             node,
             schedules,
+            broker,
+            subscriptions,
             bounds,
             most_words: AtomicUsize::new(0),
             grants,
@@ -170,12 +191,23 @@ impl Runtime {
         tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
         runtime.start_services();
         runtime.schedules.restore(&runtime.deployments()).await?;
+        runtime.deployments().iter().for_each(|deployment| runtime.subscriptions.set(deployment));
         Ok(runtime)
     }
 
     /// Where guests keep what must outlive them.
     pub fn kept(&self) -> &Arc<dyn kept::Store> {
         &self.kept
+    }
+
+    /// Where messages are published and subscribed to.
+    pub fn broker(&self) -> Arc<dyn Broker> {
+        self.broker.clone()
+    }
+
+    /// Messages that subscribers could not do with.
+    pub fn letters(&self) -> Letters {
+        Letters::new(self.broker())
     }
 
     /// The deployment called `name`.

@@ -136,6 +136,7 @@ impl Runtime {
         }
         self.refresh_paths_of(name);
         self.schedules.remove(name);
+        self.subscriptions.remove(name).await;
         if let Err(error) = self.deregister(name).await {
             tracing::error!(deployment = name, "the registry still has it: {error:#}");
         }

@@ -3,7 +3,7 @@
 use super::Runtime;
 use super::deploy::DeployError;
 use super::deployment::{Deployment, Revision};
-use super::status::{DeploymentStatus, RevisionStatus};
+use super::status::{DeploymentStatus, Due, RevisionStatus};
 use micro_engine::Inspection;
 use std::sync::Arc;
 
@@ -12,7 +12,11 @@ impl Runtime {
     pub async fn status(&self, deployment: &Deployment) -> Result<DeploymentStatus, DeployError> {
         let revision = deployment.current();
         let inspection = self.inspection(deployment, &revision).await?;
-        Ok(DeploymentStatus::new(deployment, &revision, &inspection, self.schedules.status(&deployment.name)))
+        Ok(DeploymentStatus::new(deployment, &revision, &inspection, self.due(&deployment.name)))
+    }
+
+    fn due(&self, name: &str) -> Due {
+        Due { schedules: self.schedules.status(name), subscriptions: self.subscriptions.status(name) }
     }
 
     /// So many deployments, sorted by name, as the admin API shows them.
@@ -20,8 +24,7 @@ impl Runtime {
         let current: Vec<_> = deployments.iter().map(|deployment| (deployment, deployment.current())).collect();
         let inspections = self.current_inspections(&current).await?;
         let all = current.iter().zip(&inspections).map(|((deployment, revision), inspection)| {
-            let schedules = self.schedules.status(&deployment.name);
-            DeploymentStatus::new(deployment, revision, inspection, schedules)
+            DeploymentStatus::new(deployment, revision, inspection, self.due(&deployment.name))
         });
         Ok(all.collect())
     }

@@ -4,6 +4,7 @@ use super::deployment::{Deployment, Revision, RevisionStats};
 use super::replicas::ReplicasStatus;
 use super::schedule::ScheduleStatus;
 use super::store::RevisionRow;
+use super::subscriptions::SubscriptionStatus;
 use super::{DeployError, Runtime};
 use anyhow::Context as _;
 use micro_engine::capability::{self, Grant};
@@ -48,6 +49,7 @@ pub struct DeploymentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     canary: Option<CanaryStatus>,
     schedules: Vec<ScheduleStatus>,
+    subscriptions: Vec<SubscriptionStatus>,
     warnings: Vec<String>,
 }
 
@@ -85,12 +87,18 @@ struct StatsStatus {
     denied: u64,
 }
 
+/// What comes to a deployment without being called from outside.
+pub(super) struct Due {
+    pub(super) schedules: Vec<ScheduleStatus>,
+    pub(super) subscriptions: Vec<SubscriptionStatus>,
+}
+
 impl DeploymentStatus {
     pub(super) fn new(
         deployment: &Deployment,
         revision: &Revision,
         inspection: &Inspection,
-        schedules: Vec<ScheduleStatus>,
+        Due { schedules, subscriptions }: Due,
     ) -> DeploymentStatus {
         let replicas = revision.replicas().map(|replicas| replicas.status());
         let is_up = replicas.as_ref().is_none_or(|replicas| replicas.ready > 0);
@@ -139,6 +147,7 @@ impl DeploymentStatus {
                 errors: canary.revision.stats.errors.load(Ordering::Relaxed),
             }),
             schedules,
+            subscriptions,
             warnings: warnings(inspection, &revision.manifest),
         }
     }
@@ -186,17 +195,12 @@ fn warnings(inspection: &Inspection, manifest: &Manifest) -> Vec<String> {
         ["wasi:cli/run", "micro:function/lifecycle@0.1", "wasi:http/handler@0.3.", "wasi:http/incoming-handler@0.2."];
     let unused = inspection.other_exports.iter().filter(|export| !SERVED.iter().any(|name| export.starts_with(name)));
     let unused = unused.map(|export| format!("{export} is exported and not served by this host"));
-    let topics = manifest.subscribe.iter();
-    let topics = topics.map(|topic| format!("subscribe {}: this host has no broker yet, nothing comes", topic.topic));
-    let publishes = manifest.allow.publish.iter();
-    let publishes =
-        publishes.map(|topic| format!("allow.publish {topic}: this host has no broker yet, nothing goes out"));
     // With a manifest it would not have been deployed.
     let missing = match inspection.manifest {
         None => capability::not_granted(inspection, manifest),
         Some(_) => Vec::new(),
     };
-    unused.chain(topics).chain(publishes).chain(missing).collect()
+    unused.chain(missing).collect()
 }
 
 /// One kept revision.
@@ -246,7 +250,7 @@ fn time(milliseconds: i64) -> SystemTime {
 }
 
 /// The same as text.
-pub(super) fn rfc3339_text(milliseconds: i64) -> String {
+pub(crate) fn rfc3339_text(milliseconds: i64) -> String {
     humantime::format_rfc3339_millis(time(milliseconds)).to_string()
 }
 

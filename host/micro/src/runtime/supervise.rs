@@ -3,6 +3,7 @@
 use super::Runtime;
 use super::events::{Notice, NoticeKind};
 use futures::StreamExt as _;
+use micro_mesh::Broker as _;
 use micro_mesh::call::RequestId;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -53,6 +54,7 @@ impl Runtime {
     /// Stops the instances of all services, and keeps what they saved: a host that starts here goes on from there.
     pub async fn stop_services(&self) {
         self.schedules.stop().await;
+        self.subscriptions.stop().await;
         let all = self.deployments().into_iter().map(async |deployment| {
             let canary = deployment.canary().map(|canary| canary.revision.clone());
             if let Some(replicas) = canary.as_ref().and_then(|revision| revision.replicas()) {
@@ -76,6 +78,9 @@ impl Runtime {
         futures::future::join_all(all).await;
         if let Err(error) = self.kept.close().await {
             tracing::error!("close the stores: {error}");
+        }
+        if let Err(error) = self.broker.close().await {
+            tracing::error!("close the broker: {error}");
         }
         self.logs.close().await;
     }

@@ -3,6 +3,10 @@
 mod logs;
 pub mod stores;
 mod stream;
+mod topics;
+
+pub(super) use stream::until_stopped;
+pub(super) use topics::position;
 
 use super::Sidecar;
 use super::given::{Given, method_not_allowed};
@@ -14,7 +18,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream as streams};
@@ -60,6 +64,14 @@ pub(super) fn router(sidecar: &Sidecar) -> Router<Sidecar> {
         .route("/deployments/{name}/logs", get(logs::of_one))
         .route("/logs", get(logs::of_all))
         .route("/deployments/{name}/wit", get(wit))
+        .route("/topics", get(topics::list))
+        .route("/topics/{topic}", get(topics::one).delete(topics::forget))
+        .route("/topics/{topic}/messages", get(topics::messages))
+        .route("/topics/{topic}/replay", post(topics::replay))
+        .route("/topics/{topic}/groups/{group}", delete(topics::forget_group))
+        .route("/dead-letters", get(topics::letters))
+        .route("/dead-letters/{group}", get(topics::letters_of).delete(topics::drop_letters))
+        .route("/dead-letters/{group}/retry", post(topics::retry))
         .route("/stores", get(stores::list))
         .route("/stores/{store}/keys", get(stores::keys))
         .route("/stores/{store}/values/{*key}", get(stores::get).put(stores::put).delete(stores::delete))

@@ -5,12 +5,14 @@
 //! | `/health` | whether the host answers | |
 //! | `/metrics` | what Prometheus asks for; `?deployments=false` leaves out what there is of each | |
 //! | `/registry` | the services, as go-micro's sidecar shows them | |
+//! | `/broker` | messages, see [`broker`] | |
 //! | `/rpc`, `/{service}/{path…}` | calls, as on the gateway | |
 //! | `/v1/…` | the admin API, see [`admin`] | needed |
 //!
 //! Web pages are kept out, see [`visitors`].
 
 pub mod admin;
+mod broker;
 mod given;
 mod metrics;
 mod registry;
@@ -89,6 +91,7 @@ pub(crate) fn router(sidecar: Sidecar) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics::page))
         .route("/registry", get(registry::list))
+        .route("/broker", any(broker::serve))
         .route("/rpc", any(gateway::rpc))
         .method_not_allowed_fallback(given::method_not_allowed)
         .nest("/v1", admin::router(&sidecar))

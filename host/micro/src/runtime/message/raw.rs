@@ -63,7 +63,7 @@ fn is_protobuf(content_type: &str) -> bool {
         .any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
-fn context(call: &Call) -> Value {
+pub(super) fn context(call: &Call) -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let deadline = |left: Duration| Value::Unsigned(u64::try_from((now + left).as_millis()).unwrap_or(u64::MAX));
     Value::Record(vec![

@@ -20,7 +20,10 @@ pub(super) async fn events(State(sidecar): State<Sidecar>) -> impl IntoResponse 
 }
 
 /// Everything that comes until the host stops.
-pub(super) fn until_stopped<S: Stream>(stream: S, sidecar: &Sidecar) -> impl Stream<Item = S::Item> + use<S> {
+pub(in crate::sidecar) fn until_stopped<S: Stream>(
+    stream: S,
+    sidecar: &Sidecar,
+) -> impl Stream<Item = S::Item> + use<S> {
     let mut stopped = sidecar.stopped.clone();
     // A sender that is gone means the same as one that says so.
     let stop = async move { stopped.wait_for(|is_stopped| *is_stopped).await.map(drop) };

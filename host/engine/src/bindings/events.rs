@@ -1,0 +1,67 @@
+//! `micro:function/events`: messages for whoever subscribed.
+
+use super::State;
+use super::contract::events::{Delivery, Host, Outgoing};
+use super::contract::types;
+use bytes::Bytes;
+use micro_mesh::broker::{Broker, CONTENT_TYPE, ID, KEY, Message, PublishOptions};
+use micro_mesh::{Error, call};
+use std::sync::Arc;
+use wasmtime::Result;
+
+impl Host for State {
+    async fn publish(&mut self, topic: String, message: Outgoing) -> Result<std::result::Result<(), types::Error>> {
+        let published = match self.outgoing(&topic, message) {
+            Ok(Publish { broker, message, options }) => {
+                broker.publish(&topic, message, options).await.map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        Ok(published.map_err(super::client::for_guest))
+    }
+
+    async fn current(&mut self) -> Result<Option<Delivery>> {
+        Ok(self.origin.scope.delivery.as_ref().map(|delivery| Delivery {
+            topic: delivery.topic.to_string(),
+            id: delivery.id.clone(),
+            key: delivery.key().map(str::to_owned),
+            attempt: delivery.attempt,
+            published: delivery.published,
+            header: delivery.header.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(),
+        }))
+    }
+}
+
+impl State {
+    /// A message as a guest publishes it, and the broker that takes it.
+    fn outgoing(&self, topic: &str, outgoing: Outgoing) -> std::result::Result<Publish, Error> {
+        let access = &self.origin.access;
+        if !access.allow.may_publish(topic) {
+            access.count_denied();
+            let own = &access.service;
+            let detail =
+                format!("{own} may not publish to {topic}: its micro.toml does not name it in `publish` below [allow]");
+            return Err(Error::forbidden(ID, detail));
+        }
+        let Some(broker) = &access.broker else { return Err(Error::unavailable(ID, "the host has no broker")) };
+        let Outgoing { content_type, key, header, body, deliver_at } = outgoing;
+        let mut message = Message { header: self.origin.trace().collect(), body: Bytes::from(body) };
+        for (name, value) in header {
+            message.header.set(&name, value);
+        }
+        let is_said = !content_type.is_empty();
+        message.header.set(CONTENT_TYPE, if is_said { content_type } else { call::JSON.to_owned() });
+        if let Some(key) = key {
+            message.header.set(KEY, key);
+        }
+        let options = PublishOptions { deliver_at, ..PublishOptions::default() };
+        Ok(Publish { broker: broker.clone(), message, options })
+    }
+}
+
+/// What is left to do when everything was checked.
+struct Publish {
+    broker: Arc<dyn Broker>,
+    message: Message,
+    options: PublishOptions,
+}

@@ -1,0 +1,149 @@
+//! Subscriptions: messages that go to endpoints, by calls like any other.
+//!
+//! | part | does |
+//! |---|---|
+//! | [`check`] | refuses wrong subscriptions at a deploy |
+//! | [`worker`] | takes the messages of one subscription, keeps the order of what belongs together, and begins their work |
+//! | [`attempt`] | one message until it is done with: calls, retries, and the way to the dead letters |
+//! | [`letters`] | the dead letters: shows them, lets them come again, drops them |
+//! | [`publish`] | the broker as everything on this host uses it: each message gets an id, and is counted |
+//!
+//! A message is acknowledged when its call has returned. What fails is tried again, later each time; what still fails
+//! becomes a dead letter of its group. Errors that say that the deployment is busy or away are no fault of the message: it
+//! waits. Messages with the same key wait for each other, also while one of them is tried again.
+
+mod attempt;
+mod check;
+mod letters;
+mod publish;
+mod worker;
+
+pub(super) use check::check_subscriptions;
+pub use letters::{DeadLetter, Letters};
+pub(super) use publish::Published;
+
+use super::deployment::Deployment;
+use super::events::Events;
+use attempt::Work;
+use micro_engine::manifest::Subscribe;
+use micro_mesh::broker::{BrokerError, Group, Pattern, Remove};
+use micro_mesh::{Broker, Client};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use worker::Worker;
+
+/// How long a host that stops waits for messages in work.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The subscriptions of all deployments of a host. Dropping it ends the tasks that serve them.
+pub(super) struct Subscriptions {
+    broker: Arc<dyn Broker>,
+    client: Client,
+    events: Events,
+    workers: Mutex<HashMap<Arc<str>, Vec<Worker>>>,
+}
+
+/// The group whose messages a subscription gets: its queue, or the deployment alone.
+fn group(deployment: &str, subscribe: &Subscribe) -> Group {
+    Group::durable(subscribe.queue.as_deref().unwrap_or(deployment))
+}
+
+impl Subscriptions {
+    pub(super) fn new(broker: Arc<dyn Broker>, client: Client, events: Events) -> Subscriptions {
+        Subscriptions { broker, client, events, workers: Mutex::default() }
+    }
+
+    /// Begins the subscriptions of the deployment's current revision that it did not have, and ends those that it has no
+    /// more. A group that is left so keeps its place: a rollback takes up where it stood.
+    pub(super) fn set(&self, deployment: &Arc<Deployment>) {
+        let wanted = deployment.current().manifest.subscribe.clone();
+        let mut workers = self.workers();
+        if wanted.is_empty() && !workers.contains_key(&deployment.name) {
+            return;
+        }
+        let mut before = workers.remove(&deployment.name).unwrap_or_default();
+        let mut after = Vec::with_capacity(wanted.len());
+        for subscribe in wanted {
+            match before.iter().position(|worker| *worker.subscribe() == subscribe) {
+                Some(at) => after.push(before.swap_remove(at)),
+                None => after.extend(self.begin(deployment, subscribe)),
+            }
+        }
+        // What they have in work comes to its end.
+        before.into_iter().for_each(Worker::leave);
+        if !after.is_empty() {
+            workers.insert(deployment.name.clone(), after);
+        }
+    }
+
+    /// Forgets the subscriptions of a deployment that is gone, and the groups that were its own.
+    pub(super) async fn remove(&self, deployment: &str) {
+        let workers = self.workers().remove(deployment).unwrap_or_default();
+        for worker in workers {
+            let subscribe = worker.subscribe().clone();
+            worker.stop(DRAIN).await;
+            if subscribe.queue.is_some() {
+                continue;
+            }
+            let Ok(pattern) = Pattern::new(subscribe.topic) else { continue };
+            match self.broker.remove(Remove::Group(&pattern, deployment)).await {
+                Ok(_) | Err(BrokerError::Unsupported(_)) => {}
+                Err(error) => tracing::warn!(deployment, topic = %pattern, "its group stays: {error}"),
+            }
+        }
+    }
+
+    /// The subscriptions of a deployment as the admin API shows them, in the order of its manifest.
+    pub(super) fn status(&self, deployment: &str) -> Vec<SubscriptionStatus> {
+        self.workers().get(deployment).into_iter().flatten().map(Worker::status).collect()
+    }
+
+    /// The counts of all of them, by deployment.
+    pub(super) fn counts(&self) -> Vec<(Arc<str>, Vec<SubscriptionStatus>)> {
+        let workers = self.workers();
+        workers.iter().map(|(name, workers)| (name.clone(), workers.iter().map(Worker::status).collect())).collect()
+    }
+
+    /// Takes no more messages, and waits for those in work.
+    pub(super) async fn stop(&self) {
+        let workers = std::mem::take(&mut *self.workers());
+        let all = workers.into_values().flatten().map(|worker| worker.stop(DRAIN));
+        futures::future::join_all(all).await;
+    }
+
+    fn begin(&self, deployment: &Arc<Deployment>, subscribe: Subscribe) -> Option<Worker> {
+        let pattern = Pattern::new(subscribe.topic.as_str());
+        let pattern = pattern.inspect_err(|error| deployment.log.host_line(&error.to_string())).ok()?;
+        let work =
+            Work::new(self.broker.clone(), self.client.clone(), self.events.clone(), deployment.clone(), subscribe);
+        Some(Worker::begin(Arc::new(work), pattern))
+    }
+
+    fn workers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One subscription as the admin API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct SubscriptionStatus {
+    pub(super) topic: String,
+    /// The queue that it shares, if it does.
+    pub(super) queue: Option<String>,
+    /// The group by which the broker knows it.
+    pub(super) group: String,
+    pub(super) endpoint: String,
+    /// Messages that were done with, since the host started.
+    pub(super) handled: u64,
+    /// Tries that failed.
+    pub(super) failed: u64,
+    /// Messages that became dead letters.
+    pub(super) dead: u64,
+    /// Messages in work, those included that wait to be tried again or for others with the same key.
+    pub(super) in_work: u64,
+    /// Why it gets no messages, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+}
