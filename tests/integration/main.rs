@@ -12,6 +12,7 @@ mod crash;
 mod density;
 mod deploys;
 mod doors;
+mod events;
 mod everything;
 mod faults;
 mod functions;

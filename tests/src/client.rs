@@ -94,6 +94,14 @@ impl Client {
         Lines::of(response)
     }
 
+    /// Gets a path of the sidecar as lines that come as they are written.
+    pub async fn sidecar_lines(&self, path: &str, accept: &str) -> Lines {
+        let request = self.http.get(format!("{}{path}", self.sidecar)).header("accept", accept);
+        let response = request.send().await.expect("the sidecar answers");
+        assert_eq!(response.status(), 200, "{path}");
+        Lines::of(response)
+    }
+
     /// Deploys the guest `name` under its own name, which must go well.
     pub async fn deploy(&self, name: &str) -> Value {
         self.deploy_as(name, guest(name)).await.ok()

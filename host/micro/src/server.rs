@@ -44,6 +44,8 @@ pub struct Options {
     pub sidecar_address: String,
     /// What the gateway puts in front of service names.
     pub namespace: String,
+    /// Whether the gateway publishes requests, and makes no calls of them.
+    pub takes_events: bool,
     /// What the host gives to its guests.
     pub bounds: Bounds,
     /// What the doors take.
@@ -87,6 +89,7 @@ impl Default for Options {
             api_address: "127.0.0.1:0".into(),
             sidecar_address: "127.0.0.1:0".into(),
             namespace: String::new(),
+            takes_events: false,
             bounds: Bounds::default(),
             doors: DoorLimits::default(),
             code: CodeLimits::default(),
@@ -173,9 +176,10 @@ pub async fn start(options: Options) -> anyhow::Result<RunningHost> {
     let (stop, stopped) = watch::channel(false);
     let doors = Doors::new(options.doors);
     let namespace = options.namespace.into();
-    let gateway = Gateway { client, runtime: runtime.clone(), namespace, doors: doors.clone() };
+    let takes_events = options.takes_events;
+    let gateway = Gateway { client, runtime: runtime.clone(), namespace, doors: doors.clone(), takes_events };
     let sidecar = Sidecar {
-        gateway: gateway.clone(),
+        gateway: Gateway { takes_events: false, ..gateway.clone() },
         token: Arc::new(token),
         host: Arc::new(host),
         doors: doors.clone(),

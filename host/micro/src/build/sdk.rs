@@ -22,6 +22,7 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "README.md"
     "src/bindings.rs"
     "src/client.rs"
+    "src/events.rs"
     "src/lib.rs"
     "src/lifecycle.rs"
     "src/log.rs"
@@ -29,6 +30,7 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "src/store.rs"
     "src/stream.rs"
     "src/testing/calls.rs"
+    "src/testing/events.rs"
     "src/testing/mod.rs"
     "src/testing/stores.rs"
     "src/types.rs"
@@ -51,13 +53,15 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "proto/Cargo.toml"
     "proto/src/lib.rs"
 };
-const CRATE_FILES: usize = 32;
+const CRATE_FILES: usize = 34;
 
-const CONTRACT: [File; 5] = wit_files! {
+const CONTRACT: [File; 7] = wit_files! {
     "client.wit"
+    "events.wit"
     "handler.wit"
     "lifecycle.wit"
     "store.wit"
+    "subscriber.wit"
     "types.wit"
 };
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use micro_engine::manifest::{AskedLimits, HostLimits};
 
 use super::broker::BrokerOptions;
@@ -53,6 +53,10 @@ pub struct Listen {
     #[arg(default_value = "", hide_default_value = true)]
     pub namespace: String,
 
+    /// What the gateway makes of requests: calls and whatever else there is for them, or events that are published
+    #[arg(long, env = "MICRO_API_HANDLER", hide_env = true, value_enum, default_value_t = Handler::Meta)]
+    pub handler: Handler,
+
     /// A limit of deployments that do not say, memory=32MiB; can be given more than once
     #[arg(long, alias = "default_limit", value_name = "LIMIT=VALUE", value_parser = settings::limit)]
     pub default_limit: Vec<AskedLimits>,
@@ -90,6 +94,15 @@ pub struct Listen {
     pub broker: BrokerOptions,
 }
 
+/// What the gateway makes of requests, as go-micro calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Handler {
+    /// Calls, requests for handlers, and runs of programs
+    Meta,
+    /// Events: POST /{topic}/{event}
+    Event,
+}
+
 impl Listen {
     /// The options of a host that listens there.
     ///
@@ -105,6 +118,7 @@ impl Listen {
             api_address: self.api_address,
             sidecar_address: self.sidecar_address,
             namespace: self.namespace,
+            takes_events: self.handler == Handler::Event,
             bounds: Bounds::new(limits, memory),
             doors: DoorLimits {
                 max_connections: self.max_connections,

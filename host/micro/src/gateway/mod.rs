@@ -6,10 +6,13 @@
 //! | `/rpc` | a call named in the body, see [`mod@rpc`] |
 //! | `/openapi.json` | what all deployments offer, see [`openapi`] |
 //! | `/` | the version |
+//!
+//! Told to take events, it publishes what would be a call, see [`event`].
 
 mod body;
 mod cgi;
 mod error;
+mod event;
 mod forwarded;
 mod openapi;
 pub mod path;
@@ -64,6 +67,8 @@ pub(crate) struct Gateway {
     /// Put in front of a path's name, and tried first.
     pub(crate) namespace: Arc<str>,
     pub(crate) doors: Arc<Doors>,
+    /// Whether requests are events and no calls.
+    pub(crate) takes_events: bool,
 }
 
 /// The gateway: a few pages, and calls.
@@ -124,6 +129,9 @@ impl tower_service::Service<Request> for Door {
             return Box::pin(self.inside.pages.clone().call(request));
         }
         let (inside, peer) = (self.inside.clone(), self.peer.clone());
+        if inside.gateway.takes_events {
+            return Box::pin(async move { Ok(event::serve(&inside.gateway, request).await) });
+        }
         Box::pin(async move { Ok(serve_call(&inside.gateway, request, peer).await) })
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn page(
     State(sidecar): State<Sidecar>,
     Given(Query(parameters)): Given<Query<Parameters>>,
 ) -> Response {
-    let scrape = Scrape::begin(&sidecar.gateway.runtime, parameters.deployments);
+    let scrape = Scrape::begin(&sidecar.gateway.runtime, parameters.deployments).await;
     let body = Body::from_stream(futures::stream::iter(scrape.map(Ok::<_, Infallible>)));
     ([(CONTENT_TYPE, Scrape::CONTENT_TYPE)], body).into_response()
 }

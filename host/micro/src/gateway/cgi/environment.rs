@@ -49,7 +49,7 @@ pub(super) fn of(parts: &Parts, peer: Option<IpAddr>) -> Result<Vec<(String, Str
     ]
     .map(|(name, value)| (name.to_string(), value.to_string()))
     .into();
-    variables.extend(peer.map(|peer| ("REMOTE_ADDR".to_string(), peer.to_string())));
+    variables.extend(peer.map(|peer| ("REMOTE_ADDR".to_string(), peer.to_canonical().to_string())));
     variables.extend(of_headers(&parts.headers));
     Ok(variables)
 }

@@ -9,10 +9,12 @@ use super::text::Samples;
 use crate::runtime::Runtime;
 use crate::runtime::deployment::Deployment;
 use crate::runtime::schedule::ScheduleCounts;
+use crate::runtime::subscriptions::{Lag, SubscriptionStatus};
 use crate::telemetry::SpanCounts;
 use micro_engine::engines::{CacheReport, PoolReport};
 use micro_engine::manifest::Limit;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Samples that belong together.
 pub(super) struct Family {
@@ -37,6 +39,9 @@ pub(super) struct HostFacts {
     pools: [PoolReport; 2],
     events: Vec<(&'static str, u64)>,
     schedules: ScheduleCounts,
+    published: [u64; 2],
+    subscriptions: Vec<(Arc<str>, Vec<SubscriptionStatus>)>,
+    lags: Vec<Lag>,
     spans: Option<SpanCounts>,
     process: Option<Process>,
     guest_memory: u64,
@@ -45,7 +50,7 @@ pub(super) struct HostFacts {
 }
 
 impl HostFacts {
-    pub(super) fn read(runtime: &Runtime) -> HostFacts {
+    pub(super) fn read(runtime: &Runtime, lags: Vec<Lag>) -> HostFacts {
         let mut deployments = BTreeMap::from([("ready", 0), ("starting", 0), ("failed", 0)]);
         let mut loaded = 0;
         for deployment in runtime.routes.load().values() {
@@ -59,12 +64,24 @@ impl HostFacts {
             pools: runtime.engines.pool_report(),
             events: runtime.events.count_by_kind(),
             schedules: runtime.schedules.counts(),
+            published: runtime.broker.counts(),
+            subscriptions: runtime.subscriptions.counts(),
+            lags,
             spans: runtime.tracer.counts(),
             process: Process::read(),
             guest_memory: runtime.bounds.memory.used(),
             guest_memory_limit: runtime.bounds.memory.limit(),
             guest_memory_refusals: runtime.bounds.memory.refusals(),
         }
+    }
+}
+
+impl HostFacts {
+    /// Each subscription with what tells it from others.
+    fn subscriptions(&self) -> impl Iterator<Item = ([(&str, &str); 3], &SubscriptionStatus)> {
+        self.subscriptions.iter().flat_map(|(name, all)| {
+            all.iter().map(move |one| ([("deployment", &**name), ("topic", &one.topic), ("group", &one.group)], one))
+        })
     }
 }
 
@@ -149,6 +166,21 @@ pub(super) const FAMILIES: &[Family] = &[
         }),
     host(Gauge, "micro_schedule_missed_runs", "Runs that were due and did not take place, as `micro status` counts them: 100 at most each time the host was down.",
         |facts, out| out.put(facts.schedules.missed)),
+    host(Counter, "micro_messages_published_total", "Messages that were published over this host, by whether the broker took them.",
+        |facts, out| for (outcome, count) in ["ok", "refused"].into_iter().zip(facts.published) { out.put_with("outcome", outcome, count); }),
+    host(Counter, "micro_messages_handled_total", "Messages of subscriptions that were done with: handled, or dead letters.",
+        |facts, out| for (labels, one) in facts.subscriptions() {
+            out.put_labelled(&[&labels[..], &[("outcome", "ok")]].concat(), one.handled);
+            out.put_labelled(&[&labels[..], &[("outcome", "dead")]].concat(), one.dead);
+        }),
+    host(Counter, "micro_message_failures_total", "Tries to handle a message that failed.",
+        |facts, out| for (labels, one) in facts.subscriptions() { out.put_labelled(&labels, one.failed); }),
+    host(Gauge, "micro_messages_in_work", "Messages of subscriptions that are in work.",
+        |facts, out| for (labels, one) in facts.subscriptions() { out.put_labelled(&labels, one.in_work); }),
+    host(Gauge, "micro_topic_lag_messages", "Messages that a group has yet to handle.",
+        |facts, out| for Lag { topic, group, lag } in &facts.lags {
+            out.put_labelled(&[("topic", topic), ("group", group)], *lag);
+        }),
     host(Counter, "micro_spans_exported_total", "Spans that the collector took.",
         |facts, out| if let Some(spans) = facts.spans { out.put(spans.exported); }),
     host(Counter, "micro_spans_dropped_total", "Spans that were lost: the queue was full, or the collector did not take them.",

@@ -26,9 +26,10 @@ impl Scrape {
     pub(crate) const CONTENT_TYPE: &'static str = text::CONTENT_TYPE;
 
     /// Everything; of the deployments only if asked to.
-    pub(crate) fn begin(runtime: &Runtime, with_deployments: bool) -> Scrape {
+    pub(crate) async fn begin(runtime: &Runtime, with_deployments: bool) -> Scrape {
+        let lags = runtime.subscriptions.lags().await;
         let called = if with_deployments { runtime.called() } else { Vec::new() };
-        Scrape { facts: HostFacts::read(runtime), called, families: FAMILIES.iter(), under_way: None }
+        Scrape { facts: HostFacts::read(runtime, lags), called, families: FAMILIES.iter(), under_way: None }
     }
 }
 

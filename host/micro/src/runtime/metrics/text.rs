@@ -102,6 +102,11 @@ impl<'o> Samples<'o> {
         self.write("", &[(label, value)], number.into());
     }
 
+    /// One of several, told apart by several labels.
+    pub(super) fn put_labelled(&mut self, labels: &[(&str, &str)], number: impl Into<Number>) {
+        self.write("", labels, number.into());
+    }
+
     pub(super) fn put_histogram(&mut self, histogram: &Histogram) {
         let mut count = 0;
         let bounds = BOUNDS.iter().map(|(bound, _)| *bound).chain(["+Inf"]);

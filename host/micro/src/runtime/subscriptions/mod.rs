@@ -37,6 +37,10 @@ use worker::Worker;
 /// How long a host that stops waits for messages in work.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Topics whose groups are asked for with each look at the metrics, and how long the broker has to tell.
+const MOST_LAGS: usize = 1000;
+const LAG_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The subscriptions of all deployments of a host. Dropping it ends the tasks that serve them.
 pub(super) struct Subscriptions {
     broker: Arc<dyn Broker>,
@@ -106,6 +110,23 @@ impl Subscriptions {
         workers.iter().map(|(name, workers)| (name.clone(), workers.iter().map(Worker::status).collect())).collect()
     }
 
+    /// How far the groups are behind, as far as the broker tells in good time.
+    pub(super) async fn lags(&self) -> Vec<Lag> {
+        let ask = async {
+            let mut lags = Vec::new();
+            for topic in self.broker.topics().await?.into_iter().take(MOST_LAGS) {
+                for group in self.broker.groups(&topic.name).await? {
+                    lags.push(Lag { topic: topic.name.clone(), group: group.name, lag: group.lag });
+                }
+            }
+            Ok::<_, BrokerError>(lags)
+        };
+        match tokio::time::timeout(LAG_PATIENCE, ask).await {
+            Ok(Ok(lags)) => lags,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
     /// Takes no more messages, and waits for those in work.
     pub(super) async fn stop(&self) {
         let workers = std::mem::take(&mut *self.workers());
@@ -124,6 +145,14 @@ impl Subscriptions {
     fn workers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Worker>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How far a group is behind in a topic.
+#[derive(Debug)]
+pub(super) struct Lag {
+    pub(super) topic: String,
+    pub(super) group: String,
+    pub(super) lag: u64,
 }
 
 /// One subscription as the admin API shows it.
