@@ -16,6 +16,7 @@ pub mod contract;
 mod delivery;
 pub mod memory;
 mod message;
+pub mod sqlite;
 pub mod topic;
 
 use std::path::PathBuf;
@@ -272,18 +273,21 @@ impl Default for Limits {
 pub const DEFAULT: &str = memory::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 1] = [memory::NAME];
+pub const KINDS: [&str; 2] = [memory::NAME, sqlite::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
 /// # Errors
 /// [`BrokerError::Setting`] for a name that is none of [`KINDS`] or an option that is missing or wrong, and
 /// [`BrokerError::Unavailable`] when the backend cannot be used.
-#[expect(clippy::unused_async, reason = "others than the broker in this process have to be reached first")]
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
-    let OpenOptions { path: _, address: _, limits: _, clock: _ } = options;
+    let OpenOptions { path, address: _, limits, clock } = options;
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        sqlite::NAME => {
+            let no_path = || BrokerError::Setting("broker sqlite needs a file: set its path".to_owned());
+            Ok(Arc::new(sqlite::Sqlite::open(path.ok_or_else(no_path)?, limits, clock).await?))
+        }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }

@@ -1,0 +1,125 @@
+//! Measures a broker: publishers that wait for each of their messages, and a group that acknowledges them.
+//!
+//!     cargo run --release -p micro-mesh --example broker_speed -- [KIND…] [--publishers N] [--messages N] [--rate N]
+//!
+//! Without a rate, everybody goes as fast as they can. With one, so many messages a second are published, and the time
+//! from publishing to delivery says more than the speed.
+#![expect(clippy::print_stdout, reason = "a measurement is for whoever runs it")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that fails has nobody to tell but its user")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use micro_mesh::broker::{
+    self, Broker, Group, Message, OpenOptions, Pattern, PublishOptions, SubscribeOptions, Subscription,
+};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The bytes of a message.
+const SIZE: usize = 200;
+
+#[derive(Clone, Copy)]
+struct Load {
+    publishers: u64,
+    messages: u64,
+    /// Messages a second, as many as go if there is none.
+    rate: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() {
+    let mut load = Load { publishers: 64, messages: 200_000, rate: None };
+    let mut kinds = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().and_then(|number| number.parse::<u64>().ok()).unwrap();
+        match argument.as_str() {
+            "--publishers" => load.publishers = number().max(1),
+            "--messages" => load.messages = number(),
+            "--rate" => load.rate = Some(number().max(1)),
+            _ => kinds.push(argument),
+        }
+    }
+    if kinds.is_empty() {
+        kinds = vec!["memory".to_owned(), "sqlite".to_owned()];
+    }
+    for kind in kinds {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { path: Some(folder.path().join("broker")), ..OpenOptions::default() };
+        let broker = broker::open(&kind, options).await.unwrap();
+        measure(&kind, &broker, load).await;
+        broker.close().await.unwrap();
+    }
+}
+
+async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) {
+    let pattern = Pattern::new("speed").unwrap();
+    let group = Some(Group::durable("g"));
+    let options = SubscribeOptions { group, prefetch: 1_024, ..SubscribeOptions::default() };
+    let subscription = broker.subscribe(&pattern, options).await.unwrap();
+    let began = Instant::now();
+    let each = load.messages / load.publishers;
+    let receiver = tokio::spawn(receive(subscription, each * load.publishers, began));
+    let mut publishers = JoinSet::new();
+    for _ in 0..load.publishers {
+        publishers.spawn(publish(broker.clone(), each, load, began));
+    }
+    let mut told: Vec<Duration> = publishers.join_all().await.into_iter().flatten().collect();
+    let mut came = receiver.await.unwrap();
+    let seconds = began.elapsed().as_secs_f64();
+    let count = came.len();
+    println!(
+        "broker={kind} messages={count} messages_per_s={:.0} delivered_p50_ms={:.2} delivered_p99_ms={:.2} \
+         delivered_max_ms={:.2} told_p50_ms={:.2} told_p99_ms={:.2}",
+        count as f64 / seconds,
+        quantile(&mut came, 0.5),
+        quantile(&mut came, 0.99),
+        quantile(&mut came, 1.0),
+        quantile(&mut told, 0.5),
+        quantile(&mut told, 0.99),
+    );
+}
+
+/// Publishes, and says how long each message took until the broker had it.
+async fn publish(broker: Arc<dyn Broker>, count: u64, load: Load, began: Instant) -> Vec<Duration> {
+    let options = PublishOptions { patience: Duration::from_secs(30), ..PublishOptions::default() };
+    let mut ticks = load.rate.map(|rate| {
+        let mut ticks = interval(Duration::from_secs_f64(load.publishers as f64 / rate as f64));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        ticks
+    });
+    let mut times = Vec::new();
+    for _ in 0..count {
+        if let Some(ticks) = &mut ticks {
+            ticks.tick().await;
+        }
+        let start = Instant::now();
+        let mut body = vec![b'x'; SIZE];
+        let stamp = u64::try_from(began.elapsed().as_nanos()).unwrap().to_le_bytes();
+        body.splice(..stamp.len(), stamp);
+        let message = Message::new(body).with("content-type", "application/json").with("micro-id", "0123456789abcdef");
+        broker.publish("speed", message, options).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times
+}
+
+/// Acknowledges what comes, and says how long each message was on its way.
+async fn receive(mut subscription: Subscription, count: u64, began: Instant) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let Some(delivery) = subscription.next().await else { panic!("the subscription ended") };
+        let stamp: [u8; 8] = delivery.message.body.get(..8).and_then(|stamp| stamp.try_into().ok()).unwrap();
+        times.push(began.elapsed().saturating_sub(Duration::from_nanos(u64::from_le_bytes(stamp))));
+        delivery.ack();
+    }
+    times
+}
+
+/// In milliseconds.
+fn quantile(times: &mut [Duration], share: f64) -> f64 {
+    times.sort_unstable();
+    let last = times.len().saturating_sub(1);
+    times.get((last as f64 * share) as usize).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
+}

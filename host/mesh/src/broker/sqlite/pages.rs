@@ -1,0 +1,147 @@
+//! Messages that a group reads from the file.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::time::sleep;
+
+use super::group::Group;
+use super::lane::Lane;
+use super::log::Record;
+use super::tables;
+
+/// The messages that a page has at most, and the bytes after which it has no more.
+const PAGE: (usize, usize) = (256, 512 * 1_024);
+
+/// How long to wait before a page is read again that could not be read.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Messages of one topic that were read and are not handed out yet.
+pub(super) struct Page {
+    pub(super) topic: i64,
+    epoch: u32,
+    records: VecDeque<Record>,
+    /// Messages before this offset are in the page or nowhere; none for a page of messages that were given back.
+    covers: Option<u64>,
+}
+
+/// What is to be read.
+#[derive(Clone)]
+pub(super) struct Fetch {
+    topic: i64,
+    epoch: u32,
+    /// Messages that were given back; if there are none, those from `from` on and before `to`.
+    seqs: Vec<u64>,
+    from: u64,
+    to: u64,
+}
+
+impl Page {
+    /// The next message that the lane hands out, if it is in here.
+    pub(super) fn next(&mut self, lane: &mut Lane) -> Option<Record> {
+        if lane.epoch != self.epoch {
+            self.records.clear();
+            self.covers = None;
+        }
+        if let Some(released) = lane.first_released() {
+            // A page that goes on behind what was given back comes later, or is read again.
+            while self.covers.is_none() && self.records.front().is_some_and(|record| record.seq < released) {
+                self.records.pop_front();
+            }
+            return match self.records.front() {
+                Some(record) if record.seq == released => self.records.pop_front(),
+                _ => None,
+            };
+        }
+        let covers = self.covers?;
+        while let Some(record) = self.records.pop_front() {
+            if record.seq >= lane.position {
+                return Some(record);
+            }
+        }
+        lane.position = lane.position.max(covers);
+        None
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl Fetch {
+    /// What the lane needs next, of what is before `end`.
+    pub(super) fn new(lane: &Lane, end: u64) -> Self {
+        let seqs = lane.released(PAGE.0);
+        Self { topic: lane.topic.id, epoch: lane.epoch, seqs, from: lane.position, to: end }
+    }
+
+    /// Reads it, and has it handed out.
+    pub(super) fn start(self, group: Arc<Group>) {
+        let runtime = group.shared.runtime.clone();
+        runtime.spawn(async move {
+            loop {
+                let fetch = self.clone();
+                match group.shared.readers.read(move |file| fetch.read(file)).await {
+                    Ok(records) => return self.arrive(&group, records),
+                    Err(_) if group.shared.is_closed() || group.lock().is_closed() => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "messages for a group could not be read, trying again");
+                        sleep(RETRY).await;
+                    }
+                }
+            }
+        });
+    }
+
+    fn read(&self, file: &Connection) -> Result<Vec<Record>, rusqlite::Error> {
+        if self.seqs.is_empty() {
+            return tables::page(file, self.topic, self.from, self.to, PAGE);
+        }
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for seq in &self.seqs {
+            if let Some(record) = tables::message(file, self.topic, *seq)? {
+                bytes += record.size();
+                records.push(record);
+            }
+            if bytes >= PAGE.1 {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    fn arrive(self, group: &Arc<Group>, records: Vec<Record>) {
+        let last = records.last().map(|record| record.seq);
+        let bytes: usize = records.iter().map(Record::size).sum();
+        let is_full = records.len() >= PAGE.0 || bytes >= PAGE.1;
+        group.change(|inner| {
+            inner.is_reading = false;
+            let topic = self.topic;
+            let Some(lane) = inner.lanes.get_mut(&topic).filter(|lane| lane.epoch == self.epoch) else {
+                return;
+            };
+            let covers = if self.seqs.is_empty() {
+                let end = last.filter(|_| is_full).map_or(self.to, |last| last + 1);
+                if records.is_empty() && lane.first_released().is_none() {
+                    lane.position = lane.position.max(end);
+                }
+                Some(end)
+            } else {
+                // Those that were asked for and are not there were taken away.
+                let read = |seq: u64| !is_full || last.is_some_and(|last| seq <= last);
+                let is_here = |seq: u64| records.binary_search_by_key(&seq, |record| record.seq).is_ok();
+                self.seqs.iter().filter(|seq| read(**seq) && !is_here(**seq)).for_each(|seq| {
+                    lane.acknowledge(*seq);
+                });
+                None
+            };
+            if !records.is_empty() {
+                inner.page = Some(Page { topic, epoch: self.epoch, records: records.into(), covers });
+            }
+            inner.make_first(topic);
+        });
+    }
+}
