@@ -16,6 +16,7 @@ pub mod contract;
 mod delivery;
 pub mod memory;
 mod message;
+pub mod nats;
 pub mod topic;
 
 use std::path::PathBuf;
@@ -222,6 +223,8 @@ pub struct OpenOptions {
     pub path: Option<PathBuf>,
     /// Where the server of a backend listens that has one; the usual place, if there is none.
     pub address: Option<String>,
+    /// The stream of a server that has several; the usual one, if there is none.
+    pub stream: Option<String>,
     /// What may be kept.
     pub limits: Limits,
     /// What ages and times of delivery are measured by.
@@ -244,18 +247,19 @@ impl Default for Limits {
 }
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 1] = [memory::NAME];
+pub const KINDS: [&str; 3] = [memory::NAME, nats::NAME, nats::JETSTREAM];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
 /// # Errors
 /// [`BrokerError::Setting`] for a name that is none of [`KINDS`] or an option that is missing or wrong, and
 /// [`BrokerError::Unavailable`] when the backend cannot be used.
-#[expect(clippy::unused_async, reason = "others than the broker in this process have to be reached first")]
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
-    let OpenOptions { path: _, address: _, limits: _, clock: _ } = options;
+    let OpenOptions { path: _, address, stream, limits, clock: _ } = options;
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        nats::NAME => Ok(Arc::new(nats::Nats::open(address.as_deref()).await?)),
+        nats::JETSTREAM => Ok(Arc::new(nats::JetStream::open(address.as_deref(), stream.as_deref(), limits).await?)),
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }
