@@ -16,6 +16,7 @@ pub mod contract;
 mod delivery;
 pub mod memory;
 mod message;
+pub mod nats;
 pub mod sqlite;
 pub mod topic;
 
@@ -248,6 +249,8 @@ pub struct OpenOptions {
     pub path: Option<PathBuf>,
     /// Where the server of a backend listens that has one; the usual place, if there is none.
     pub address: Option<String>,
+    /// The stream of a server that has several; the usual one, if there is none.
+    pub stream: Option<String>,
     /// What may be kept.
     pub limits: Limits,
     /// What ages and times of delivery are measured by.
@@ -270,10 +273,10 @@ impl Default for Limits {
 }
 
 /// The backend that a host has where it is not told another.
-pub const DEFAULT: &str = memory::NAME;
+pub const DEFAULT: &str = sqlite::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 2] = [memory::NAME, sqlite::NAME];
+pub const KINDS: [&str; 4] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
@@ -281,13 +284,15 @@ pub const KINDS: [&str; 2] = [memory::NAME, sqlite::NAME];
 /// [`BrokerError::Setting`] for a name that is none of [`KINDS`] or an option that is missing or wrong, and
 /// [`BrokerError::Unavailable`] when the backend cannot be used.
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
-    let OpenOptions { path, address: _, limits, clock } = options;
+    let OpenOptions { path, address, stream, limits, clock } = options;
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
         sqlite::NAME => {
             let no_path = || BrokerError::Setting("broker sqlite needs a file: set its path".to_owned());
             Ok(Arc::new(sqlite::Sqlite::open(path.ok_or_else(no_path)?, limits, clock).await?))
         }
+        nats::NAME => Ok(Arc::new(nats::Nats::open(address.as_deref()).await?)),
+        nats::JETSTREAM => Ok(Arc::new(nats::JetStream::open(address.as_deref(), stream.as_deref(), limits).await?)),
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }

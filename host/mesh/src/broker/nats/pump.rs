@@ -1,0 +1,305 @@
+//! What stands between a consumer of the server and one subscription: it asks for as many messages as the subscription
+//! has room for, hands them over, and tells the server what became of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::{Message as Raw, StatusCode, Subject, Subscriber, jetstream};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::jetstream::{Member, Reader};
+use super::link::{ANSWER, Watch};
+use super::stream::Stream;
+use super::{envelope, is_named};
+use crate::broker::{Delivery, Receipt};
+
+/// How often the server hears that deliveries are still worked on; a third of the time it waits for that.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// How long one request for messages stands.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// When a request must have been answered, if only with the word that nothing came.
+const OVERDUE: Duration = Duration::from_secs(40);
+
+/// How soon a consumer that is gone is looked for, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// A subscription's task.
+pub(super) struct Pump {
+    stream: Arc<Stream>,
+    reader: Reader,
+    prefetch: usize,
+    subscriber: Subscriber,
+    /// Where messages come to, and, one word longer, the server's word that it took one back.
+    inbox: String,
+    outcomes: mpsc::Receiver<Outcome>,
+    report: mpsc::Sender<Outcome>,
+    /// What was handed over and not decided: where its outcome is told, and its place in the stream.
+    held: HashMap<u64, (Subject, u64)>,
+    next: u64,
+    /// Messages that were asked for and have not come.
+    asked: usize,
+    asked_at: Instant,
+    /// Messages that were given back, and the server has not yet said that it knows.
+    returning: usize,
+    /// When to look for the consumer again, and how long after that.
+    retry: Option<(Instant, Duration)>,
+    /// The place of the last message that came.
+    last: u64,
+}
+
+/// What became of a delivery.
+struct Outcome {
+    number: u64,
+    is_done: bool,
+}
+
+/// How the pump learns of it.
+struct Ticket {
+    number: u64,
+    report: mpsc::Sender<Outcome>,
+}
+
+impl Receipt for Ticket {
+    fn ack(&mut self) {
+        // There is room for each delivery that is held; a pump that has ended can do nothing for it.
+        let _ = self.report.try_send(Outcome { number: self.number, is_done: true });
+    }
+
+    fn release(&mut self) {
+        let _ = self.report.try_send(Outcome { number: self.number, is_done: false });
+    }
+}
+
+/// What happens next to a pump.
+enum Step {
+    Left,
+    Outcome(Option<Outcome>),
+    Message(Option<Raw>),
+    Tick,
+    Reconnected(u64),
+    Retry,
+    Closed,
+}
+
+impl Pump {
+    pub(super) fn new(
+        stream: Arc<Stream>,
+        reader: Reader,
+        prefetch: usize,
+        subscriber: Subscriber,
+        inbox: String,
+    ) -> Self {
+        let (report, outcomes) = mpsc::channel(prefetch);
+        let last = reader.from.saturating_sub(1);
+        Self {
+            stream,
+            reader,
+            prefetch,
+            subscriber,
+            inbox,
+            outcomes,
+            report,
+            held: HashMap::new(),
+            next: 0,
+            asked: 0,
+            asked_at: Instant::now(),
+            returning: 0,
+            retry: None,
+            last,
+        }
+    }
+
+    /// Runs until the subscription is dropped and all its deliveries are decided, or the broker is closed.
+    pub(super) async fn run(mut self, deliveries: mpsc::Sender<Delivery>, mut watch: Watch, member: Member) {
+        let mut ticks = interval(PROGRESS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut member = Some(member);
+        let mut is_drained = false;
+        let (mut left_at, mut stay) = (Instant::now(), 0);
+        loop {
+            let is_leaving = member.is_none();
+            if is_leaving && (is_drained || left_at.elapsed() > ANSWER) && self.held.is_empty() {
+                break;
+            }
+            if !is_leaving {
+                self.ask().await;
+            }
+            let retry_at = self.retry.map_or_else(Instant::now, |(at, _)| at);
+            let step = tokio::select! {
+                biased;
+                () = watch.closed() => Step::Closed,
+                () = deliveries.closed(), if !is_leaving => Step::Left,
+                outcome = self.outcomes.recv() => Step::Outcome(outcome),
+                message = self.subscriber.next(), if !is_drained => Step::Message(message),
+                connected = watch.other() => Step::Reconnected(connected),
+                () = sleep_until(retry_at), if self.retry.is_some() && !is_leaving => Step::Retry,
+                _ = ticks.tick() => Step::Tick,
+            };
+            match step {
+                Step::Closed => break,
+                Step::Left => {
+                    // What is on its way still comes, and is given back.
+                    let _ = timeout(ANSWER, self.subscriber.drain()).await;
+                    left_at = Instant::now();
+                    if let Some(member) = member.take() {
+                        stay = member.leave();
+                    }
+                }
+                Step::Outcome(Some(outcome)) => self.settle(outcome).await,
+                Step::Message(Some(message)) => self.take(message, &deliveries, is_leaving).await,
+                Step::Message(None) if !is_leaving => break,
+                Step::Message(None) => is_drained = true,
+                Step::Tick => self.tell_progress().await,
+                Step::Reconnected(connected) => {
+                    watch.know(connected);
+                    (self.asked, self.returning) = (0, 0);
+                }
+                Step::Retry => self.look_for_consumer().await,
+                Step::Outcome(None) => {}
+            }
+        }
+        // What was decided before the broker was closed is told.
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.settle(outcome).await;
+        }
+        let stay = member.map_or(stay, Member::leave);
+        let _ = timeout(ANSWER, self.reader.leave(&self.stream, stay)).await;
+    }
+
+    /// Asks for as many messages as there is room for.
+    async fn ask(&mut self) {
+        let room = self.prefetch.saturating_sub(self.held.len() + self.asked + self.returning);
+        // A few at a time are worth a request, and none is out where messages could come.
+        if room == 0 || self.retry.is_some() || (self.asked > 0 && room < self.prefetch.div_ceil(2)) {
+            return;
+        }
+        let expires = u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX);
+        let request = json!({ "batch": room, "expires": expires }).to_string();
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.reader.name);
+        self.asked += room;
+        self.asked_at = Instant::now();
+        self.send(subject.into(), Some(format!("{}.m", self.inbox)), request.into()).await;
+    }
+
+    /// Takes what the server sent.
+    async fn take(&mut self, message: Raw, deliveries: &mpsc::Sender<Delivery>, is_leaving: bool) {
+        if let Some(status) = message.status {
+            return self.heed(status, &message);
+        }
+        if message.subject.as_str().starts_with(&self.inbox) {
+            self.returning = self.returning.saturating_sub(1);
+            return;
+        }
+        let Some(reply) = message.reply.clone() else { return };
+        let message = jetstream::Message { message, context: self.stream.context.clone() };
+        let (offset, published, attempt) = match message.info() {
+            Ok(info) => (info.stream_sequence, millis(info.published.unix_timestamp_nanos()), info.delivered),
+            Err(error) => {
+                warn!("broker {}: a message without its place: {error}", self.stream.link.shown);
+                return;
+            }
+        };
+        self.asked = self.asked.saturating_sub(1);
+        self.last = offset;
+        if let Some((_, wait)) = &mut self.retry {
+            *wait = RETRY.0;
+        }
+        if !is_named(&self.reader.pattern, &message.subject) {
+            return self.send(reply, None, Bytes::from_static(b"+ACK")).await;
+        }
+        if is_leaving {
+            return self.send(reply, None, Bytes::from_static(b"-NAK")).await;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.held.insert(number, (reply, offset));
+        let read = envelope::read(&message.payload, message.headers.as_ref());
+        let ticket = Ticket { number, report: self.report.clone() };
+        let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
+        delivery.offset = Some(offset);
+        delivery.published = published;
+        delivery.attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+        // One that finds no room, or nobody any more, is dropped here and so given back.
+        let _ = deliveries.try_send(delivery);
+    }
+
+    /// Heeds what the server says of a request.
+    fn heed(&mut self, status: StatusCode, message: &Raw) {
+        let pending = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let pending = pending.and_then(|count| count.as_str().parse().ok()).unwrap_or(self.asked);
+        match status {
+            StatusCode::IDLE_HEARTBEAT => {}
+            StatusCode::TIMEOUT => self.asked = self.asked.saturating_sub(pending),
+            _ => {
+                let said = message.description.as_deref().unwrap_or_default();
+                debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
+                self.asked = self.asked.saturating_sub(pending);
+                if self.retry.is_none() {
+                    self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
+                }
+            }
+        }
+    }
+
+    async fn settle(&mut self, Outcome { number, is_done }: Outcome) {
+        let Some((reply, _)) = self.held.remove(&number) else { return };
+        if is_done {
+            return self.send(reply, None, Bytes::from_static(b"+ACK")).await;
+        }
+        // The next one is asked for when the server has this one back, so that this one comes first again.
+        self.returning += 1;
+        self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(b"-NAK")).await;
+    }
+
+    /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.
+    async fn tell_progress(&mut self) {
+        if self.stream.link.connected(Duration::ZERO).await.is_err() {
+            return;
+        }
+        self.returning = 0;
+        if self.asked_at.elapsed() > OVERDUE {
+            self.asked = 0;
+        }
+        let replies: Vec<_> = self.held.values().map(|(reply, _)| reply.clone()).collect();
+        for reply in replies {
+            self.send(reply, None, Bytes::from_static(b"+WPI")).await;
+        }
+    }
+
+    /// Sees to it that there is a consumer, after requests to it failed.
+    async fn look_for_consumer(&mut self) {
+        let Some((_, wait)) = self.retry.take() else { return };
+        let first = self.held.values().map(|(_, offset)| *offset).min().unwrap_or(self.last + 1);
+        let policy = DeliverPolicy::ByStartSequence { start_sequence: first.max(1) };
+        if let Err(error) = self.reader.ensure(&self.stream, policy).await {
+            warn!("{error}");
+            let wait = (wait * 2).min(RETRY.1);
+            self.retry = Some((Instant::now() + wait, wait));
+        }
+    }
+
+    async fn send(&self, subject: Subject, reply: Option<String>, payload: Bytes) {
+        let client = &self.stream.link.client;
+        let sent = match reply {
+            Some(reply) => client.publish_with_reply(subject, reply, payload).await,
+            None => client.publish(subject, payload).await,
+        };
+        if let Err(error) = sent {
+            debug!("broker {}: {error}", self.stream.link.shown);
+        }
+    }
+}
+
+/// Milliseconds since 1970, of nanoseconds.
+pub(super) fn millis(nanos: i128) -> Option<u64> {
+    u64::try_from(nanos / 1_000_000).ok()
+}
