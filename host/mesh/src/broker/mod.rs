@@ -16,6 +16,9 @@ pub mod contract;
 mod delivery;
 pub mod memory;
 mod message;
+pub mod redis;
+#[cfg(test)]
+mod servers;
 pub mod topic;
 
 use std::path::PathBuf;
@@ -244,18 +247,21 @@ impl Default for Limits {
 }
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 1] = [memory::NAME];
+pub const KINDS: [&str; 2] = [memory::NAME, redis::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
 /// # Errors
 /// [`BrokerError::Setting`] for a name that is none of [`KINDS`] or an option that is missing or wrong, and
 /// [`BrokerError::Unavailable`] when the backend cannot be used.
-#[expect(clippy::unused_async, reason = "others than the broker in this process have to be reached first")]
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
-    let OpenOptions { path: _, address: _, limits: _, clock: _ } = options;
+    let OpenOptions { path: _, address, limits: _, clock } = options;
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        redis::NAME => {
+            let address = address.as_deref().unwrap_or(redis::ADDRESS);
+            Ok(Arc::new(redis::Redis::open(address, clock).await?))
+        }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }
