@@ -17,6 +17,9 @@ mod delivery;
 pub mod memory;
 mod message;
 pub mod nats;
+pub mod redis;
+#[cfg(test)]
+mod servers;
 pub mod sqlite;
 pub mod topic;
 
@@ -276,7 +279,7 @@ impl Default for Limits {
 pub const DEFAULT: &str = sqlite::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 4] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM];
+pub const KINDS: [&str; 5] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, redis::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
@@ -293,6 +296,10 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
         }
         nats::NAME => Ok(Arc::new(nats::Nats::open(address.as_deref()).await?)),
         nats::JETSTREAM => Ok(Arc::new(nats::JetStream::open(address.as_deref(), stream.as_deref(), limits).await?)),
+        redis::NAME => {
+            let address = address.as_deref().unwrap_or(redis::ADDRESS);
+            Ok(Arc::new(redis::Redis::open(address, clock).await?))
+        }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }

@@ -1,0 +1,409 @@
+//! Topics on a Redis server, version 6.2 or newer: a stream a topic, a consumer group a group.
+//!
+//! What the server has survives it as far as its own persistence goes: with `appendonly yes` and `appendfsync always`
+//! nothing that was published is lost, with what it does by default the last second or minutes may be. A publisher that
+//! did not hear the server's answer publishes again, so that a message may be there twice; [`MESSAGE_ID`](super::MESSAGE_ID)
+//! tells.
+//!
+//! Nothing is thrown away by itself, whatever [`Limits`](super::Limits) say: a stream grows until its topic is removed or
+//! the server has no room, which publishers are told.
+//!
+//! Who subscribes ([`member`]) reads with a connection of its own, since reading waits, and does all else over one that
+//! everybody shares. Members note that they are there, and hold on to what is being worked on; what a member that fell
+//! silent held goes to the others after [`SILENCE`].
+
+mod keys;
+mod member;
+mod scripts;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply};
+use redis::{AsyncCommands, Client, RedisError, RedisResult, Script, ScriptInvocation};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::topic::{check_group, check_topic};
+use super::{
+    Abilities, Broker, BrokerError, Clock, GroupUsage, Message, Pattern, Position, PublishOptions, Remove, Stored,
+    SubscribeOptions, Subscription, TopicUsage, closed,
+};
+use keys::RawEntry;
+use member::Member;
+
+#[cfg(test)]
+#[path = "../redis_tests.rs"]
+mod tests;
+
+/// The name of this backend.
+pub const NAME: &str = "redis";
+
+/// Where a server listens that nobody configured.
+pub const ADDRESS: &str = "redis://127.0.0.1:6379";
+
+/// How long a member may not be heard of before others take over what it holds.
+pub const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait for a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// How long to wait for an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The waits before something is tried again: the first one, doubled each time up to the last.
+const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The most messages that one reading gives, and that one subscription may hold.
+const MANY: usize = 10_000;
+
+/// Topics on a Redis server.
+pub struct Redis {
+    shared: Arc<Shared>,
+    /// Held for as long as something is to go on; gone, all members leave.
+    over: watch::Sender<bool>,
+    /// Closed when the last member and the upkeep have ended, who hold the other side.
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// What all parts of one broker use.
+struct Shared {
+    client: Client,
+    /// The connection that everybody shares.
+    connection: ConnectionManager,
+    clock: Clock,
+    /// A message for later was published here.
+    deferred: Notify,
+    /// Cloned by whoever must have ended before closing is over; empty once it was closed.
+    alive: std::sync::Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl Redis {
+    /// Connects to a server, as in `redis://user:password@127.0.0.1:6379/0`, or `rediss://` for TLS.
+    ///
+    /// # Errors
+    /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers.
+    pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
+        let client = Client::open(address).map_err(|error| {
+            BrokerError::Setting(format!(
+                "the address of broker {NAME} cannot be read: {error}: write it like {ADDRESS}"
+            ))
+        })?;
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(CONNECT_TIME))
+            .set_response_timeout(Some(ANSWER_TIME));
+        let place = client.get_connection_info().addr().to_string();
+        let connection = client
+            .get_connection_manager_with_config(config)
+            .await
+            .map_err(|error| unavailable(&place, "connect", &error))?;
+        let (alive, ended) = mpsc::channel(1);
+        let (over, is_over) = watch::channel(false);
+        let alive_too = alive.clone();
+        let alive = std::sync::Mutex::new(Some(alive));
+        let shared = Arc::new(Shared { client, connection, clock, deferred: Notify::new(), alive });
+        tokio::spawn(upkeep::run(shared.clone(), is_over, alive_too));
+        Ok(Self { shared, over, ended: tokio::sync::Mutex::new(ended) })
+    }
+
+    /// What must have ended before closing is over, or that it is closed already.
+    fn alive(&self) -> Result<mpsc::Sender<()>, BrokerError> {
+        self.shared.alive().clone().ok_or_else(closed)
+    }
+
+    /// Runs a script until the server did what it says, or patience is over.
+    async fn patiently(&self, what: &str, script: ScriptInvocation<'_>, patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + patience.min(Duration::from_hours(24));
+        let mut wait = WAITS.0;
+        loop {
+            let mut connection = self.shared.connection.clone();
+            let outcome: RedisResult<redis::Value> = script.invoke_async(&mut connection).await;
+            let Err(error) = outcome else { return Ok(()) };
+            if Instant::now() + wait > deadline || self.alive().is_err() {
+                return Err(self.shared.failed(what, &error));
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+}
+
+impl Shared {
+    fn alive(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<()>>> {
+        self.alive.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn failed(&self, what: &str, error: &RedisError) -> BrokerError {
+        let place = self.client.get_connection_info().addr();
+        if error.code() == Some("OOM") {
+            return BrokerError::Full(format!(
+                "{what}: redis at {place} has no memory left: remove topics that nobody needs, or raise its maxmemory"
+            ));
+        }
+        unavailable(place, what, error)
+    }
+
+    /// Runs a script over the shared connection.
+    async fn run<T: redis::FromRedisValue>(&self, script: &mut ScriptInvocation<'_>) -> RedisResult<T> {
+        script.invoke_async(&mut self.connection.clone()).await
+    }
+
+    /// The topics that a pattern names, sorted.
+    async fn topics(&self, pattern: &Pattern) -> RedisResult<Vec<String>> {
+        if let Some(topic) = pattern.topic() {
+            return Ok(vec![topic.to_owned()]);
+        }
+        let mut topics: Vec<String> = self.connection.clone().smembers(keys::TOPICS).await?;
+        topics.retain(|topic| pattern.matches(topic));
+        topics.sort_unstable();
+        Ok(topics)
+    }
+
+    /// Makes a group known to the server in these topics, where it is not yet.
+    async fn begin<'t>(&self, group: &str, topics: impl Iterator<Item = &'t str>, last: &str) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        for topic in topics {
+            let made: RedisResult<()> = connection.xgroup_create_mkstream(keys::stream(topic), group, last).await;
+            match made {
+                Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a member is there.
+    async fn present(&self, group: &str, member: &str) -> RedisResult<()> {
+        self.run(scripts::PRESENT.key(keys::MEMBERS).arg(group).arg(member)).await
+    }
+
+    /// Gives what a member holds to the others of its group, and strikes it off.
+    async fn strike(&self, group: &str, member: &str) -> RedisResult<()> {
+        let pattern = group.split_once(' ').and_then(|(_, pattern)| Pattern::new(pattern).ok());
+        let topics = match pattern {
+            Some(pattern) => self.topics(&pattern).await?,
+            None => Vec::new(),
+        };
+        let mut strike = scripts::STRIKE.key(keys::MEMBERS);
+        strike.key(keys::GROUPS).arg(group).arg(member);
+        for topic in &topics {
+            let stream = keys::stream(topic);
+            let left: RedisResult<()> =
+                self.run(scripts::LEAVE.key(&stream).key(keys::LEFT).arg(group).arg(member)).await;
+            match left {
+                // The group is not known there, so that nothing is held.
+                Err(error) if error.is_io_error() => return Err(error),
+                _ => strike.key(stream),
+            };
+        }
+        self.run(&mut strike).await
+    }
+
+    async fn usage(&self, topic: String) -> RedisResult<TopicUsage> {
+        let (messages, bytes, first, last): (u64, u64, String, String) =
+            self.run(&mut scripts::USAGE.key(keys::stream(&topic))).await?;
+        let next = keys::offset(&last).saturating_add(1);
+        Ok(TopicUsage { name: topic, messages, bytes, first: keys::offset(&first), next })
+    }
+
+    async fn group_usage(&self, topic: &str) -> RedisResult<Vec<GroupUsage>> {
+        let mut connection = self.connection.clone();
+        let stream = keys::stream(topic);
+        if !connection.exists::<_, bool>(&stream).await? {
+            return Ok(Vec::new());
+        }
+        let groups: StreamInfoGroupsReply = connection.xinfo_groups(&stream).await?;
+        let members: Vec<String> = connection.zrange(keys::MEMBERS, 0, -1).await?;
+        let mut usage = Vec::new();
+        for StreamInfoGroup { name: full, pending, last_delivered_id, lag, .. } in groups.groups {
+            // Those without a group have one of their own, with a name that no group can have.
+            let Some((name, pattern)) = full.split_once(' ').filter(|(name, _)| !name.starts_with('~')) else {
+                continue;
+            };
+            let behind = match lag {
+                Some(lag) => lag as u64,
+                None => self.run(scripts::BEHIND.key(&stream).arg(last_delivered_id)).await?,
+            };
+            let of_it = |member: &&String| member.strip_prefix(&full).is_some_and(|rest| rest.starts_with(' '));
+            usage.push(GroupUsage {
+                name: name.to_owned(),
+                pattern: pattern.to_owned(),
+                lag: behind + pending as u64,
+                in_flight: pending as u64,
+                members: members.iter().filter(of_it).count() as u64,
+            });
+        }
+        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
+        Ok(usage)
+    }
+
+    async fn set_back(&self, pattern: &Pattern, group: &str, to: Position) -> RedisResult<()> {
+        let mut connection = self.connection.clone();
+        let kind: Option<String> = connection.hget(keys::GROUPS, group).await?;
+        for topic in self.topics(pattern).await? {
+            // Made anew, it has forgotten what was handed out, which would come again otherwise.
+            let stream = keys::stream(&topic);
+            self.begin(group, std::iter::once(&*topic), &keys::before(to)).await?;
+            let mut steps = redis::pipe();
+            steps.atomic().xgroup_destroy(&stream, group).ignore();
+            steps.xgroup_create(&stream, group, keys::before(to)).ignore();
+            let () = steps.query_async(&mut connection).await?;
+        }
+        if kind.is_none() {
+            let () = connection.hset(keys::GROUPS, group, "durable").await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, what: Remove<'_>) -> RedisResult<bool> {
+        let mut connection = self.connection.clone();
+        match what {
+            Remove::Topic(topic) => {
+                let removed: u64 =
+                    self.run(scripts::REMOVE.key(keys::stream(topic)).key(keys::TOPICS).arg(topic)).await?;
+                Ok(removed > 0)
+            }
+            Remove::Message(topic, offset) => {
+                let removed: u64 = connection.xdel(keys::stream(topic), &[keys::id(offset)]).await?;
+                Ok(removed > 0)
+            }
+            Remove::Group(pattern, name) => {
+                let group = keys::group(name, pattern);
+                let mut removed: u64 = connection.hdel(keys::GROUPS, &group).await?;
+                for topic in self.topics(pattern).await? {
+                    let stream = keys::stream(&topic);
+                    if connection.exists(&stream).await? {
+                        removed += connection.xgroup_destroy::<_, _, u64>(&stream, &group).await?;
+                    }
+                }
+                Ok(removed > 0)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Redis {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { durable: true, replay: true, delay: true, list: true, remove: true }
+    }
+
+    async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError> {
+        check_topic(topic)?;
+        message.check(topic)?;
+        self.alive()?;
+        let header = keys::header(&message.header);
+        let later = options.deliver_at.filter(|at| *at > self.shared.clock.now());
+        let script = script_of(later);
+        let mut call = script.prepare_invoke();
+        match later {
+            Some(at) => call.key(keys::LATER).key(keys::SERIAL).arg(at),
+            None => call.key(keys::stream(topic)).key(keys::TOPICS).key(keys::CREATED),
+        };
+        call.arg(topic).arg(header).arg(&message.body[..]);
+        self.patiently(&format!("publish to topic {topic}"), call, options.patience).await?;
+        if later.is_some() {
+            self.shared.deferred.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
+        let SubscribeOptions { group, prefetch, from } = options;
+        if let Some(group) = &group {
+            check_group(&group.name)?;
+        }
+        let alive = self.alive()?;
+        let failed = |error: RedisError| self.shared.failed(&format!("subscribe to {pattern}"), &error);
+        let mut connection = self.shared.connection.clone();
+        let serial: u64 = connection.incr(keys::SERIAL, 1).await.map_err(failed)?;
+        let member = format!("m{serial}");
+        let (name, kind) = match group {
+            Some(group) => (group.name, if group.durable { "durable" } else { "passing" }),
+            None => (format!("~{serial}"), "passing"),
+        };
+        let group = keys::group(&name, pattern);
+        let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
+        let is_over = self.over.subscribe();
+        let member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, (is_over, alive));
+        member.enter(kind, from).await.map_err(failed)?;
+        tokio::spawn(member.run());
+        Ok(Subscription::new(received, ()))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        self.alive()?;
+        let failed = |error| self.shared.failed("list topics", &error);
+        let mut names: Vec<String> = self.shared.connection.clone().smembers(keys::TOPICS).await.map_err(failed)?;
+        names.sort_unstable();
+        let mut usage = Vec::with_capacity(names.len());
+        for name in names {
+            usage.push(self.shared.usage(name).await.map_err(failed)?);
+        }
+        Ok(usage)
+    }
+
+    async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
+        check_topic(topic)?;
+        self.alive()?;
+        let usage = self.shared.group_usage(topic).await;
+        usage.map_err(|error| self.shared.failed(&format!("list groups of topic {topic}"), &error))
+    }
+
+    async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError> {
+        check_topic(topic)?;
+        self.alive()?;
+        let Some(from) = keys::from(from) else { return Ok(Vec::new()) };
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::stream(topic)).arg(from).arg("+").arg("COUNT").arg(limit.min(MANY));
+        let entries: RedisResult<Vec<RawEntry>> = range.query_async(&mut self.shared.connection.clone()).await;
+        let entries = entries.map_err(|error| self.shared.failed(&format!("read topic {topic}"), &error))?;
+        let stored = |(id, fields): RawEntry| Stored {
+            offset: keys::offset(&id),
+            published: keys::millis(&id),
+            message: keys::message(fields),
+        };
+        Ok(entries.into_iter().map(stored).collect())
+    }
+
+    async fn seek(&self, pattern: &Pattern, group: &str, to: Position) -> Result<(), BrokerError> {
+        check_group(group)?;
+        self.alive()?;
+        let done = self.shared.set_back(pattern, &keys::group(group, pattern), to).await;
+        done.map_err(|error| self.shared.failed(&format!("set group {group} of {pattern} back"), &error))
+    }
+
+    async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {
+        match what {
+            Remove::Topic(topic) | Remove::Message(topic, _) => check_topic(topic)?,
+            Remove::Group(_, group) => check_group(group)?,
+        }
+        self.alive()?;
+        self.shared.remove(what).await.map_err(|error| self.shared.failed("remove", &error))
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        self.shared.alive().take();
+        self.over.send_replace(true);
+        // A server that does not answer must not keep the host from stopping: what members held goes to the others after
+        // a while anyway.
+        drop(timeout_at(Instant::now() + ANSWER_TIME, self.ended.lock().await.recv()).await);
+        Ok(())
+    }
+}
+
+fn script_of(later: Option<u64>) -> &'static Script {
+    if later.is_some() { &scripts::DEFER } else { &scripts::PUBLISH }
+}
+
+fn unavailable(place: impl std::fmt::Display, what: &str, error: &RedisError) -> BrokerError {
+    BrokerError::Unavailable(format!("{what}: redis at {place}: {error}: see that the server runs and can be reached"))
+}

@@ -1,0 +1,57 @@
+//! What goes on beside publishing and subscribing: messages whose time has come, and members that fell silent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use super::{SILENCE, Shared, keys, scripts};
+
+/// How often to look for messages whose time has come, which others may have published.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often to look for members that fell silent.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Goes on until the broker is closed.
+pub async fn run(shared: Arc<Shared>, mut is_over: watch::Receiver<bool>, _alive: mpsc::Sender<()>) {
+    let mut swept = Instant::now();
+    loop {
+        // A server that cannot be reached is asked again; who publishes or subscribes tells of it.
+        let wait = due(&shared).await.unwrap_or(LOOK);
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            drop(sweep(&shared).await);
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = shared.deferred.notified() => {}
+            // An error means that the broker was dropped.
+            _ = is_over.changed() => return,
+        }
+    }
+}
+
+/// Publishes what is due, and says how long to wait for more.
+async fn due(shared: &Shared) -> RedisResult<Duration> {
+    let now = shared.clock.now();
+    let mut call = scripts::DUE.key(keys::LATER);
+    call.key(keys::TOPICS).key(keys::CREATED).arg(now).arg(keys::stream(""));
+    let next: i64 = shared.run(&mut call).await?;
+    let wait = u64::try_from(next).map_or(LOOK, |next| Duration::from_millis(next.saturating_sub(now)));
+    Ok(wait.min(LOOK))
+}
+
+/// Strikes off who was not heard of.
+pub async fn sweep(shared: &Shared) -> RedisResult<()> {
+    let silent: Vec<String> = shared.run(scripts::SILENT.key(keys::MEMBERS).arg(SILENCE.as_secs())).await?;
+    for entry in silent {
+        if let Some((group, member)) = entry.rsplit_once(' ') {
+            tracing::info!(group, member, "redis: a member of a group fell silent, others take over");
+            shared.strike(group, member).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::broker::servers::{RedisServer, free_port};
+use crate::broker::{Delivery, Group, OpenOptions, contract, open};
+
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn broker(server: &RedisServer) -> Arc<dyn Broker> {
+    open(NAME, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn subscribe(broker: &dyn Broker, pattern: &str, group: Option<Group>, prefetch: usize) -> Subscription {
+    let options = SubscribeOptions { group, prefetch, ..SubscribeOptions::default() };
+    broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
+}
+
+async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
+    let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+    broker.publish(topic, Message::new(text.to_owned()), options).await.unwrap();
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on")
+}
+
+fn text(delivery: &Delivery) -> String {
+    String::from_utf8_lossy(&delivery.message.body).into_owned()
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let server = RedisServer::start().await;
+    contract::all(async || broker(&server).await).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let address = Some(format!("redis://user:secret@127.0.0.1:{}", free_port()));
+    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
+    assert!(matches!(&error, BrokerError::Unavailable(text) if !text.contains("secret")), "{error:?}");
+    let address = Some("http://here".to_owned());
+    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
+    assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_has_lost_nothing() {
+    let mut server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "orders.>", Some(Group::durable("g")), 4).await;
+    for number in 0..10 {
+        publish(&*broker, "orders.a", &number.to_string()).await;
+    }
+    next(&mut group).await.ack();
+    let held = next(&mut group).await;
+    server.kill().await;
+    let refused = broker.publish("orders.a", Message::new("lost"), PublishOptions::default()).await;
+    assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+    let patient = publish(&*broker, "orders.b", "10");
+    let ((), ()) = tokio::join!(patient, server.start_again());
+    held.ack();
+    let mut came = BTreeSet::new();
+    while came.len() < 9 {
+        let delivery = next(&mut group).await;
+        came.insert(text(&delivery).parse::<u32>().unwrap());
+        delivery.ack();
+    }
+    assert_eq!(came, (2..=10).collect(), "what was acknowledged does not come again");
+}
+
+#[tokio::test]
+async fn what_is_worked_on_when_a_subscription_ends_may_still_be_acknowledged() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut leaves = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    let mut held = Vec::new();
+    for number in 0.. {
+        publish(&*broker, "a", &number.to_string()).await;
+        let delivery = tokio::select! {
+            delivery = leaves.next() => { held.extend(delivery); break }
+            delivery = stays.next() => delivery,
+        };
+        delivery.unwrap().ack();
+    }
+    drop(leaves);
+    publish(&*broker, "a", "mark").await;
+    let delivery = next(&mut stays).await;
+    assert_eq!(text(&delivery), "mark");
+    delivery.ack();
+    held.into_iter().for_each(Delivery::ack);
+    let usage = async || broker.groups("a").await.unwrap().remove(0);
+    tokio::time::timeout(PATIENCE, async { while usage().await.lag > 0 {} }).await.expect("nothing is left");
+    assert!(stays.try_next().is_none());
+}
+
+#[tokio::test]
+async fn who_falls_silent_is_struck_off_and_others_take_over() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    let lone = subscribe(&*broker, "a", None, 8).await;
+    publish(&*broker, "a", "1").await;
+    next(&mut stays).await.ack();
+    // A member of another process that ended an hour ago, with a message in its hands.
+    let () = connection.zadd(keys::MEMBERS, "g a m0", 1).await.unwrap();
+    let () = connection.zadd(keys::MEMBERS, "~gone a m00", 1).await.unwrap();
+    let () = connection.hset(keys::GROUPS, "~gone a", "passing").await.unwrap();
+    let () = connection.xgroup_create("micro:topic:a", "~gone a", "0").await.unwrap();
+    let id: String = connection.xadd("micro:topic:a", "*", &[("Body", "held")]).await.unwrap();
+    let claim = redis::cmd("XCLAIM").arg("micro:topic:a").arg("g a").arg("m0").arg(0).arg(&id).arg("FORCE").to_owned();
+    let _: redis::Value = claim.query_async(&mut connection).await.unwrap();
+    upkeep::sweep(&broker_of(&server).await.shared).await.unwrap();
+    let members: Vec<String> = connection.zrange(keys::MEMBERS, 0, -1).await.unwrap();
+    assert!(members.iter().all(|member| !member.ends_with(" m0") && !member.ends_with(" m00")), "{members:?}");
+    assert_eq!(connection.hexists::<_, _, bool>(keys::GROUPS, "~gone a").await, Ok(false));
+    let mut came = BTreeSet::new();
+    while !came.contains("held") {
+        let delivery = next(&mut stays).await;
+        came.insert(text(&delivery));
+        delivery.ack();
+    }
+    drop(lone);
+}
+
+async fn broker_of(server: &RedisServer) -> Redis {
+    Redis::open(&server.address(), Clock::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_without_room_says_so() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let config = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").to_owned();
+    let () = config.query_async(&mut connection).await.unwrap();
+    let refused = broker.publish("a", Message::new("x"), PublishOptions::default()).await;
+    assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
+}

@@ -1,0 +1,98 @@
+//! Real servers for tests: each a process of its own, on ports that are free and in a folder that vanishes.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{interval, timeout};
+
+/// How long a server may take to start.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// Where `scripts/setup --test` puts what Debian has.
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/usr")
+}
+
+/// A program, and what has to be on the way to its libraries.
+fn program(places: &[&str]) -> PathBuf {
+    let tools = tools();
+    let found = places.iter().flat_map(|place| [tools.join(place), Path::new("/usr").join(place)]);
+    found.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no {places:?}: run scripts/setup --test"))
+}
+
+fn command(program: &Path, folder: &TempDir) -> Command {
+    let mut command = Command::new(program);
+    let libraries = tools().join(format!("lib/{}-linux-gnu", std::env::consts::ARCH));
+    command.env("LD_LIBRARY_PATH", libraries).env("HOME", folder.path()).current_dir(folder.path()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// A port that nobody listens at now.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until a server answers to some bytes as it should.
+async fn until_ready(port: u16, child: &mut Child, hello: &[u8], answer: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let attempt = async || {
+        let mut socket = TcpStream::connect(address).await?;
+        socket.write_all(hello).await?;
+        let mut said = vec![0; answer.len()];
+        socket.read_exact(&mut said).await?;
+        Ok::<_, std::io::Error>(said)
+    };
+    let ready = async {
+        let mut ticks = interval(Duration::from_millis(50));
+        loop {
+            ticks.tick().await;
+            if let Ok(Some(status)) = child.try_wait() {
+                panic!("the server ended at its start: {status}");
+            }
+            if attempt().await.is_ok_and(|said| said == answer) {
+                return;
+            }
+        }
+    };
+    timeout(START_TIME, ready).await.expect("the server answers in time");
+}
+
+/// A Redis server that writes everything to disk before it answers.
+pub struct RedisServer {
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    pub async fn start() -> Self {
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+        server.start_again().await;
+        server
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it without a warning, as a loss of power would.
+    pub async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Starts it where it was.
+    pub async fn start_again(&mut self) {
+        let mut command = command(&program(&["bin/redis-server"]), &self.folder);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir", "."]);
+        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+        let child = self.child.insert(command.spawn().unwrap());
+        until_ready(self.port, child, b"PING\r\n", b"+PONG").await;
+    }
+}
