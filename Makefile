@@ -123,6 +123,11 @@ density: setup ## Measure a host with N=10000 functions: its start, its memory, 
 	cargo build --release --locked $(if $(filter command line environment,$(origin MICRO)),,-p micro) -p micro-bench --bins
 	@N=$(N) MICRO=$(MICRO) scripts/density
 
+.PHONY: messages
+messages: setup guests ## Lose none of N=1000000 messages while the host is killed, and measure how fast they come
+	cargo build --release --locked $(if $(filter command line environment,$(origin MICRO)),,-p micro) -p micro-bench --bins
+	@N=$(N) MICRO=$(MICRO) scripts/messages
+
 # Seconds for each target.
 FUZZ_SECONDS ?= 20
 

@@ -1,0 +1,28 @@
+//! Publishes many messages.
+
+/// Publishes.
+#[micro::function]
+mod flood {
+    use micro::Error;
+    use micro::events::Event;
+    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+    /// Publishes so many messages of so many bytes, one after the other, so many a second if that is not 0. Each begins
+    /// with the time of its publishing, in microseconds since 1970.
+    pub fn publish(topic: String, count: u64, size: u32, rate: u64) -> Result<(), Error> {
+        let mut body = vec![b'.'; (size as usize).max(8)];
+        let began = Instant::now();
+        for number in 0..count {
+            if let Some(micros) = (number * 1_000_000).checked_div(rate) {
+                let at = began + Duration::from_micros(micros);
+                if let Some(wait) = at.checked_duration_since(Instant::now()) {
+                    std::thread::sleep(wait);
+                }
+            }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64);
+            body[..8].copy_from_slice(&now.to_le_bytes());
+            Event::bytes("application/octet-stream", body.clone()).publish(&topic)?;
+        }
+        Ok(())
+    }
+}
