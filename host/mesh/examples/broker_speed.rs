@@ -5,13 +5,13 @@
 //! Without a rate, everybody goes as fast as they can. With one, so many messages a second are published, and the time
 //! from publishing to delivery says more than the speed.
 #![expect(clippy::print_stdout, reason = "a measurement is for whoever runs it")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that fails has nobody to tell but its user")]
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use micro_mesh::broker::{
-    self, Broker, Group, Message, OpenOptions, Pattern, PublishOptions, SubscribeOptions, Subscription,
+    self, Broker, BrokerError, Group, Message, OpenOptions, Pattern, PublishOptions, SubscribeOptions, Subscription,
 };
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,16 +28,16 @@ struct Load {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<(), Box<dyn Error>> {
     let mut load = Load { publishers: 64, messages: 200_000, rate: None };
     let mut kinds = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut number = || arguments.next().and_then(|number| number.parse::<u64>().ok()).unwrap();
+        let mut number = || arguments.next().unwrap_or_default().parse::<u64>();
         match argument.as_str() {
-            "--publishers" => load.publishers = number().max(1),
-            "--messages" => load.messages = number(),
-            "--rate" => load.rate = Some(number().max(1)),
+            "--publishers" => load.publishers = number()?.max(1),
+            "--messages" => load.messages = number()?,
+            "--rate" => load.rate = Some(number()?.max(1)),
             _ => kinds.push(argument),
         }
     }
@@ -45,19 +45,20 @@ async fn main() {
         kinds = vec!["memory".to_owned(), "sqlite".to_owned()];
     }
     for kind in kinds {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir()?;
         let options = OpenOptions { path: Some(folder.path().join("broker")), ..OpenOptions::default() };
-        let broker = broker::open(&kind, options).await.unwrap();
-        measure(&kind, &broker, load).await;
-        broker.close().await.unwrap();
+        let broker = broker::open(&kind, options).await?;
+        measure(&kind, &broker, load).await?;
+        broker.close().await?;
     }
+    Ok(())
 }
 
-async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) {
-    let pattern = Pattern::new("speed").unwrap();
+async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) -> Result<(), Box<dyn Error>> {
+    let pattern = Pattern::new("speed")?;
     let group = Some(Group::durable("g"));
     let options = SubscribeOptions { group, prefetch: 1_024, ..SubscribeOptions::default() };
-    let subscription = broker.subscribe(&pattern, options).await.unwrap();
+    let subscription = broker.subscribe(&pattern, options).await?;
     let began = Instant::now();
     let each = load.messages / load.publishers;
     let receiver = tokio::spawn(receive(subscription, each * load.publishers, began));
@@ -65,8 +66,11 @@ async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) {
     for _ in 0..load.publishers {
         publishers.spawn(publish(broker.clone(), each, load, began));
     }
-    let mut told: Vec<Duration> = publishers.join_all().await.into_iter().flatten().collect();
-    let mut came = receiver.await.unwrap();
+    let mut told = Vec::new();
+    for times in publishers.join_all().await {
+        told.extend(times?);
+    }
+    let mut came = receiver.await?;
     let seconds = began.elapsed().as_secs_f64();
     let count = came.len();
     println!(
@@ -79,10 +83,16 @@ async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) {
         quantile(&mut told, 0.5),
         quantile(&mut told, 0.99),
     );
+    Ok(())
 }
 
 /// Publishes, and says how long each message took until the broker had it.
-async fn publish(broker: Arc<dyn Broker>, count: u64, load: Load, began: Instant) -> Vec<Duration> {
+async fn publish(
+    broker: Arc<dyn Broker>,
+    count: u64,
+    load: Load,
+    began: Instant,
+) -> Result<Vec<Duration>, BrokerError> {
     let options = PublishOptions { patience: Duration::from_secs(30), ..PublishOptions::default() };
     let mut ticks = load.rate.map(|rate| {
         let mut ticks = interval(Duration::from_secs_f64(load.publishers as f64 / rate as f64));
@@ -96,21 +106,21 @@ async fn publish(broker: Arc<dyn Broker>, count: u64, load: Load, began: Instant
         }
         let start = Instant::now();
         let mut body = vec![b'x'; SIZE];
-        let stamp = u64::try_from(began.elapsed().as_nanos()).unwrap().to_le_bytes();
+        let stamp = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
         body.splice(..stamp.len(), stamp);
         let message = Message::new(body).with("content-type", "application/json").with("micro-id", "0123456789abcdef");
-        broker.publish("speed", message, options).await.unwrap();
+        broker.publish("speed", message, options).await?;
         times.push(start.elapsed());
     }
-    times
+    Ok(times)
 }
 
 /// Acknowledges what comes, and says how long each message was on its way.
 async fn receive(mut subscription: Subscription, count: u64, began: Instant) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..count {
-        let Some(delivery) = subscription.next().await else { panic!("the subscription ended") };
-        let stamp: [u8; 8] = delivery.message.body.get(..8).and_then(|stamp| stamp.try_into().ok()).unwrap();
+        let Some(delivery) = subscription.next().await else { break };
+        let stamp: [u8; 8] = delivery.message.body.get(..8).and_then(|stamp| stamp.try_into().ok()).unwrap_or_default();
         times.push(began.elapsed().saturating_sub(Duration::from_nanos(u64::from_le_bytes(stamp))));
         delivery.ack();
     }

@@ -138,6 +138,8 @@ impl Group {
         let topic = lane.topic.clone();
         let log = topic.log();
         for _ in 0..TURN {
+            // Before a message is taken, which would be missing then.
+            let Some(at) = find_room(members, turn, free) else { return Served::NoRoom };
             let next = match page.as_mut().filter(|page| page.topic == topic.id) {
                 Some(page) => page.next(lane),
                 None => None,
@@ -165,7 +167,9 @@ impl Group {
                     None => return need_file(lane, log.next, page, is_reading, after),
                 },
             };
-            let Some(member) = next_member(members, turn, free) else { return Served::NoRoom };
+            let Some(member) = members.get_mut(at) else { return Served::NoRoom };
+            member.free = member.free.saturating_sub(1);
+            *free = free.saturating_sub(1);
             let attempt = lane.hand_out(record.seq);
             let handed =
                 Handed { group: self.clone(), topic: topic.id, seq: record.seq, epoch: lane.epoch, member: member.id };
@@ -326,24 +330,19 @@ impl Inner {
     }
 }
 
-/// The next member that has room, with one place of it taken.
-fn next_member<'a>(members: &'a mut [Member], turn: &mut usize, free: &mut usize) -> Option<&'a Member> {
+/// Whose turn it is of those who have room.
+fn find_room(members: &mut [Member], turn: &mut usize, free: &mut usize) -> Option<usize> {
     for _ in 0..members.len() {
         *turn = turn.wrapping_add(1) % members.len();
         let member = members.get_mut(*turn)?;
-        if member.free == 0 {
-            continue;
-        }
-        if member.deliveries.is_closed() {
-            // Who left says so in a moment.
+        // Who left says so in a moment.
+        if member.free > 0 && member.deliveries.is_closed() {
             *free = free.saturating_sub(member.free);
             member.free = 0;
-            continue;
         }
-        member.free -= 1;
-        *free = free.saturating_sub(1);
-        let at = *turn;
-        return members.get(at);
+        if member.free > 0 {
+            return Some(*turn);
+        }
     }
     *free = 0;
     None

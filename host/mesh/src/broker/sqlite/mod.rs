@@ -82,6 +82,19 @@ struct State {
 }
 
 impl Shared {
+    fn new(readers: Readers, runtime: Handle) -> Self {
+        Self {
+            state: Mutex::default(),
+            queue: Queue::new(),
+            readers,
+            runtime,
+            dirty: Mutex::default(),
+            room: watch::Sender::new(0),
+            members: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,16 +132,7 @@ impl Sqlite {
             let connection = tables::open(&path).map_err(failed);
             let ready = connection.and_then(|connection| {
                 let readers = Readers::open(&path).map_err(|error| failed(error.to_string()))?;
-                let shared = Arc::new(Shared {
-                    state: Mutex::default(),
-                    queue: Queue::new(),
-                    readers,
-                    runtime,
-                    dirty: Mutex::default(),
-                    room: watch::Sender::new(0),
-                    members: AtomicU64::new(0),
-                    is_closed: AtomicBool::new(false),
-                });
+                let shared = Arc::new(Shared::new(readers, runtime));
                 let writer = Writer::new(connection, shared.clone(), limits, clock);
                 Ok((shared, writer.map_err(|error| failed(error.to_string()))?))
             });

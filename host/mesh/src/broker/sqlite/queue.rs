@@ -14,6 +14,10 @@ const ROOM: u32 = 16 * 1_024;
 /// How long acknowledgements wait for something to be published that their transaction can be shared with.
 const ACKS_WAIT: Duration = Duration::from_millis(2);
 
+/// How long a writer that has something to do waits for as much as it had the last time. Who was just told of a message
+/// is about to publish the next one, and a wait for the disk takes longer than this.
+const GATHER: Duration = Duration::from_micros(200);
+
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     arrived: Condvar,
@@ -30,6 +34,10 @@ struct Inner {
     is_closed: bool,
     /// Whether the writer sleeps and wants to be woken.
     is_asleep: bool,
+    /// How many requests the writer waits for.
+    enough: usize,
+    /// How many it took the last time.
+    last: usize,
 }
 
 /// Why the writer was woken.
@@ -60,7 +68,9 @@ impl Queue {
         room.forget();
         inner.taken += cost;
         inner.requests.push(request);
-        self.wake(inner);
+        if inner.requests.len() >= inner.enough {
+            self.wake(inner);
+        }
         Ok(())
     }
 
@@ -76,10 +86,21 @@ impl Queue {
     /// Takes all that waits, after waiting for something until then.
     pub(super) fn take(&self, requests: &mut Vec<Request>, until: Option<Instant>) -> Woken {
         let mut inner = self.lock();
+        let mut gather = None;
         loop {
             if !inner.requests.is_empty() {
-                std::mem::swap(&mut inner.requests, requests);
+                let wanted = inner.last / 4 * 3;
+                let until = *gather.get_or_insert_with(|| Instant::now() + GATHER);
+                let left = until.saturating_duration_since(Instant::now());
+                if inner.requests.len() < wanted && !left.is_zero() && !inner.is_closed {
+                    inner.enough = wanted;
+                    inner = self.sleep(inner, Some(left));
+                    continue;
+                }
+                inner.enough = 0;
+                inner.last = inner.requests.len();
                 inner.acks = None;
+                std::mem::swap(&mut inner.requests, requests);
                 let taken = std::mem::take(&mut inner.taken);
                 drop(inner);
                 self.room.add_permits(taken as usize);
@@ -97,17 +118,19 @@ impl Queue {
             if until.is_some_and(|at| at <= now) {
                 return Woken::Time;
             }
-            inner.is_asleep = true;
             let alarm = [acks, until].into_iter().flatten().min();
-            inner = match alarm {
-                None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let wait = at.saturating_duration_since(now);
-                    self.arrived.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            inner.is_asleep = false;
+            inner = self.sleep(inner, alarm.map(|at| at.saturating_duration_since(now)));
         }
+    }
+
+    fn sleep<'a>(&self, mut inner: MutexGuard<'a, Inner>, time: Option<Duration>) -> MutexGuard<'a, Inner> {
+        inner.is_asleep = true;
+        let mut inner = match time {
+            None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => self.arrived.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        inner.is_asleep = false;
+        inner
     }
 
     /// Takes no more from now on. What is in it is still taken out.

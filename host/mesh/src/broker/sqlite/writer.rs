@@ -149,7 +149,7 @@ impl Writer {
     }
 
     /// Does what it is asked for, in that order, and what is due; gives who wants to be told that it was the last.
-    fn work(&mut self, requests: &mut Vec<Request>) -> Option<Answer<()>> {
+    pub(super) fn work(&mut self, requests: &mut Vec<Request>) -> Option<Answer<()>> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for request in requests.drain(..) {
