@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Subscriber;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -136,11 +137,13 @@ impl Broker for Nats {
                 None => client.subscribe(subject).await,
             };
             let subscriber = subscriber.map_err(|error| self.link.lost(&error.to_string()))?;
-            client.flush().await.map_err(|error| self.link.lost(&error.to_string()))?;
+            // Nobody answers this, which the server says at once, after it has seen the subscription. What others publish
+            // from now on comes.
+            let _ = client.request(client.new_inbox(), Bytes::new()).await;
             Ok(subscriber)
         };
         let late = |_| self.link.lost("the server answers nothing");
-        let subscriber: Subscriber = timeout(ANSWER, subscribe).await.map_err(late)??;
+        let subscriber: Subscriber = timeout(ANSWER * 2, subscribe).await.map_err(late)??;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
         let (deliveries, received) = mpsc::channel(prefetch);
         let shared = Arc::new(Mutex::new(Some(subscriber)));
