@@ -118,8 +118,7 @@ impl Broker for Nats {
             client.publish(topic.to_owned(), payload).await.map_err(|error| self.link.lost(&error.to_string()))?;
             client.flush().await.map_err(|error| self.link.lost(&error.to_string()))
         };
-        let late = |_| self.link.lost("the server takes nothing, and may yet take this message");
-        timeout(options.patience.max(ANSWER), send).await.map_err(late)?
+        self.link.answered(options.patience.max(ANSWER), send).await
     }
 
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
@@ -137,9 +136,13 @@ impl Broker for Nats {
                 None => client.subscribe(subject).await,
             };
             let subscriber = subscriber.map_err(|error| self.link.lost(&error.to_string()))?;
-            // Nobody answers this, which the server says at once, after it has seen the subscription. What others publish
-            // from now on comes.
-            let _ = client.request(client.new_inbox(), Bytes::new()).await;
+            // A word to ourselves comes back after the server has seen the subscription: what others publish from now on
+            // comes.
+            let inbox = client.new_inbox();
+            if let Ok(mut echo) = client.subscribe(inbox.clone()).await {
+                let _ = client.publish(inbox, Bytes::new()).await;
+                let _ = timeout(ANSWER, echo.next()).await;
+            }
             Ok(subscriber)
         };
         let late = |_| self.link.lost("the server answers nothing");

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::jetstream::{Member, Reader};
@@ -26,7 +26,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// How long one request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(30);
 
-/// When a request must have been answered, if only with the word that nothing came.
+/// When a request must have been answered, if only with the word that nothing came; and what was given back be known.
 const OVERDUE: Duration = Duration::from_secs(40);
 
 /// How soon a consumer that is gone is looked for, at first and at most.
@@ -59,6 +59,7 @@ pub(super) struct Pump {
     asked_at: Instant,
     /// Messages that were given back, and the server has not yet said that it knows.
     returning: usize,
+    returned_at: Instant,
     /// When to look for the consumer again, and how long after that.
     retry: Option<(Instant, Duration)>,
     /// The place of the last message that came.
@@ -122,6 +123,7 @@ impl Pump {
             asked: 0,
             asked_at: Instant::now(),
             returning: 0,
+            returned_at: Instant::now(),
             retry: None,
             last,
         }
@@ -129,7 +131,7 @@ impl Pump {
 
     /// Runs until the subscription is dropped and all its deliveries are decided, or the broker is closed.
     pub(super) async fn run(mut self, deliveries: mpsc::Sender<Delivery>, mut watch: Watch, member: Member) {
-        let mut ticks = interval(PROGRESS);
+        let mut ticks = interval_at(Instant::now() + PROGRESS, PROGRESS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut member = Some(member);
         let mut is_drained = false;
@@ -281,6 +283,7 @@ impl Pump {
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.
         self.returning += 1;
+        self.returned_at = Instant::now();
         self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(NAK)).await;
     }
 
@@ -289,7 +292,9 @@ impl Pump {
         if self.stream.link.connected(Duration::ZERO).await.is_err() {
             return;
         }
-        self.returning = 0;
+        if self.returned_at.elapsed() > OVERDUE {
+            self.returning = 0;
+        }
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
