@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Subscriber;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -117,8 +118,7 @@ impl Broker for Nats {
             client.publish(topic.to_owned(), payload).await.map_err(|error| self.link.lost(&error.to_string()))?;
             client.flush().await.map_err(|error| self.link.lost(&error.to_string()))
         };
-        let late = |_| self.link.lost("the server takes nothing, and may yet take this message");
-        timeout(options.patience.max(ANSWER), send).await.map_err(late)?
+        self.link.answered(options.patience.max(ANSWER), send).await
     }
 
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
@@ -136,11 +136,17 @@ impl Broker for Nats {
                 None => client.subscribe(subject).await,
             };
             let subscriber = subscriber.map_err(|error| self.link.lost(&error.to_string()))?;
-            client.flush().await.map_err(|error| self.link.lost(&error.to_string()))?;
+            // A word to ourselves comes back after the server has seen the subscription: what others publish from now on
+            // comes.
+            let inbox = client.new_inbox();
+            if let Ok(mut echo) = client.subscribe(inbox.clone()).await {
+                let _ = client.publish(inbox, Bytes::new()).await;
+                let _ = timeout(ANSWER, echo.next()).await;
+            }
             Ok(subscriber)
         };
         let late = |_| self.link.lost("the server answers nothing");
-        let subscriber: Subscriber = timeout(ANSWER, subscribe).await.map_err(late)??;
+        let subscriber: Subscriber = timeout(ANSWER * 2, subscribe).await.map_err(late)??;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
         let (deliveries, received) = mpsc::channel(prefetch);
         let shared = Arc::new(Mutex::new(Some(subscriber)));

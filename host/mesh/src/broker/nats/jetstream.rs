@@ -375,8 +375,12 @@ impl JetStream {
     async fn read_all(&self, info: Info, limit: usize) -> Result<Vec<Stored>, async_nats::Error> {
         let config = async_nats::jetstream::consumer::pull::Config::default();
         let consumer = async_nats::jetstream::consumer::Consumer::new(config, info, self.stream.context.clone());
-        let mut batch = consumer.fetch().max_messages(limit).expires(ANSWER).messages().await?;
         let mut all = Vec::new();
+        let limit = limit.min(usize::try_from(consumer.cached_info().num_pending).unwrap_or(limit));
+        if limit == 0 {
+            return Ok(all);
+        }
+        let mut batch = consumer.fetch().max_messages(limit).expires(ANSWER).messages().await?;
         while let Some(message) = batch.next().await {
             let message = message?;
             let info = message.info()?;

@@ -46,6 +46,8 @@ pub(super) struct Link {
 struct Seen {
     /// How often it came about.
     connected: u64,
+    /// How often it was lost.
+    lost: u64,
     is_over: bool,
 }
 
@@ -75,6 +77,7 @@ impl Link {
             .event_callback(move |event| {
                 match &event {
                     Event::Connected => sees.send_modify(|seen| seen.connected += 1),
+                    Event::Disconnected => sees.send_modify(|seen| seen.lost += 1),
                     Event::Closed => sees.send_modify(|seen| seen.is_over = true),
                     _ => {}
                 }
@@ -131,6 +134,25 @@ impl Link {
     /// What is said when the server did not do something in time.
     pub(super) fn lost(&self, cause: &str) -> BrokerError {
         BrokerError::Unavailable(format!("broker {}: {cause}; publish again when its server is back", self.shown))
+    }
+
+    /// Does something that the server answers on this connection. What was asked for on a lost one is answered by nobody.
+    pub(super) async fn answered<T>(
+        &self,
+        patience: Duration,
+        what: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        let mut seen = self.seen.clone();
+        let before = seen.borrow().lost;
+        tokio::select! {
+            biased;
+            outcome = timeout(patience, what) => {
+                outcome.unwrap_or_else(|_| Err(self.lost("the server answers nothing, and may yet take what it was sent")))
+            }
+            _ = seen.wait_for(|seen| seen.lost != before) => {
+                Err(self.lost("the connection was lost before the server answered; it may have taken what it was sent"))
+            }
+        }
     }
 
     /// What a task of this connection holds for as long as it goes on.

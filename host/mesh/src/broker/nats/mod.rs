@@ -20,7 +20,6 @@ pub use self::core::Nats;
 pub use jetstream::JetStream;
 
 #[cfg(test)]
-#[path = "../nats_tests/mod.rs"]
 mod tests;
 
 use super::topic::check_topic;

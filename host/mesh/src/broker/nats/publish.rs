@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::core::check_size;
 use super::jetstream::{JetStream, now, unique};
+use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
 use super::{check_own, envelope};
 use crate::broker::topic::check_topic;
@@ -72,11 +73,13 @@ impl JetStream {
         if subject != topic {
             stream.keep(&stream.later(">")).await?;
         }
-        let answer = match stream.context.send_publish(subject.to_owned(), publish).await {
-            Ok(answer) => answer.await,
-            Err(error) => Err(error),
+        let send = async {
+            Ok(match stream.context.send_publish(subject.to_owned(), publish).await {
+                Ok(answer) => answer.await,
+                Err(error) => Err(error),
+            })
         };
-        match answer {
+        match stream.link.answered(ANSWER * 2, send).await? {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
                 // Somebody changed the stream; or the server has just begun.

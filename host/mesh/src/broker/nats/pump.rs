@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::jetstream::{Member, Reader};
@@ -26,11 +26,20 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// How long one request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(30);
 
-/// When a request must have been answered, if only with the word that nothing came.
+/// When a request must have been answered, if only with the word that nothing came; and what was given back be known.
 const OVERDUE: Duration = Duration::from_secs(40);
 
 /// How soon a consumer that is gone is looked for, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// What the server is told of a delivery: it is done with.
+const ACK: &[u8] = b"+ACK";
+
+/// It is given back.
+const NAK: &[u8] = b"-NAK";
+
+/// It is worked on.
+const WORKING: &[u8] = b"+WPI";
 
 /// A subscription's task.
 pub(super) struct Pump {
@@ -50,6 +59,7 @@ pub(super) struct Pump {
     asked_at: Instant,
     /// Messages that were given back, and the server has not yet said that it knows.
     returning: usize,
+    returned_at: Instant,
     /// When to look for the consumer again, and how long after that.
     retry: Option<(Instant, Duration)>,
     /// The place of the last message that came.
@@ -113,6 +123,7 @@ impl Pump {
             asked: 0,
             asked_at: Instant::now(),
             returning: 0,
+            returned_at: Instant::now(),
             retry: None,
             last,
         }
@@ -120,7 +131,7 @@ impl Pump {
 
     /// Runs until the subscription is dropped and all its deliveries are decided, or the broker is closed.
     pub(super) async fn run(mut self, deliveries: mpsc::Sender<Delivery>, mut watch: Watch, member: Member) {
-        let mut ticks = interval(PROGRESS);
+        let mut ticks = interval_at(Instant::now() + PROGRESS, PROGRESS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut member = Some(member);
         let mut is_drained = false;
@@ -167,12 +178,27 @@ impl Pump {
                 Step::Outcome(None) => {}
             }
         }
-        // What was decided before the broker was closed is told.
+        let _ = timeout(ANSWER, self.give_back(is_drained)).await;
+        let stay = member.map_or(stay, Member::leave);
+        let _ = timeout(ANSWER, self.reader.leave(&self.stream, stay)).await;
+    }
+
+    /// Tells what was decided at the end, and gives back everything else, that others need not wait for it.
+    async fn give_back(&mut self, is_drained: bool) {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.settle(outcome).await;
         }
-        let stay = member.map_or(stay, Member::leave);
-        let _ = timeout(ANSWER, self.reader.leave(&self.stream, stay)).await;
+        for (_, (reply, _)) in std::mem::take(&mut self.held) {
+            self.send(reply, None, Bytes::from_static(NAK)).await;
+        }
+        if is_drained || self.subscriber.drain().await.is_err() {
+            return;
+        }
+        while let Some(message) = self.subscriber.next().await {
+            if let Some(reply) = message.reply {
+                self.send(reply, None, Bytes::from_static(NAK)).await;
+            }
+        }
     }
 
     /// Asks for as many messages as there is room for.
@@ -214,10 +240,10 @@ impl Pump {
             *wait = RETRY.0;
         }
         if !is_named(&self.reader.pattern, &message.subject) {
-            return self.send(reply, None, Bytes::from_static(b"+ACK")).await;
+            return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         if is_leaving {
-            return self.send(reply, None, Bytes::from_static(b"-NAK")).await;
+            return self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         let number = self.next;
         self.next += 1;
@@ -253,11 +279,12 @@ impl Pump {
     async fn settle(&mut self, Outcome { number, is_done }: Outcome) {
         let Some((reply, _)) = self.held.remove(&number) else { return };
         if is_done {
-            return self.send(reply, None, Bytes::from_static(b"+ACK")).await;
+            return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.
         self.returning += 1;
-        self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(b"-NAK")).await;
+        self.returned_at = Instant::now();
+        self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(NAK)).await;
     }
 
     /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.
@@ -265,13 +292,15 @@ impl Pump {
         if self.stream.link.connected(Duration::ZERO).await.is_err() {
             return;
         }
-        self.returning = 0;
+        if self.returned_at.elapsed() > OVERDUE {
+            self.returning = 0;
+        }
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
         let replies: Vec<_> = self.held.values().map(|(reply, _)| reply.clone()).collect();
         for reply in replies {
-            self.send(reply, None, Bytes::from_static(b"+WPI")).await;
+            self.send(reply, None, Bytes::from_static(WORKING)).await;
         }
     }
 

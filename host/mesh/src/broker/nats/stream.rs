@@ -99,7 +99,7 @@ impl Stream {
         let context = async_nats::jetstream::new(link.client.clone());
         let (known, changing) = (Mutex::default(), tokio::sync::Mutex::default());
         let stream = Self { link, context, name: name.to_owned(), known, changing };
-        let wanted = stream.limits(limits);
+        let wanted = Self::limits(limits);
         for _ in 0..ROUNDS {
             let outcome = match stream.info().await {
                 Ok(Info { mut config, .. }) => {
@@ -130,7 +130,7 @@ impl Stream {
         Err(stream.error("open", Refusal::Silent("others change it all the time".to_owned())))
     }
 
-    fn limits(&self, limits: Limits) -> Value {
+    fn limits(limits: Limits) -> Value {
         let age = u64::try_from(limits.max_age.as_nanos()).unwrap_or(0);
         json!({
             "max_bytes": i64::try_from(limits.max_bytes).unwrap_or(i64::MAX),
