@@ -16,6 +16,7 @@ pub mod contract;
 mod delivery;
 pub mod memory;
 mod message;
+pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]
 mod servers;
@@ -247,7 +248,7 @@ impl Default for Limits {
 }
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 2] = [memory::NAME, redis::NAME];
+pub const KINDS: [&str; 3] = [memory::NAME, rabbitmq::NAME, redis::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
@@ -258,6 +259,10 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
     let OpenOptions { path: _, address, limits: _, clock } = options;
     match kind {
         memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        rabbitmq::NAME => {
+            let address = address.as_deref().unwrap_or(rabbitmq::ADDRESS);
+            Ok(Arc::new(rabbitmq::RabbitMq::open(address, clock).await?))
+        }
         redis::NAME => {
             let address = address.as_deref().unwrap_or(redis::ADDRESS);
             Ok(Arc::new(redis::Redis::open(address, clock).await?))
