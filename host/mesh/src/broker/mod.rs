@@ -19,6 +19,7 @@ mod message;
 pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]
+#[path = "servers_tests.rs"]
 mod servers;
 pub mod topic;
 
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 pub use crate::store::Clock;
 pub use delivery::{Delivery, Receipt, Subscription};
@@ -269,6 +271,12 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
         }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
+}
+
+/// Waits until a broker was closed, or dropped.
+async fn over(is_over: &mut watch::Receiver<bool>) {
+    // An error means that it was dropped.
+    drop(is_over.wait_for(|is_over| *is_over).await);
 }
 
 /// What every backend answers after [`Broker::close`].

@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 
 use super::link::{Link, LinkError, within};
 use super::{ANSWER_TIME, EXCHANGE, WAITS, wire};
-use crate::broker::{Delivery, Pattern, Receipt};
+use crate::broker::{Delivery, Pattern, Receipt, over};
 
 /// How long the queue of a passing group is kept while nobody is connected: it outlasts a restart of the server.
 const PASSING: Duration = Duration::from_secs(60);
@@ -167,7 +167,7 @@ impl Member {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.deliveries.closed() => return,
-                _ = self.is_over.changed() => return,
+                () = over(&mut self.is_over) => return,
             }
             wait = (wait * 2).min(WAITS.1);
         }
@@ -187,7 +187,7 @@ impl Member {
                 biased;
                 Some(done) = self.done.1.recv() => self.settle(&channel, done).await?,
                 () = self.deliveries.closed() => break,
-                _ = self.is_over.changed() => break,
+                () = over(&mut self.is_over) => break,
                 received = consumer.next(), if has_room => match received {
                     Some(received) => self.hand_out(&channel, received?).await?,
                     // The queue was deleted, or the channel is gone.
@@ -240,7 +240,7 @@ impl Member {
         while !self.held.is_empty() && !*self.is_over.borrow() && self.is_over.has_changed().is_ok() {
             tokio::select! {
                 Some(done) = self.done.1.recv() => self.settle(channel, done).await?,
-                _ = self.is_over.changed() => {}
+                () = over(&mut self.is_over) => {}
             }
         }
         while let Ok(done) = self.done.1.try_recv() {
