@@ -17,8 +17,10 @@ mod delivery;
 pub mod memory;
 mod message;
 pub mod nats;
+pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]
+#[path = "servers_tests.rs"]
 mod servers;
 pub mod sqlite;
 pub mod topic;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::error::Error;
 
@@ -279,7 +282,8 @@ impl Default for Limits {
 pub const DEFAULT: &str = sqlite::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 5] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, redis::NAME];
+pub const KINDS: [&str; 6] =
+    [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, rabbitmq::NAME, redis::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
@@ -296,12 +300,22 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
         }
         nats::NAME => Ok(Arc::new(nats::Nats::open(address.as_deref()).await?)),
         nats::JETSTREAM => Ok(Arc::new(nats::JetStream::open(address.as_deref(), stream.as_deref(), limits).await?)),
+        rabbitmq::NAME => {
+            let address = address.as_deref().unwrap_or(rabbitmq::ADDRESS);
+            Ok(Arc::new(rabbitmq::RabbitMq::open(address, clock).await?))
+        }
         redis::NAME => {
             let address = address.as_deref().unwrap_or(redis::ADDRESS);
             Ok(Arc::new(redis::Redis::open(address, clock).await?))
         }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
+}
+
+/// Waits until a broker was closed, or dropped.
+async fn over(is_over: &mut watch::Receiver<bool>) {
+    // An error means that it was dropped.
+    drop(is_over.wait_for(|is_over| *is_over).await);
 }
 
 /// What every backend answers after [`Broker::close`].
@@ -313,5 +327,5 @@ pub(crate) fn closed() -> BrokerError {
 
 /// What a backend answers to what it cannot do.
 pub(crate) fn unsupported(broker: &str, what: &str) -> BrokerError {
-    BrokerError::Unsupported(format!("broker {broker} cannot {what}: brokers that can are sqlite and nats-jetstream"))
+    BrokerError::Unsupported(format!("broker {broker} cannot {what}: the broker sqlite can"))
 }

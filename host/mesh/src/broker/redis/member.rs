@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::keys::{self, Entry};
 use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
-use crate::broker::{Delivery, Pattern, Position, Receipt};
+use crate::broker::{Delivery, Pattern, Position, Receipt, over};
 
 /// How long one reading waits for messages. Between two of them a member looks for new topics and for what others left.
 const READ_TIME: Duration = Duration::from_millis(500);
@@ -58,6 +58,9 @@ pub struct Member {
     name: String,
     prefetch: usize,
     topics: Vec<Arc<str>>,
+    /// Whether the server knows the group in all these topics. It does not have to be told by a member that leaves at
+    /// once, which would bring a group back that was removed meanwhile.
+    is_known: bool,
     deliveries: mpsc::Sender<Delivery>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     serial: u64,
@@ -91,6 +94,7 @@ impl Member {
             name,
             prefetch,
             topics: Vec::new(),
+            is_known: false,
             deliveries,
             done: mpsc::channel(prefetch),
             serial: 0,
@@ -105,7 +109,7 @@ impl Member {
     }
 
     /// Makes itself known, and its group where it is new.
-    pub async fn enter(&self, kind: &str, from: Position) -> RedisResult<()> {
+    pub async fn enter(&mut self, kind: &str, from: Position) -> RedisResult<()> {
         let mut connection = self.shared.connection.clone();
         // First of all, so that the last one who leaves a passing group does not take it along.
         self.shared.present(&self.group, &self.name).await?;
@@ -113,6 +117,8 @@ impl Member {
         let topics = self.shared.topics(&self.pattern).await?;
         let last = if is_known { "0-0".to_owned() } else { keys::before(from) };
         self.shared.begin(&self.group, topics.iter().map(|topic| &**topic), &last).await?;
+        self.topics = topics.into_iter().map(Arc::from).collect();
+        self.is_known = true;
         // Last of all: a topic that comes from now on is read from its beginning.
         connection.hset_nx(keys::GROUPS, &self.group, kind).await
     }
@@ -123,6 +129,7 @@ impl Member {
         loop {
             let begun = Instant::now();
             let Err(error) = self.serve().await else { break };
+            self.is_known = false;
             tracing::warn!(group = self.group, %error, "redis: a subscription was interrupted and goes on when it can");
             if begun.elapsed() > WAITS.1 {
                 wait = WAITS.0;
@@ -130,7 +137,7 @@ impl Member {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.deliveries.closed() => break,
-                _ = self.is_over.changed() => break,
+                () = over(&mut self.is_over) => break,
             }
             wait = (wait * 2).min(WAITS.1);
         }
@@ -144,9 +151,12 @@ impl Member {
             .set_response_timeout(Some(READ_TIME + ANSWER_TIME));
         let mut reader = self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
         let reader_id: i64 = redis::cmd("CLIENT").arg("ID").query_async(&mut reader).await?;
-        let topics = self.shared.topics(&self.pattern).await?;
-        self.topics = topics.into_iter().map(Arc::from).collect();
-        self.shared.begin(&self.group, self.topics.iter().map(|topic| &**topic), "0-0").await?;
+        if !self.is_known {
+            let topics = self.shared.topics(&self.pattern).await?;
+            self.topics = topics.into_iter().map(Arc::from).collect();
+            self.shared.begin(&self.group, self.topics.iter().map(|topic| &**topic), "0-0").await?;
+            self.is_known = true;
+        }
         self.recover().await?;
         self.take().await?;
         let mut keep = interval(KEEP);
@@ -178,7 +188,7 @@ impl Member {
                     }
                 }
                 () = self.deliveries.closed() => break,
-                _ = self.is_over.changed() => break,
+                () = over(&mut self.is_over) => break,
             }
         }
         if let Some(reading) = reading {
@@ -376,9 +386,10 @@ impl Member {
             tokio::select! {
                 Some(done) = self.done.1.recv() => self.note(done),
                 _ = keep.tick() => drop(self.keep().await),
-                _ = self.is_over.changed() => {}
+                () = over(&mut self.is_over) => {}
             }
         }
+        // What was acknowledged until now counts.
         if let Ok(done) = self.done.1.try_recv() {
             self.note(done);
         }

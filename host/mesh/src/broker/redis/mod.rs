@@ -333,7 +333,7 @@ impl Broker for Redis {
         let group = keys::group(&name, pattern);
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
         let is_over = self.over.subscribe();
-        let member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, (is_over, alive));
+        let mut member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, (is_over, alive));
         member.enter(kind, from).await.map_err(failed)?;
         tokio::spawn(member.run());
         Ok(Subscription::new(received, ()))

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::{SILENCE, Shared, keys, scripts};
+use crate::broker::over;
 
 /// How often to look for messages whose time has come, which others may have published.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,8 +29,7 @@ pub async fn run(shared: Arc<Shared>, mut is_over: watch::Receiver<bool>, _alive
         tokio::select! {
             () = sleep(wait) => {}
             () = shared.deferred.notified() => {}
-            // An error means that the broker was dropped.
-            _ = is_over.changed() => return,
+            () = over(&mut is_over) => return,
         }
     }
 }

@@ -29,7 +29,8 @@ fn command(program: &Path, folder: &TempDir) -> Command {
     let mut command = Command::new(program);
     let libraries = tools().join(format!("lib/{}-linux-gnu", std::env::consts::ARCH));
     command.env("LD_LIBRARY_PATH", libraries).env("HOME", folder.path()).current_dir(folder.path()).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let log = std::fs::File::options().append(true).create(true).open(folder.path().join("said")).unwrap();
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command
 }
 
@@ -94,5 +95,69 @@ impl RedisServer {
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         let child = self.child.insert(command.spawn().unwrap());
         until_ready(self.port, child, b"PING\r\n", b"+PONG").await;
+    }
+}
+
+/// A RabbitMQ server, and the directory of nodes that Erlang wants.
+pub struct RabbitServer {
+    folder: TempDir,
+    /// Of the server, of its node, and of the directory.
+    ports: [u16; 3],
+    child: Option<Child>,
+    _directory: Child,
+}
+
+impl RabbitServer {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = [free_port(), free_port(), free_port()];
+        let mut directory = command(&program(&["lib/erlang/bin/epmd"]), &folder);
+        directory.args(["-address", "127.0.0.1", "-port", &ports[2].to_string()]);
+        let mut directory = directory.spawn().unwrap();
+        // Asked for the names of nodes, it begins with its port.
+        let port = u32::from(ports[2]).to_be_bytes();
+        until_ready(ports[2], &mut directory, &[0, 1, b'n'], &port).await;
+        let mut server = Self { folder, ports, child: None, _directory: directory };
+        server.start_again().await;
+        server
+    }
+
+    pub fn address(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Ends it without a warning, as a loss of power would.
+    pub async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Starts it where it was.
+    pub async fn start_again(&mut self) {
+        let start = program(&["lib/rabbitmq/bin/rabbitmq-server"]);
+        let mut command = command(&start, &self.folder);
+        let erlang = program(&["lib/erlang/bin"]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let [port, node, directory] = self.ports.map(|port| port.to_string());
+        command.env("PATH", format!("{}:{path}", erlang.display()));
+        command.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("ERL_EPMD_PORT", directory);
+        command.env("RABBITMQ_NODENAME", format!("micro{node}@localhost")).env("RABBITMQ_DIST_PORT", node);
+        command.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1").env("RABBITMQ_NODE_PORT", port);
+        command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}");
+        // Replaced by the server, the script does not stay behind when it is killed.
+        command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_LOGS", "-");
+        for (name, file) in [
+            ("MNESIA_BASE", "data"),
+            ("LOG_BASE", "log"),
+            ("PID_FILE", "pid"),
+            ("CONF_ENV_FILE", "none"),
+            ("CONFIG_FILE", "none"),
+            ("ENABLED_PLUGINS_FILE", "plugins"),
+        ] {
+            command.env(format!("RABBITMQ_{name}"), self.folder.path().join(file));
+        }
+        command.arg("-noinput");
+        let child = self.child.insert(command.spawn().unwrap());
+        // It answers to a version that it does not know with the one that it does.
+        until_ready(self.ports[0], child, b"AMQP\x09\x09\x09\x09", b"AMQP").await;
     }
 }

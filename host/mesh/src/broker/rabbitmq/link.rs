@@ -1,0 +1,132 @@
+//! A connection that is made again when it is gone, and what is declared over it.
+
+use std::time::Duration;
+
+use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::{ANSWER_TIME, EXCHANGE};
+
+/// How long to wait for a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How often the server has to be heard of, in seconds, where the address does not say.
+const HEARTBEAT: u16 = 10;
+
+/// Why something did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("{0}")]
+    Server(#[from] lapin::Error),
+    #[error("no answer in {0:?}")]
+    Late(Duration),
+    #[error("the server refuses the message")]
+    Refused,
+}
+
+impl LinkError {
+    /// Whether the server says so with this code.
+    pub fn is(&self, code: &AMQPSoftError) -> bool {
+        let Self::Server(error) = self else { return false };
+        let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+        matches!(error.kind(), AMQPErrorKind::Soft(soft) if soft == code)
+    }
+}
+
+/// A connection that is made when it is needed.
+pub struct Link {
+    uri: AMQPUri,
+    connection: Mutex<Option<Connection>>,
+    /// Where messages are published.
+    publisher: Mutex<Option<Channel>>,
+}
+
+impl Link {
+    pub fn new(mut uri: AMQPUri) -> Self {
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Self { uri, connection: Mutex::new(None), publisher: Mutex::new(None) }
+    }
+
+    /// `host:port`, which is what may be shown of an address.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    /// A new channel, over a new connection if need be.
+    pub async fn channel(&self) -> Result<Channel, LinkError> {
+        let mut kept = self.connection.lock().await;
+        if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
+            return within(ANSWER_TIME, connection.create_channel()).await;
+        }
+        *kept = None;
+        let properties = ConnectionProperties::default().with_connection_name("micro".into());
+        let made = within(CONNECT_TIME, Connection::connect_uri(self.uri.clone(), properties)).await?;
+        let connection = kept.insert(made);
+        within(ANSWER_TIME, connection.create_channel()).await
+    }
+
+    /// The channel to publish over, which has the exchange, and whether it was there before.
+    pub async fn publisher(&self) -> Result<(Channel, bool), LinkError> {
+        let mut kept = self.publisher.lock().await;
+        if let Some(channel) = kept.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok((channel.clone(), true));
+        }
+        let channel = self.with_exchange().await?;
+        within(ANSWER_TIME, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        *kept = Some(channel.clone());
+        Ok((channel, false))
+    }
+
+    /// Publishes over another channel from now on: one that was not answered over may be stuck.
+    pub async fn forget_publisher(&self) {
+        *self.publisher.lock().await = None;
+    }
+
+    /// A new channel on a server that has the exchange: whatever it is like if it is there, else a durable one.
+    pub async fn with_exchange(&self) -> Result<Channel, LinkError> {
+        let declare = async |channel: &Channel, passive| {
+            let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
+            let declared =
+                channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default());
+            within(ANSWER_TIME, declared).await
+        };
+        let channel = self.channel().await?;
+        match declare(&channel, true).await {
+            Ok(()) => Ok(channel),
+            // The server closes a channel over which it refused something.
+            Err(error) if error.is(&AMQPSoftError::NOTFOUND) => {
+                let channel = self.channel().await?;
+                declare(&channel, false).await?;
+                Ok(channel)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server takes no messages for want of memory or disk.
+    pub async fn is_blocked(&self) -> bool {
+        self.connection.lock().await.as_ref().is_some_and(|connection| connection.status().blocked())
+    }
+
+    /// Closes the connection, if there is one.
+    pub async fn close(&self) {
+        *self.publisher.lock().await = None;
+        if let Some(connection) = self.connection.lock().await.take().filter(|open| open.status().connected()) {
+            // One that fails is as closed as any.
+            drop(within(ANSWER_TIME, connection.close(200, "closed".into())).await);
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub async fn within<T>(time: Duration, answer: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, LinkError> {
+    match timeout(time, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(LinkError::Late(time)),
+    }
+}

@@ -1,0 +1,271 @@
+//! Topics on a RabbitMQ server, version 3.8 or newer, as go-micro has them: one exchange, the topic as the routing key.
+//!
+//! The exchange is taken as it is when it is there, else declared durable. go-micro declares its own as one that does not
+//! survive the server: where its services came first, groups without a member lose what is published between the
+//! server's restart and the next member that comes.
+//!
+//! A group that is remembered reads from a durable queue named `group:pattern`, which keeps messages for it from the
+//! first subscription on; a passing one from a queue that is gone with its last member; and who has none from a queue of
+//! its own, which does not outlive its connection: what is published while that is down is missed. A message that no
+//! queue wants is gone. What was handed out when a connection broke comes again, even if it is acknowledged meanwhile; and
+//! after a crash of the server, what it had not yet written down as acknowledged.
+//!
+//! Queues are of the classic kind, which does not count how often it handed a message out: [`Delivery::attempt`] is 1 the
+//! first time and 2 from then on. Who needs the number, or copies on several servers, declares the queue of a group as a
+//! quorum queue before the first subscription, or makes that the default of the virtual host; queues are taken as they
+//! are. (Not the other way round: a quorum queue of RabbitMQ 3.10 on a single server that was killed found no leader
+//! again, and kept publishers waiting for ever.) Newer servers throw messages of such queues away after 20 attempts
+//! unless a policy says otherwise.
+//!
+//! [`Delivery::attempt`]: super::Delivery::attempt
+//!
+//! A publisher is answered when the server has confirmed; one that did not hear it publishes again, so that a message
+//! may be there twice. Publishing and reading go over two connections, since a server that is short of room stops reading
+//! from those that publish, and acknowledgements must not wait for that.
+
+mod link;
+mod member;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::BasicProperties;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::protocol::AMQPSoftError;
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::AMQPUri;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::topic::{check_group, check_topic};
+use super::{
+    Abilities, Broker, BrokerError, Clock, GroupUsage, Message, Pattern, Position, PublishOptions, Remove, Stored,
+    SubscribeOptions, Subscription, TopicUsage, closed, unsupported,
+};
+use link::{Link, LinkError, within};
+use member::{Member, Queue};
+
+#[cfg(test)]
+#[path = "../rabbitmq_tests.rs"]
+mod tests;
+
+/// The name of this backend.
+pub const NAME: &str = "rabbitmq";
+
+/// Where a server listens that nobody configured.
+pub const ADDRESS: &str = "amqp://guest:guest@127.0.0.1:5672";
+
+/// The exchange of all topics, which is go-micro's.
+pub const EXCHANGE: &str = "micro";
+
+/// How long to wait for an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The waits before something is tried again: the first one, doubled each time up to the last.
+const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The most messages that one subscription may hold.
+const MANY: usize = 10_000;
+
+/// Topics on a RabbitMQ server.
+pub struct RabbitMq {
+    publishing: Link,
+    reading: Arc<Link>,
+    clock: Clock,
+    /// Gone, all members leave.
+    over: watch::Sender<bool>,
+    /// Cloned by each member; empty once the broker was closed.
+    alive: Mutex<Option<mpsc::Sender<()>>>,
+    /// Closed when the last member has left.
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+impl RabbitMq {
+    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`, or `amqps://` for TLS.
+    ///
+    /// # Errors
+    /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers.
+    pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
+        let uri: AMQPUri = address.parse().map_err(|error: String| {
+            BrokerError::Setting(format!(
+                "the address of broker {NAME} cannot be read: {error}: write it like {ADDRESS}"
+            ))
+        })?;
+        let (alive, ended) = mpsc::channel(1);
+        let broker = Self {
+            publishing: Link::new(uri.clone()),
+            reading: Arc::new(Link::new(uri)),
+            clock,
+            over: watch::channel(false).0,
+            alive: Mutex::new(Some(alive)),
+            ended: tokio::sync::Mutex::new(ended),
+        };
+        broker.publishing.publisher().await.map_err(|error| broker.failed("connect", &error))?;
+        Ok(broker)
+    }
+
+    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What must have ended before closing is over, or that it is closed already.
+    fn open_still(&self) -> Result<mpsc::Sender<()>, BrokerError> {
+        self.alive().clone().ok_or_else(closed)
+    }
+
+    fn failed(&self, what: &str, error: &LinkError) -> BrokerError {
+        let place = self.reading.place();
+        if matches!(error, LinkError::Refused) {
+            return BrokerError::Full(format!(
+                "{what}: rabbitmq at {place}: {error}: let more subscribe to it, or raise the limit of the queue"
+            ));
+        }
+        BrokerError::Unavailable(format!(
+            "{what}: rabbitmq at {place}: {error}: see that the server runs and can be reached"
+        ))
+    }
+
+    /// Publishes once, and once more if the channel that was there turns out to be gone.
+    async fn attempt(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
+        loop {
+            let (channel, was_there) = self.publishing.publisher().await?;
+            let published = within(ANSWER_TIME, async {
+                let options = BasicPublishOptions::default();
+                channel.basic_publish(EXCHANGE.into(), topic.clone(), options, body, properties.clone()).await?.await
+            });
+            match published.await {
+                Ok(confirmation) if confirmation.is_ack() => return Ok(()),
+                Ok(_) => return Err(LinkError::Refused),
+                Err(LinkError::Server(_)) if was_there => {}
+                Err(error) => {
+                    self.publishing.forget_publisher().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The name of a group's queue.
+    fn queue(pattern: &Pattern, group: &str) -> Result<ShortString, BrokerError> {
+        check_group(group)?;
+        ShortString::try_new(format!("{group}:{pattern}")).map_err(|_| {
+            BrokerError::BadName(format!(
+                "group {group} and pattern {pattern} have {} bytes together, and a queue's name has 254 for them: shorten \
+                 one",
+                group.len() + pattern.as_str().len()
+            ))
+        })
+    }
+
+    /// Deletes a queue, and says whether it was there.
+    async fn delete(&self, queue: ShortString) -> Result<bool, LinkError> {
+        let channel = self.reading.channel().await?;
+        // Deleting one that is not there is no error for the server, so it is asked for first.
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        match within(ANSWER_TIME, channel.queue_declare(queue.clone(), passive, FieldTable::default())).await {
+            Ok(_) => {}
+            Err(error) if error.is(&AMQPSoftError::NOTFOUND) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        within(ANSWER_TIME, channel.queue_delete(queue, QueueDeleteOptions::default())).await?;
+        within(ANSWER_TIME, channel.close(200, "done".into())).await?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitMq {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { durable: true, ..Abilities::default() }
+    }
+
+    async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError> {
+        check_topic(topic)?;
+        message.check(topic)?;
+        if options.deliver_at.is_some() {
+            return Err(unsupported(NAME, "publish for later"));
+        }
+        self.open_still()?;
+        let properties = wire::properties(topic, &message.header, self.clock.now())?;
+        let name = ShortString::try_new(topic).unwrap_or_default();
+        let deadline = Instant::now() + options.patience.min(Duration::from_hours(24));
+        let mut wait = WAITS.0;
+        loop {
+            let Err(error) = self.attempt(&name, &message.body, &properties).await else { return Ok(()) };
+            if Instant::now() + wait > deadline || self.open_still().is_err() {
+                let what = format!("publish to topic {topic}");
+                if self.publishing.is_blocked().await {
+                    let place = self.publishing.place();
+                    return Err(BrokerError::Full(format!(
+                        "{what}: rabbitmq at {place} takes no messages for want of memory or disk: see its alarms"
+                    )));
+                }
+                return Err(self.failed(&what, &error));
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+
+    async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
+        let SubscribeOptions { group, prefetch, from } = options;
+        let queue = match group {
+            Some(group) if group.durable => Queue::Durable(Self::queue(pattern, &group.name)?),
+            Some(group) => Queue::Passing(Self::queue(pattern, &group.name)?),
+            None => Queue::Own,
+        };
+        if !matches!(from, Position::Latest) {
+            return Err(unsupported(NAME, "read old messages"));
+        }
+        let alive = self.open_still()?;
+        let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
+        let over = (self.over.subscribe(), alive);
+        let member = Member::new(self.reading.clone(), pattern.clone(), queue, deliveries, over);
+        let begun = member.begin().await;
+        let (channel, consumer) = begun.map_err(|error| self.failed(&format!("subscribe to {pattern}"), &error))?;
+        tokio::spawn(member.run(channel, consumer));
+        Ok(Subscription::new(received, ()))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        Err(unsupported(NAME, "list topics"))
+    }
+
+    async fn groups(&self, _: &str) -> Result<Vec<GroupUsage>, BrokerError> {
+        Err(unsupported(NAME, "list groups"))
+    }
+
+    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
+        Err(unsupported(NAME, "read old messages"))
+    }
+
+    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
+        Err(unsupported(NAME, "set groups back"))
+    }
+
+    async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {
+        let Remove::Group(pattern, group) = what else {
+            return Err(unsupported(NAME, "take messages away"));
+        };
+        let queue = Self::queue(pattern, group)?;
+        self.open_still()?;
+        let deleted = self.delete(queue).await;
+        deleted.map_err(|error| self.failed(&format!("remove group {group} of {pattern}"), &error))
+    }
+
+    async fn close(&self) -> Result<(), BrokerError> {
+        self.alive().take();
+        self.over.send_replace(true);
+        // A server that does not answer must not keep the host from stopping: it gives all to others by itself.
+        drop(timeout(ANSWER_TIME, async { self.ended.lock().await.recv().await }).await);
+        self.publishing.close().await;
+        self.reading.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+use std::collections::BTreeSet;
+
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions};
+use lapin::types::AMQPValue;
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use tokio_stream::StreamExt;
+
+use super::*;
+use crate::broker::servers::{RabbitServer, free_port};
+use crate::broker::{Delivery, Group, OpenOptions, contract, open};
+
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn broker(server: &RabbitServer) -> Arc<dyn Broker> {
+    open(NAME, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn subscribe(broker: &dyn Broker, pattern: &str, group: Option<Group>, prefetch: usize) -> Subscription {
+    let options = SubscribeOptions { group, prefetch, ..SubscribeOptions::default() };
+    broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
+}
+
+async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
+    let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+    broker.publish(topic, Message::new(text.to_owned()), options).await.unwrap();
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on")
+}
+
+fn text(delivery: &Delivery) -> String {
+    String::from_utf8_lossy(&delivery.message.body).into_owned()
+}
+
+/// One server for all that need not end it: it takes seconds to start.
+#[tokio::test]
+async fn rabbitmq_keeps_the_contract_and_the_shape_of_go_micro() {
+    let server = RabbitServer::start().await;
+    a_program_of_go_micro_understands_and_is_understood(&server).await;
+    contract::all(async || broker(&server).await).await;
+    a_group_can_be_removed(&server).await;
+    attempts_are_counted_where_the_queue_does(&server).await;
+}
+
+async fn a_program_of_go_micro_understands_and_is_understood(server: &RabbitServer) {
+    // As its plugin does: an exchange that does not survive, a queue that is gone with its reader.
+    let connection = Connection::connect(&server.address(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let (options, none) = (ExchangeDeclareOptions::default(), FieldTable::default());
+    channel.exchange_declare("micro".into(), ExchangeKind::Topic, options, none.clone()).await.unwrap();
+    let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare("theirs".into(), options, none.clone()).await.unwrap();
+    let bind = QueueBindOptions::default();
+    channel.queue_bind("theirs".into(), "micro".into(), "go.topic".into(), bind, none.clone()).await.unwrap();
+    let consume = BasicConsumeOptions::default();
+    let mut theirs = channel.basic_consume("theirs".into(), "".into(), consume, none).await.unwrap();
+
+    let broker = broker(server).await;
+    let mut ours = subscribe(&*broker, "go.>", Some(Group::passing("ours")), 8).await;
+    let mut table = FieldTable::default();
+    table.insert("Content-Type".into(), AMQPValue::LongString("application/json".into()));
+    table.insert("Micro-Topic".into(), AMQPValue::LongString("go.topic".into()));
+    let properties = BasicProperties::default().with_headers(table.clone());
+    let options = BasicPublishOptions::default();
+    channel.basic_publish("micro".into(), "go.topic".into(), options, b"{\"a\":1}", properties).await.unwrap();
+    let delivery = next(&mut ours).await;
+    assert_eq!((&*delivery.topic, text(&delivery), delivery.attempt), ("go.topic", "{\"a\":1}".to_owned(), 1));
+    assert_eq!(delivery.message.header.get("content-type"), Some("application/json"));
+    delivery.ack();
+    let received = timeout(PATIENCE, theirs.next()).await.unwrap().unwrap().unwrap();
+    received.acker.ack(BasicAckOptions::default()).await.unwrap();
+
+    let message = Message::new("{\"b\":2}").with("Content-Type", "application/json").with("Micro-Topic", "go.topic");
+    broker.publish("go.topic", message, PublishOptions::default()).await.unwrap();
+    let received = timeout(PATIENCE, theirs.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((received.routing_key.as_str(), &received.data[..]), ("go.topic", &b"{\"b\":2}"[..]));
+    assert_eq!(received.properties.headers().as_ref(), Some(&table));
+    broker.close().await.unwrap();
+}
+
+async fn a_group_can_be_removed(server: &RabbitServer) {
+    let broker = broker(server).await;
+    drop(subscribe(&*broker, "removed", Some(Group::durable("g")), 1).await);
+    let pattern = Pattern::new("removed").unwrap();
+    assert_eq!(broker.remove(Remove::Group(&pattern, "g")).await, Ok(true));
+    assert_eq!(broker.remove(Remove::Group(&pattern, "g")).await, Ok(false));
+    let long = Pattern::new("x".repeat(200)).unwrap();
+    let refused = broker.remove(Remove::Group(&long, &"g".repeat(100))).await;
+    assert!(matches!(refused, Err(BrokerError::BadName(_))), "{refused:?}");
+}
+
+async fn attempts_are_counted_where_the_queue_does(server: &RabbitServer) {
+    let connection = Connection::connect(&server.address(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare("g:counted.>".into(), options, quorum).await.unwrap();
+    let broker = broker(server).await;
+    for (pattern, topic, most) in [("counted.>", "counted.a", 5), ("plain.>", "plain.a", 2)] {
+        let mut group = subscribe(&*broker, pattern, Some(Group::durable("g")), 1).await;
+        publish(&*broker, pattern.trim_end_matches(".>"), "not for this pattern").await;
+        publish(&*broker, topic, "1").await;
+        for attempt in 1..=5 {
+            let delivery = next(&mut group).await;
+            assert_eq!((text(&delivery), delivery.attempt), ("1".to_owned(), attempt.min(most)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_has_lost_nothing() {
+    let mut server = RabbitServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "orders.>", Some(Group::durable("g")), 4).await;
+    let mut alone = subscribe(&*broker, "orders.>", None, 64).await;
+    for number in 0..10 {
+        publish(&*broker, "orders.a", &number.to_string()).await;
+    }
+    next(&mut group).await.ack();
+    // The acknowledgement has come when the server hands out one more than fits.
+    let held = [next(&mut group).await, next(&mut group).await, next(&mut group).await, next(&mut group).await];
+    server.kill().await;
+    let refused = broker.publish("orders.a", Message::new("lost"), PublishOptions::default()).await;
+    assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+    let patient = publish(&*broker, "orders.b", "10");
+    let ((), ()) = tokio::join!(patient, server.start_again());
+    drop(held);
+    let mut came = BTreeSet::new();
+    // The first one may come again: a server that is killed forgets acknowledgements that it had not written down.
+    while !came.is_superset(&(1..=10).collect()) {
+        let delivery = next(&mut group).await;
+        came.insert(text(&delivery).parse::<u32>().unwrap());
+        delivery.ack();
+    }
+    while text(&next(&mut alone).await) != "9" {}
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let address = Some(format!("amqp://user:secret@127.0.0.1:{}", free_port()));
+    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
+    assert!(matches!(&error, BrokerError::Unavailable(text) if !text.contains("secret")), "{error:?}");
+    let address = Some("http://here".to_owned());
+    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
+    assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
+}
