@@ -282,8 +282,7 @@ impl Default for Limits {
 pub const DEFAULT: &str = sqlite::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 6] =
-    [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, rabbitmq::NAME, redis::NAME];
+pub const KINDS: [&str; 6] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, rabbitmq::NAME, redis::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///

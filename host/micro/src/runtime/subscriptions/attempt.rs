@@ -6,7 +6,10 @@ use crate::runtime::deployment::Deployment;
 use crate::runtime::events::Events;
 use micro_engine::log::{Log as _, Stream};
 use micro_engine::manifest::Subscribe;
-use micro_mesh::broker::{CONTENT_TYPE, Delivered, Delivery, MESSAGE_ID, PublishOptions};
+use micro_mesh::broker::{
+    Abilities, BrokerError, CONTENT_TYPE, Delivered, Delivery, Group, MESSAGE_ID, Pattern, Position, PublishOptions,
+    SubscribeOptions,
+};
 use micro_mesh::call::random_below;
 use micro_mesh::trace::{TRACEPARENT, Trace};
 use micro_mesh::{Broker, Call, Client, Error, HeaderValue, Payload};
@@ -145,6 +148,17 @@ impl Work {
         Duration::from_millis(longest - longest / 8 + spread / 2)
     }
 
+    /// Makes sure that dead letters are kept: a broker that keeps messages for groups alone needs one that waits for them.
+    pub(super) async fn expect_letters(&self) -> Result<(), BrokerError> {
+        let Abilities { durable, replay, .. } = self.broker.abilities();
+        if durable && !replay {
+            let letters = Pattern::new(letters::topic(&self.group))?;
+            let group = Some(Group::durable(letters::GROUP));
+            self.broker.subscribe(&letters, SubscribeOptions { group, prefetch: 1, from: Position::Latest }).await?;
+        }
+        Ok(())
+    }
+
     /// Puts a message among the dead letters of its group. False if the host stops before that was done.
     async fn bury(&self, delivery: &Delivery, tries: u32, error: &Error, stopped: &mut watch::Receiver<bool>) -> bool {
         let letter = letters::letter(delivery, tries, error);
@@ -172,7 +186,8 @@ pub(super) async fn handle(work: Arc<Work>, delivery: Delivery, mut stopped: wat
     let mut delivered = Delivered {
         topic: delivery.topic.clone(),
         id: id(&delivery),
-        attempt: delivery.attempt.max(1),
+        // A broker counts how often a message was handed out, and that may be before anybody looked at it.
+        attempt: 1,
         published: delivery.published,
         header: delivery.message.header.clone(),
     };

@@ -5,12 +5,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micro_mesh::broker::{BrokerError, Delivery, Message, Position, PublishOptions, Remove, Stored};
+use micro_mesh::broker::{BrokerError, Delivery, MESSAGE_ID, Message, Position, PublishOptions, Remove, Stored};
 use micro_mesh::{Broker, Error};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
+use uuid::Uuid;
+
+/// Who keeps the letters, where the broker keeps messages for groups alone.
+pub(super) const GROUP: &str = "letters";
 
 /// Where the dead letters of a group are: behind this.
 const PREFIX: &str = "$dead.";
@@ -139,6 +143,8 @@ impl Letters {
             message.header.remove(name);
         }
         let Some(first) = first else { return Ok(()) };
+        // With its old id a broker that knows messages by it would take it for one that it has already.
+        message.header.set(MESSAGE_ID, Uuid::new_v4().to_string());
         self.broker.publish(&first, message.with(ONLY, group), PublishOptions::default()).await
     }
 }

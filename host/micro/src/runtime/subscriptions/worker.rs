@@ -62,7 +62,11 @@ async fn run(work: Arc<Work>, pattern: Pattern, mut stopped: watch::Receiver<boo
         SubscribeOptions { group: Some(group(&work.deployment.name, &work.subscribe)), prefetch: work.prefetch, from };
     let mut pause = FIRST_PAUSE;
     loop {
-        match work.broker.subscribe(&pattern, options.clone()).await {
+        let subscribed = match work.expect_letters().await {
+            Ok(()) => work.broker.subscribe(&pattern, options.clone()).await,
+            Err(error) => Err(error),
+        };
+        match subscribed {
             Ok(subscription) => {
                 work.set_problem(None);
                 pause = FIRST_PAUSE;
