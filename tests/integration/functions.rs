@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage};
-use micro_tests::{Host, function, json};
+use micro_tests::{Host, function, json, until};
+use reqwest::Method;
 use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 async fn host_with(name: &str) -> Host {
     let host = Host::start().await;
@@ -100,4 +103,63 @@ async fn the_counter_counts_on_in_its_next_revision() {
     assert_eq!(host.call("counter", "Counter.Add", json!({"by": 2})).await.ok(), json!({"total": 2}));
     host.admin(reqwest::Method::PUT, "/deployments/counter?version=2", function("counter")).await.ok();
     assert_eq!(host.call("counter", "Counter.Add", json!({"by": 3})).await.ok(), json!({"total": 5}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_keeps_every_event() {
+    let host = host_with("audit").await;
+    let publish = async |topic: &str, id: &str, body: &str| {
+        let path = format!("/broker?topic={topic}");
+        let reply = host.sidecar_send(Method::POST, &path, &[("micro-id", id)], body.to_owned().into()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    until("it listens", async || {
+        let reply = host.admin(Method::GET, "/topics/audit.login", "").await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    for (topic, id) in [("audit.login", "1"), ("audit.order.paid", "2"), ("audit.login", "1"), ("other", "3")] {
+        publish(topic, id, "{\"user\":\"John\"}").await;
+    }
+    until("three messages are handled", async || {
+        let status = host.deployment("audit").await;
+        (status["subscriptions"][0]["handled"] == 3).then_some(())
+    })
+    .await;
+    assert_eq!(host.call("audit", "Audit.Count", json!({})).await.ok(), json!({"count": 2}));
+    let event = host.call("audit", "Audit.Get", json!({"id": "2"})).await.ok();
+    assert_eq!((&event["topic"], &event["body"]), (&json!("audit.order.paid"), &json!("{\"user\":\"John\"}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notify_calls_a_webhook_until_it_takes_the_message() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let (told, mut hears) = tokio::sync::mpsc::channel(8);
+    let hook = axum::routing::post(move |headers: axum::http::HeaderMap, body: String| async move {
+        // The first time it is not there.
+        if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+            return axum::http::StatusCode::BAD_GATEWAY;
+        }
+        let topic = headers["x-event-topic"].to_str().unwrap_or_default().to_owned();
+        told.send((topic, headers.contains_key("x-event-id"), body)).await.unwrap();
+        axum::http::StatusCode::NO_CONTENT
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/hook", hook)).await });
+
+    let host = Host::start().await;
+    let query = format!("?env=WEBHOOK_URL%3Dhttp://{address}/hook&allow=http%3Dhttp://{address}");
+    host.admin(Method::PUT, &format!("/deployments/notify{query}"), function("notify")).await.ok();
+    until("it listens", async || {
+        let reply = host.admin(Method::GET, "/topics/notify.mail", "").await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+    host.sidecar_send(Method::POST, "/broker?topic=notify.mail", &[], "hello".into()).await;
+    let heard = hears.recv().await.unwrap();
+    assert_eq!(heard, ("notify.mail".to_owned(), true, "hello".to_owned()));
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    server.abort();
 }

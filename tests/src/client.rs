@@ -67,6 +67,17 @@ impl Client {
         self.exchange(method, format!("{}{path}", self.sidecar), headers, body).await
     }
 
+    /// As [`Client::sidecar_send`], where the host may be gone.
+    pub async fn try_sidecar_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> reqwest::Result<Reply> {
+        self.try_exchange(method, format!("{}{path}", self.sidecar), headers, body).await
+    }
+
     /// Sends a request to the admin API with the host's token; `path` comes after `/v1`.
     pub async fn admin(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
         self.try_admin(method, path, body).await.expect("the admin API answers")
@@ -131,13 +142,23 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, url: String, headers: &[(&str, &str)], body: Bytes) -> Reply {
+        self.try_exchange(method, url, headers, body).await.expect("the host answers, and the reply is whole")
+    }
+
+    async fn try_exchange(
+        &self,
+        method: Method,
+        url: String,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> reqwest::Result<Reply> {
         let mut request = self.http.request(method, url).body(body);
         for (name, value) in headers {
             if !value.is_empty() {
                 request = request.header(*name, *value);
             }
         }
-        Reply::read(request.send().await.expect("the host answers")).await.expect("the reply is whole")
+        Reply::read(request.send().await?).await
     }
 }
 

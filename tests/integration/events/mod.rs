@@ -1,5 +1,6 @@
 //! Messages: published by everybody, handled by functions, tried again, and kept where nobody could do with them.
 
+mod crash;
 mod doors;
 
 use micro_tests::{Client, Host, Value, built_guest, guest, json, until, with_manifest};
