@@ -101,7 +101,7 @@ async fn the_counter_counts_on_in_its_next_revision() {
     let host = Host::start().await;
     host.deploy_as("counter", function("counter")).await.ok();
     assert_eq!(host.call("counter", "Counter.Add", json!({"by": 2})).await.ok(), json!({"total": 2}));
-    host.admin(reqwest::Method::PUT, "/deployments/counter?version=2", function("counter")).await.ok();
+    host.admin(Method::PUT, "/deployments/counter?version=2", function("counter")).await.ok();
     assert_eq!(host.call("counter", "Counter.Add", json!({"by": 3})).await.ok(), json!({"total": 5}));
 }
 
@@ -150,8 +150,14 @@ async fn notify_calls_a_webhook_until_it_takes_the_message() {
     let server = tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/hook", hook)).await });
 
     let host = Host::start().await;
-    let query = format!("?env=WEBHOOK_URL%3Dhttp://{address}/hook&allow=http%3Dhttp://{address}");
-    host.admin(Method::PUT, &format!("/deployments/notify{query}"), function("notify")).await.ok();
+    let settings = json!({
+        "env": { "WEBHOOK_URL": format!("http://{address}/hook") },
+        "allow": { "http": [format!("http://{address}")] },
+    });
+    let mut query = reqwest::Url::parse("http://host/").unwrap();
+    query.query_pairs_mut().append_pair("settings", &settings.to_string());
+    let path = format!("/deployments/notify?{}", query.query().unwrap());
+    host.admin(Method::PUT, &path, function("notify")).await.ok();
     until("it listens", async || {
         let reply = host.admin(Method::GET, "/topics/notify.mail", "").await;
         (reply.status == 200).then_some(())

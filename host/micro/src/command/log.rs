@@ -22,7 +22,8 @@ pub enum Level {
 impl Level {
     fn filter(self) -> &'static str {
         match self {
-            Level::Host => "warn,micro=info",
+            // lapin tells as an error what it is told in answer to a question.
+            Level::Host => "warn,lapin=off,micro=info",
             Level::Beside => "warn",
         }
     }

@@ -19,7 +19,7 @@ use crate::telemetry;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Standard error has the log: what happens to deployments, and what goes wrong. MICRO_LOG says how much of it: a level, \
-like debug, or levels by part [default: warn,micro=info].
+like debug, or levels by part [default: warn,lapin=off,micro=info].
 
 Traces are recorded and sent where --otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT says; OTEL_SERVICE_NAME, \
 OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG and OTEL_EXPORTER_OTLP_HEADERS mean what they \

@@ -383,7 +383,7 @@ impl Runtime {
     pub(super) async fn tell_of(&self, deployment: &Arc<Deployment>) {
         self.refresh_paths_of(&deployment.name);
         self.schedules.set(deployment).await;
-        self.subscriptions.set(deployment);
+        self.subscriptions.set(deployment).await;
         if let Err(error) = self.register(deployment).await {
             tracing::error!(deployment = %deployment.name, "the registry was not told: {error:#}");
         }

@@ -191,7 +191,10 @@ impl Runtime {
         tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
         runtime.start_services();
         runtime.schedules.restore(&runtime.deployments()).await?;
-        runtime.deployments().iter().for_each(|deployment| runtime.subscriptions.set(deployment));
+        for deployment in runtime.deployments() {
+            // The doors open meanwhile: groups that were there before miss nothing.
+            tokio::spawn(runtime.subscriptions.set(&deployment));
+        }
         Ok(runtime)
     }
 

@@ -37,6 +37,9 @@ use worker::Worker;
 /// How long a host that stops waits for messages in work.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long a deploy waits until the broker knows its subscriptions.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Topics whose groups are asked for with each look at the metrics, and how long the broker has to tell.
 const MOST_LAGS: usize = 1000;
 const LAG_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,19 +63,34 @@ impl Subscriptions {
     }
 
     /// Begins the subscriptions of the deployment's current revision that it did not have, and ends those that it has no
-    /// more. A group that is left so keeps its place: a rollback takes up where it stood.
-    pub(super) fn set(&self, deployment: &Arc<Deployment>) {
+    /// more. A group that is left so keeps its place: a rollback takes up where it stood. What it gives waits until the
+    /// broker knows the new ones, or does not answer in good time: what is published after a deploy comes to it.
+    pub(super) fn set(&self, deployment: &Arc<Deployment>) -> impl Future<Output = ()> + use<> {
+        let begun = self.change(deployment);
+        async move {
+            let all = futures::future::join_all(begun.into_iter().map(worker::Begun::wait));
+            if tokio::time::timeout(BEGIN_PATIENCE, all).await.is_err() {
+                tracing::warn!("the broker does not take a subscription in good time; it is tried on");
+            }
+        }
+    }
+
+    fn change(&self, deployment: &Arc<Deployment>) -> Vec<worker::Begun> {
         let wanted = deployment.current().manifest.subscribe.clone();
         let mut workers = self.workers();
         if wanted.is_empty() && !workers.contains_key(&deployment.name) {
-            return;
+            return Vec::new();
         }
         let mut before = workers.remove(&deployment.name).unwrap_or_default();
-        let mut after = Vec::with_capacity(wanted.len());
+        let (mut after, mut begun) = (Vec::with_capacity(wanted.len()), Vec::new());
         for subscribe in wanted {
             match before.iter().position(|worker| *worker.subscribe() == subscribe) {
                 Some(at) => after.push(before.swap_remove(at)),
-                None => after.extend(self.begin(deployment, subscribe)),
+                None => {
+                    let worker = self.begin(deployment, subscribe);
+                    begun.extend(worker.as_ref().map(Worker::begun));
+                    after.extend(worker);
+                }
             }
         }
         // What they have in work comes to its end.
@@ -80,6 +98,7 @@ impl Subscriptions {
         if !after.is_empty() {
             workers.insert(deployment.name.clone(), after);
         }
+        begun
     }
 
     /// Forgets the subscriptions of a deployment that is gone, and the groups that were its own.

@@ -18,15 +18,31 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 pub(super) struct Worker {
     work: Arc<Work>,
     stop: watch::Sender<bool>,
+    begun: watch::Receiver<bool>,
     task: JoinHandle<()>,
+}
+
+/// Tells when the broker was asked for the first time.
+pub(super) struct Begun(watch::Receiver<bool>);
+
+impl Begun {
+    pub(super) async fn wait(mut self) {
+        // A task that is gone will not ask any more.
+        let _ = self.0.wait_for(|has_begun| *has_begun).await;
+    }
 }
 
 impl Worker {
     /// Begins to take messages.
     pub(super) fn begin(work: Arc<Work>, pattern: Pattern) -> Worker {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(work.clone(), pattern, stopped));
-        Worker { work, stop, task }
+        let (begins, begun) = watch::channel(false);
+        let task = tokio::spawn(run(work.clone(), pattern, begins, stopped));
+        Worker { work, stop, begun, task }
+    }
+
+    pub(super) fn begun(&self) -> Begun {
+        Begun(self.begun.clone())
     }
 
     pub(super) fn subscribe(&self) -> &Subscribe {
@@ -53,7 +69,12 @@ impl Worker {
     }
 }
 
-async fn run(work: Arc<Work>, pattern: Pattern, mut stopped: watch::Receiver<bool>) {
+async fn run(
+    work: Arc<Work>,
+    pattern: Pattern,
+    begins: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let from = match work.subscribe.from {
         Begin::Latest => Position::Latest,
         Begin::Earliest => Position::Earliest,
@@ -66,6 +87,7 @@ async fn run(work: Arc<Work>, pattern: Pattern, mut stopped: watch::Receiver<boo
             Ok(()) => work.broker.subscribe(&pattern, options.clone()).await,
             Err(error) => Err(error),
         };
+        begins.send_replace(true);
         match subscribed {
             Ok(subscription) => {
                 work.set_problem(None);
