@@ -113,7 +113,7 @@ async fn list(group: &str, options: &Options) -> Result<()> {
         let page = host.letters(group, from).await?;
         let Some(last) = page.value.letters.last().map(|letter| letter.offset) else {
             if is_first && options.output == Output::Text {
-                print::remark(&format!("group {group} has no dead letters"));
+                print::remark(format!("group {group} has no dead letters"));
             }
             return Ok(());
         };

@@ -202,13 +202,10 @@ pub(super) async fn handle(work: Arc<Work>, delivery: Delivery, mut stopped: wat
             }
             work.client.call(call).await
         };
-        let error = match outcome {
-            Ok(_) => {
-                work.handled.fetch_add(1, Ordering::Relaxed);
-                delivery.ack();
-                return Left { key };
-            }
-            Err(error) => error,
+        let Err(error) = outcome else {
+            work.handled.fetch_add(1, Ordering::Relaxed);
+            delivery.ack();
+            return Left { key };
         };
         let wait = if is_away(&error) {
             error.again.unwrap_or(BUSY)

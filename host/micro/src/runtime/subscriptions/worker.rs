@@ -69,12 +69,7 @@ impl Worker {
     }
 }
 
-async fn run(
-    work: Arc<Work>,
-    pattern: Pattern,
-    begins: watch::Sender<bool>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn run(work: Arc<Work>, pattern: Pattern, begins: watch::Sender<bool>, mut stopped: watch::Receiver<bool>) {
     let from = match work.subscribe.from {
         Begin::Latest => Position::Latest,
         Begin::Earliest => Position::Earliest,
