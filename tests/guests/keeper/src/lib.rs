@@ -37,7 +37,7 @@ mod keeper {
         if is_poison(number) {
             return Err(Error::bad_request("it is poison"));
         }
-        if RandomState::new().hash_one(number) % FAILS == 0 {
+        if RandomState::new().hash_one(number).is_multiple_of(FAILS) {
             return Err(Error::internal("by chance"));
         }
         let key = events::current().and_then(|event| event.key).ok_or_else(|| Error::bad_request("no key"))?;
