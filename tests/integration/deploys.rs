@@ -152,7 +152,7 @@ async fn a_deployment_is_shown_with_all_that_is_known_of_it() {
             "calls": 0, "errors": 0, "in_flight": 0, "queued": 0, "denied": 0, "cpu_seconds": 0.0, "memory": 0,
             "instances": 0
         },
-        "schedules": [], "warnings": [],
+        "schedules": [], "subscriptions": [], "warnings": [],
     });
     assert_eq!(deployed, expected);
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod doors;
+mod many;
 
 use micro_tests::{Client, Host, Value, built_guest, guest, json, until, with_manifest};
 use reqwest::Method;
@@ -119,8 +120,9 @@ async fn messages_of_one_key_keep_their_order_while_one_of_them_is_tried_again()
 async fn functions_may_take_messages_as_they_are() {
     let host = Host::start().await;
     let manifest = |topic| format!("kind = \"service\"\n[[subscribe]]\ntopic = {topic:?}\nretries = 0\n");
-    for (name, topic) in [("messages", "mail.*"), ("broker-messages", "mail.>")] {
-        let deployed = host.deploy_as(name, with_manifest(&guest(name), &manifest(topic))).await.ok();
+    let (ours, theirs) = (guest("messages"), guest("broker-messages"));
+    for (name, component, topic) in [("messages", ours, "mail.*"), ("broker-messages", theirs, "mail.>")] {
+        let deployed = host.deploy_as(name, with_manifest(&component, &manifest(topic))).await.ok();
         assert_eq!(deployed["warnings"], json!([]), "{deployed}");
         listens(&host, "mail.in", name).await;
     }
