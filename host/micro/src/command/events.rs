@@ -11,7 +11,7 @@ use crate::admin::Event;
 #[command(after_help = "\
 With --output json: one object on each line, {\"time\", \"kind\", \"deployment\", \"revision\", \"detail\"}; kind is \
 deployed, canary, promoted, rolled-back, removed or refused; failed, unhealthy or healthy; instance-failed or \
-instance-restarted; schedule-failed. revision is null where no revision was made.")]
+instance-restarted; schedule-failed; dead-letter, subscription-failed. revision is null where no revision was made.")]
 pub struct Arguments {}
 
 /// Prints events until the host ends.

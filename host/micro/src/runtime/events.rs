@@ -17,7 +17,8 @@ pub struct Event {
     #[serde(serialize_with = "super::status::rfc3339")]
     pub time: SystemTime,
     /// `deployed`, `canary`, `promoted`, `rolled-back`, `removed`, `refused`; of instances `instance-failed`, `instance-restarted`;
-    /// `failed`, `unhealthy`, `healthy`; of a scheduled call `schedule-failed`.
+    /// `failed`, `unhealthy`, `healthy`; of a scheduled call `schedule-failed`; of messages `dead-letter` and
+    /// `subscription-failed`.
     pub kind: &'static str,
     /// To which deployment.
     pub deployment: String,
