@@ -191,6 +191,39 @@ async fn a_guest_publishes_what_its_manifest_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_holds_messages_up_can_be_looked_at_and_taken_away() {
+    let mut host = with_worker().await;
+    publish(&host, "work.a", "poison").await;
+    publish(&host, "work.a", "plain").await;
+    subscription(&host, "worker", "work.>", |one| one["dead"] == 1 && one["handled"] == 1).await;
+    let letters = host.admin(Method::GET, "/dead-letters/worker", "").await.ok();
+    let letter = &letters["letters"][0];
+    assert_eq!((&letter["topic"], &letter["tries"], &letter["body"]), (&json!("work.a"), &json!(4), &json!("poison")));
+    assert_eq!(letter["error"], "500 it is poison");
+    let retried = host.admin(Method::POST, "/dead-letters/worker/retry", "").await.ok();
+    assert_eq!(retried, json!({"retried": 1}));
+    subscription(&host, "worker", "work.>", |one| one["dead"] == 2).await;
+    let dropped = host.admin(Method::DELETE, "/dead-letters/worker", "").await.ok();
+    assert_eq!(dropped, json!({"dropped": 1}));
+
+    let messages = host.admin(Method::GET, "/topics/work.a/messages", "").await.ok();
+    assert_eq!(messages["messages"].as_array().map(Vec::len), Some(3), "the poison came twice: {messages}");
+    let replay = json!({"group": "worker", "from": "offset:2"}).to_string();
+    let answer = host.admin(Method::POST, "/topics/work.a/replay", replay).await.ok();
+    assert_eq!(answer["pattern"], "work.>");
+    assert_eq!(done(&host, 2).await, ["plain", "plain"]);
+
+    // It is all there after a restart; and a group that nobody is in can be forgotten.
+    host.deploy_as("worker", guest("worker")).await.ok();
+    host.restart().await;
+    let topic = host.admin(Method::GET, "/topics/work.a", "").await.ok();
+    assert_eq!((&topic["messages"], &topic["groups"][0]["name"]), (&json!(3), &json!("worker")), "{topic}");
+    let forgotten = host.admin(Method::DELETE, "/topics/work.a/groups/worker", "").await.ok();
+    assert_eq!(forgotten, json!({"removed": true}));
+    assert_eq!(host.admin(Method::GET, "/topics/work.a", "").await.ok()["groups"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_subscription_is_refused_with_its_place() {
     let host = Host::start().await;
     for (lines, reason) in [

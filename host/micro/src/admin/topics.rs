@@ -83,6 +83,14 @@ pub struct Replay {
     pub pattern: String,
 }
 
+/// What taking something away answers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Removed {
+    /// Whether it was there.
+    pub removed: bool,
+}
+
 /// `GET /v1/dead-letters`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -221,6 +229,19 @@ impl Host {
         let request = self.admin(Method::POST, &format!("/v1/topics/{}/replay", segment(topic))).await?;
         let body = serde_json::json!({ "group": group, "from": from, "pattern": pattern });
         self.answer(request.timeout(ANSWER_LIMIT).json(&body)).await
+    }
+
+    /// Forgets a group, and how far it had come.
+    pub async fn forget_group(
+        &self,
+        topic: &str,
+        group: &str,
+        pattern: Option<&str>,
+    ) -> Result<Answer<Removed>, HostError> {
+        let pairs: Vec<_> = pattern.map(|pattern| ("pattern", pattern)).into_iter().collect();
+        let path = format!("/v1/topics/{}/groups/{}?{}", segment(topic), segment(group), query(&pairs));
+        let request = self.admin(Method::DELETE, &path).await?;
+        self.answer(request.timeout(ANSWER_LIMIT)).await
     }
 
     /// The groups that have dead letters.

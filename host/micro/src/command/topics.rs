@@ -18,10 +18,18 @@ pub struct AllArguments {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --output json: {\"name\", \"messages\", \"bytes\", \"first\", \"next\", \"groups\": [{\"name\", \"pattern\", \
-\"lag\", \"in_flight\", \"members\", \"dead_letters\"}, …]}.")]
+\"lag\", \"in_flight\", \"members\", \"dead_letters\"}, …]}; with --forget {\"removed\"}.")]
 pub struct OneArguments {
     /// The topic
     topic: String,
+
+    /// Forget this group, which nobody is in any more: what it has yet to handle is no longer kept for it
+    #[arg(long, value_name = "GROUP")]
+    forget: Option<String>,
+
+    /// What that group subscribed to, where it did so by several patterns
+    #[arg(long, requires = "forget")]
+    pattern: Option<String>,
 }
 
 /// Let a group have old messages again, or skip what it has yet to handle
@@ -72,8 +80,18 @@ fn layout_all(topics: &Topics) -> String {
 
 /// Shows one topic.
 pub async fn one(arguments: OneArguments, options: &Options) -> Result<()> {
-    let answer = options.host()?.topic(&arguments.topic).await?;
-    options.print(&answer, layout_one)?;
+    let OneArguments { topic, forget, pattern } = arguments;
+    let host = options.host()?;
+    let Some(group) = forget else {
+        let answer = host.topic(&topic).await?;
+        options.print(&answer, layout_one)?;
+        return Ok(());
+    };
+    let answer = host.forget_group(&topic, &group, pattern.as_deref()).await?;
+    options.print(&answer, |answer| match answer.removed {
+        true => format!("group {group} is forgotten"),
+        false => format!("there is no group {group}"),
+    })?;
     Ok(())
 }
 
