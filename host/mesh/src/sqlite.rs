@@ -1,5 +1,9 @@
 //! What backends with a SQLite file have in common: how it is opened, and whether it is theirs.
 
+mod readers;
+
+pub(crate) use readers::{ReadError, Readers};
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,6 +59,21 @@ pub(crate) fn prepare(connection: &mut Connection, layout: &Layout) -> Result<()
 /// Takes the write lock at once: a transaction that reads first and writes later could fail in between.
 pub(crate) fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusqlite::Error> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// What a backend's file that fails is to a caller, in words.
+pub(crate) fn failure(what: &str, doing: &str, error: &rusqlite::Error) -> String {
+    let way_out = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "; free room on its disk",
+        _ if is_held(error) => "; another process holds it, try again",
+        _ => "",
+    };
+    format!("{doing} the {what}'s file: {error}{way_out}")
+}
+
+/// Whether another process has the file for itself.
+pub(crate) fn is_held(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Gives the file a write-ahead log. SQLite does not wait here for others that are just looking at the file.

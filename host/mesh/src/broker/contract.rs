@@ -388,9 +388,19 @@ fn pattern(text: &str) -> Pattern {
     must("pattern", Pattern::new(text))
 }
 
-async fn subscribe(broker: &dyn Broker, topics: &str, group: Option<Group>, prefetch: usize) -> Subscription {
+pub(super) async fn subscribe(
+    broker: &dyn Broker,
+    topics: &str,
+    group: Option<Group>,
+    prefetch: usize,
+) -> Subscription {
     let options = SubscribeOptions { group, prefetch, from: Position::Latest };
     must("subscribe", broker.subscribe(&pattern(topics), options).await)
+}
+
+/// Publishes a text.
+pub(super) async fn publish_text(broker: &dyn Broker, topic: &str, text: &str) {
+    publish(broker, topic, Message::new(text.to_owned())).await;
 }
 
 async fn publish(broker: &dyn Broker, topic: &str, message: Message) {
@@ -398,7 +408,7 @@ async fn publish(broker: &dyn Broker, topic: &str, message: Message) {
     must("publish", broker.publish(topic, message, options).await);
 }
 
-async fn next(subscription: &mut Subscription) -> Delivery {
+pub(super) async fn next(subscription: &mut Subscription) -> Delivery {
     match timeout(PATIENCE, subscription.next()).await {
         Ok(Some(delivery)) => delivery,
         Ok(None) => panic!("the subscription ended"),
@@ -407,14 +417,14 @@ async fn next(subscription: &mut Subscription) -> Delivery {
 }
 
 /// The next message, acknowledged.
-async fn text_of(subscription: &mut Subscription) -> String {
+pub(super) async fn text_of(subscription: &mut Subscription) -> String {
     let delivery = next(subscription).await;
     let text = text(&delivery);
     delivery.ack();
     text
 }
 
-fn text(delivery: &Delivery) -> String {
+pub(super) fn text(delivery: &Delivery) -> String {
     String::from_utf8_lossy(&delivery.message.body).into_owned()
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{Header, KEY, Message};
 
@@ -61,6 +61,43 @@ pub trait Receipt: Send + Sync {
 
     /// It is given back.
     fn release(&mut self);
+}
+
+/// What became of a delivery, told to the task that handed it out.
+pub(crate) struct Done {
+    /// By which that task knows it.
+    pub(crate) serial: u64,
+    pub(crate) is_acked: bool,
+}
+
+/// Tells it.
+pub(crate) struct Told {
+    pub(crate) serial: u64,
+    /// Has a place for each delivery that may be held; a task that has ended can do nothing for it.
+    pub(crate) done: mpsc::Sender<Done>,
+}
+
+impl Receipt for Told {
+    fn ack(&mut self) {
+        drop(self.done.try_send(Done { serial: self.serial, is_acked: true }));
+    }
+
+    fn release(&mut self) {
+        drop(self.done.try_send(Done { serial: self.serial, is_acked: false }));
+    }
+}
+
+/// The room that a delivery takes until it is done with, where that is all that anybody wants to know.
+pub(crate) struct Taken(pub(crate) Option<OwnedSemaphorePermit>);
+
+impl Receipt for Taken {
+    fn ack(&mut self) {
+        self.0 = None;
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl Delivery {

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::topic::{check_group, check_topic};
 use super::{
-    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, Receipt, Remove,
-    Stored, SubscribeOptions, Subscription, TopicUsage, closed, unsupported,
+    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, SubscribeOptions,
+    Subscription, Taken, TopicUsage, closed, unsupported,
 };
 
 #[cfg(test)]
@@ -60,19 +60,6 @@ struct Member {
     /// A permit for each delivery that may be unacknowledged.
     room: Arc<Semaphore>,
     prefetch: usize,
-}
-
-/// The room that a delivery takes until it is done with.
-struct Taken(Option<OwnedSemaphorePermit>);
-
-impl Receipt for Taken {
-    fn ack(&mut self) {
-        self.0 = None;
-    }
-
-    fn release(&mut self) {
-        self.0 = None;
-    }
 }
 
 /// A subscription's place in its group.
@@ -268,18 +255,6 @@ impl Broker for Memory {
             .collect();
         usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
         Ok(usage)
-    }
-
-    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
-        Err(unsupported(NAME, "read old messages"))
-    }
-
-    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
-        Err(unsupported(NAME, "set groups back"))
-    }
-
-    async fn remove(&self, _: Remove<'_>) -> Result<bool, BrokerError> {
-        Err(unsupported(NAME, "take messages away: it keeps none"))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {

@@ -33,8 +33,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::sqlite::ReadError;
 
 pub use delivery::{Delivered, Delivery, Receipt, Subscription};
+pub(crate) use delivery::{Done, Taken, Told};
 pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_MESSAGE, MESSAGE_ID, Message};
 pub use topic::{MAX_TOPIC, Pattern};
 
@@ -43,7 +45,7 @@ pub use crate::store::Clock;
 /// Who speaks in the errors that callers get of a broker, as go-micro calls it.
 pub const ID: &str = "go.micro.broker";
 
-/// Where messages are published and subscribed to.
+/// Where messages are published and subscribed to. What a backend leaves out is [`BrokerError::Unsupported`].
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// The backend's name, as in `sqlite`.
@@ -59,19 +61,29 @@ pub trait Broker: Send + Sync {
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError>;
 
     /// The topics that there are, sorted by name.
-    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError>;
+    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        Err(unsupported(self.name(), "list topics"))
+    }
 
     /// The groups that get messages of a topic, sorted by name.
-    async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError>;
+    async fn groups(&self, _: &str) -> Result<Vec<GroupUsage>, BrokerError> {
+        Err(unsupported(self.name(), "list groups"))
+    }
 
     /// Messages of a topic as they were published, from a position on, without taking them from anybody.
-    async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError>;
+    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
+        Err(unsupported(self.name(), "read old messages"))
+    }
 
     /// Lets a group that subscribed to this pattern go on from somewhere else: what lies behind comes again, or never.
-    async fn seek(&self, pattern: &Pattern, group: &str, to: Position) -> Result<(), BrokerError>;
+    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
+        Err(unsupported(self.name(), "set groups back"))
+    }
 
     /// Takes something away for ever; says whether it was there.
-    async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError>;
+    async fn remove(&self, _: Remove<'_>) -> Result<bool, BrokerError> {
+        Err(unsupported(self.name(), "take messages away"))
+    }
 
     /// Does what was asked before and stops. Whatever is asked later is [`BrokerError::Unavailable`]; closing again is
     /// no error.
@@ -315,6 +327,15 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
 async fn over(is_over: &mut watch::Receiver<bool>) {
     // An error means that it was dropped.
     drop(is_over.wait_for(|is_over| *is_over).await);
+}
+
+impl From<ReadError> for BrokerError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => closed(),
+            ReadError::Failed(detail) => Self::Unavailable(detail),
+        }
+    }
 }
 
 /// What every backend answers after [`Broker::close`].

@@ -6,6 +6,7 @@ use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use tokio_stream::StreamExt;
 
 use super::*;
+use crate::broker::contract::{subscribe, text};
 use crate::broker::servers::{RabbitServer, free_port};
 use crate::broker::{Delivery, Group, OpenOptions, contract, open};
 
@@ -16,11 +17,6 @@ async fn broker(server: &RabbitServer) -> Arc<dyn Broker> {
     open(NAME, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
 }
 
-async fn subscribe(broker: &dyn Broker, pattern: &str, group: Option<Group>, prefetch: usize) -> Subscription {
-    let options = SubscribeOptions { group, prefetch, ..SubscribeOptions::default() };
-    broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
-}
-
 async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
     let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
     broker.publish(topic, Message::new(text.to_owned()), options).await.unwrap();
@@ -28,10 +24,6 @@ async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
 
 async fn next(subscription: &mut Subscription) -> Delivery {
     timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on")
-}
-
-fn text(delivery: &Delivery) -> String {
-    String::from_utf8_lossy(&delivery.message.body).into_owned()
 }
 
 /// One server for all that need not end it: it takes seconds to start.

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::broker::contract::{next, publish_text as publish, subscribe, text};
 use crate::broker::servers::{RedisServer, free_port};
 use crate::broker::{Delivery, Group, OpenOptions, contract, open};
 
@@ -9,24 +10,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn broker(server: &RedisServer) -> Arc<dyn Broker> {
     open(NAME, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
-}
-
-async fn subscribe(broker: &dyn Broker, pattern: &str, group: Option<Group>, prefetch: usize) -> Subscription {
-    let options = SubscribeOptions { group, prefetch, ..SubscribeOptions::default() };
-    broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
-}
-
-async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
-    let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
-    broker.publish(topic, Message::new(text.to_owned()), options).await.unwrap();
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on")
-}
-
-fn text(delivery: &Delivery) -> String {
-    String::from_utf8_lossy(&delivery.message.body).into_owned()
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn the_file_does_not_grow_for_ever() {
 
 /// A writer without its thread, whose file may have no more than so many pages.
 fn writer(path: &Path) -> Writer {
-    let shared = Arc::new(Shared::new(Readers::open(path).unwrap(), Handle::current()));
+    let shared = Arc::new(Shared::new(Readers::open("broker", path, READERS).unwrap(), Handle::current()));
     Writer::new(tables::open(path).unwrap(), shared, Limits::default(), Clock::default()).unwrap()
 }
 

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use tokio::time::timeout;
 
 use super::*;
-use crate::broker::{Delivery, Group as Sharing, contract};
+use crate::broker::contract::{next, text, text_of};
+use crate::broker::{Group as Sharing, contract};
 use crate::store::contract::Hand;
 
 #[path = "sqlite_crash_tests.rs"]
@@ -33,22 +34,6 @@ async fn publish(broker: &Sqlite, topic: &str, text: &str) {
 async fn subscribe(broker: &Sqlite, pattern: &str, group: Option<Sharing>, from: Position) -> Subscription {
     let options = SubscribeOptions { group, from, prefetch: 8 };
     broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("the subscription goes on")
-}
-
-fn text(delivery: &Delivery) -> String {
-    String::from_utf8(delivery.message.body.to_vec()).unwrap()
-}
-
-/// The next message, acknowledged.
-async fn text_of(subscription: &mut Subscription) -> String {
-    let delivery = next(subscription).await;
-    let text = text(&delivery);
-    delivery.ack();
-    text
 }
 
 async fn lag(broker: &Sqlite, topic: &str) -> Vec<u64> {

@@ -21,6 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::sqlite::ReadError;
+
 pub use check::{Limits, MAX_KEY, MAX_STORE_BYTES, MAX_STORE_ENTRIES, MAX_STORE_NAME, MAX_VALUE};
 pub use clock::Clock;
 
@@ -182,6 +184,15 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Store>, St
             Ok(Arc::new(sqlite::Sqlite::open(path, limits, clock).await?))
         }
         other => Err(StoreError::Setting(format!("Store {other} not found, known are: {}", KINDS.join(", ")))),
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => closed(),
+            ReadError::Failed(detail) => Self::Unavailable(detail),
+        }
     }
 }
 

@@ -7,15 +7,15 @@ use async_nats::Subscriber;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::link::{ANSWER, Link, Watch};
 use super::{MAX_PREFETCH, NAME, check_own, envelope, is_named};
 use crate::broker::topic::{check_group, check_topic};
 use crate::broker::{
-    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, Receipt, Remove,
-    Stored, SubscribeOptions, Subscription, TopicUsage, unsupported,
+    Abilities, Broker, BrokerError, Delivery, Message, Pattern, Position, PublishOptions, SubscribeOptions,
+    Subscription, Taken, unsupported,
 };
 
 /// A NATS server without JetStream, or with it and without its use.
@@ -46,19 +46,6 @@ struct Held(Shared);
 impl Drop for Held {
     fn drop(&mut self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-/// The room that a delivery takes until it is done with.
-struct Taken(Option<OwnedSemaphorePermit>);
-
-impl Receipt for Taken {
-    fn ack(&mut self) {
-        self.0 = None;
-    }
-
-    fn release(&mut self) {
-        self.0 = None;
     }
 }
 
@@ -143,7 +130,7 @@ impl Broker for Nats {
                 let _ = client.publish(inbox, Bytes::new()).await;
                 let _ = timeout(ANSWER, echo.next()).await;
             }
-            Ok(subscriber)
+            Ok::<_, BrokerError>(subscriber)
         };
         let late = |_| self.link.lost("the server answers nothing");
         let subscriber: Subscriber = timeout(ANSWER * 2, subscribe).await.map_err(late)??;
@@ -153,26 +140,6 @@ impl Broker for Nats {
         let room = Arc::new(Semaphore::new(prefetch));
         tokio::spawn(pump(pattern.clone(), shared.clone(), room, deliveries, self.link.watch()));
         Ok(Subscription::new(received, Held(shared)))
-    }
-
-    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
-        Err(unsupported(NAME, "list topics"))
-    }
-
-    async fn groups(&self, _: &str) -> Result<Vec<GroupUsage>, BrokerError> {
-        Err(unsupported(NAME, "list groups"))
-    }
-
-    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
-        Err(unsupported(NAME, "read old messages"))
-    }
-
-    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
-        Err(unsupported(NAME, "set groups back"))
-    }
-
-    async fn remove(&self, _: Remove<'_>) -> Result<bool, BrokerError> {
-        Err(unsupported(NAME, "take messages away: it keeps none"))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {

@@ -18,7 +18,7 @@ use super::jetstream::{Member, Reader};
 use super::link::{ANSWER, Watch};
 use super::stream::Stream;
 use super::{envelope, is_named};
-use crate::broker::{Delivery, Receipt};
+use crate::broker::{Delivery, Done, Told};
 
 /// How often the server hears that deliveries are still worked on; a third of the time it waits for that.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -49,8 +49,8 @@ pub(super) struct Pump {
     subscriber: Subscriber,
     /// Where messages come to, and, one word longer, the server's word that it took one back.
     inbox: String,
-    outcomes: mpsc::Receiver<Outcome>,
-    report: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Receiver<Done>,
+    report: mpsc::Sender<Done>,
     /// What was handed over and not decided: where its outcome is told, and its place in the stream.
     held: HashMap<u64, (Subject, u64)>,
     next: u64,
@@ -66,33 +66,10 @@ pub(super) struct Pump {
     last: u64,
 }
 
-/// What became of a delivery.
-struct Outcome {
-    number: u64,
-    is_done: bool,
-}
-
-/// How the pump learns of it.
-struct Ticket {
-    number: u64,
-    report: mpsc::Sender<Outcome>,
-}
-
-impl Receipt for Ticket {
-    fn ack(&mut self) {
-        // There is room for each delivery that is held; a pump that has ended can do nothing for it.
-        let _ = self.report.try_send(Outcome { number: self.number, is_done: true });
-    }
-
-    fn release(&mut self) {
-        let _ = self.report.try_send(Outcome { number: self.number, is_done: false });
-    }
-}
-
 /// What happens next to a pump.
 enum Step {
     Left,
-    Outcome(Option<Outcome>),
+    Outcome(Option<Done>),
     Message(Option<Raw>),
     Tick,
     Reconnected(u64),
@@ -249,7 +226,7 @@ impl Pump {
         self.next += 1;
         self.held.insert(number, (reply, offset));
         let read = envelope::read(&message.payload, message.headers.as_ref());
-        let ticket = Ticket { number, report: self.report.clone() };
+        let ticket = Told { serial: number, done: self.report.clone() };
         let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);
         delivery.published = published;
@@ -276,9 +253,9 @@ impl Pump {
         }
     }
 
-    async fn settle(&mut self, Outcome { number, is_done }: Outcome) {
+    async fn settle(&mut self, Done { serial: number, is_acked }: Done) {
         let Some((reply, _)) = self.held.remove(&number) else { return };
-        if is_done {
+        if is_acked {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.

@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 
 use super::link::{Link, LinkError, within};
 use super::{ANSWER_TIME, EXCHANGE, WAITS, wire};
-use crate::broker::{Delivery, Pattern, Receipt, over};
+use crate::broker::{Delivery, Done, Pattern, Told, over};
 
 /// How long the queue of a passing group is kept while nobody is connected: it outlasts a restart of the server.
 const PASSING: Duration = Duration::from_secs(60);
@@ -32,29 +32,6 @@ pub enum Queue {
     Passing(ShortString),
     /// Of this subscription alone.
     Own,
-}
-
-/// What became of a delivery.
-struct Done {
-    serial: u64,
-    is_acked: bool,
-}
-
-/// Tells the member what became of a delivery.
-struct Told {
-    serial: u64,
-    /// Has a place for each delivery that may be held.
-    done: mpsc::Sender<Done>,
-}
-
-impl Receipt for Told {
-    fn ack(&mut self) {
-        drop(self.done.try_send(Done { serial: self.serial, is_acked: true }));
-    }
-
-    fn release(&mut self) {
-        drop(self.done.try_send(Done { serial: self.serial, is_acked: false }));
-    }
 }
 
 /// Who reads from a queue.

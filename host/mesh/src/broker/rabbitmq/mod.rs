@@ -41,8 +41,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::topic::{check_group, check_topic};
 use super::{
-    Abilities, Broker, BrokerError, Clock, GroupUsage, Message, Pattern, Position, PublishOptions, Remove, Stored,
-    SubscribeOptions, Subscription, TopicUsage, closed, unsupported,
+    Abilities, Broker, BrokerError, Clock, Message, Pattern, Position, PublishOptions, Remove, SubscribeOptions,
+    Subscription, closed, unsupported,
 };
 use link::{Link, LinkError, within};
 use member::{Member, Queue};
@@ -231,22 +231,6 @@ impl Broker for RabbitMq {
         let (channel, consumer) = begun.map_err(|error| self.failed(&format!("subscribe to {pattern}"), &error))?;
         tokio::spawn(member.run(channel, consumer));
         Ok(Subscription::new(received, ()))
-    }
-
-    async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
-        Err(unsupported(NAME, "list topics"))
-    }
-
-    async fn groups(&self, _: &str) -> Result<Vec<GroupUsage>, BrokerError> {
-        Err(unsupported(NAME, "list groups"))
-    }
-
-    async fn read(&self, _: &str, _: Position, _: usize) -> Result<Vec<Stored>, BrokerError> {
-        Err(unsupported(NAME, "read old messages"))
-    }
-
-    async fn seek(&self, _: &Pattern, _: &str, _: Position) -> Result<(), BrokerError> {
-        Err(unsupported(NAME, "set groups back"))
     }
 
     async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {

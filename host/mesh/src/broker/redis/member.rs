@@ -12,36 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::keys::{self, Entry};
 use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
-use crate::broker::{Delivery, Pattern, Position, Receipt, over};
+use crate::broker::{Delivery, Done, Pattern, Position, Told, over};
 
 /// How long one reading waits for messages. Between two of them a member looks for new topics and for what others left.
 const READ_TIME: Duration = Duration::from_millis(500);
 
 /// How often a member says that it is there and what it holds, and looks for what others held.
 const KEEP: Duration = Duration::from_secs(SILENCE.as_secs() / 3);
-
-/// What became of a delivery.
-struct Done {
-    serial: u64,
-    is_acked: bool,
-}
-
-/// Tells the member what became of a delivery.
-struct Told {
-    serial: u64,
-    /// Has a place for each delivery that may be held.
-    done: mpsc::Sender<Done>,
-}
-
-impl Receipt for Told {
-    fn ack(&mut self) {
-        drop(self.done.try_send(Done { serial: self.serial, is_acked: true }));
-    }
-
-    fn release(&mut self) {
-        drop(self.done.try_send(Done { serial: self.serial, is_acked: false }));
-    }
-}
 
 /// A reading that waits for its answer.
 type Reading = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;

@@ -2,7 +2,7 @@
 //!
 //! One thread owns the connection that writes. While it waits for the disk, messages and acknowledgements queue up, and it
 //! takes them together into its next transaction ([`writer`]). What was committed goes straight from memory to the
-//! [groups](group); one that is behind reads the file ([`pages`]) over connections of its own ([`readers`]). Topics,
+//! [groups](group); one that is behind reads the file ([`pages`]) over connections of its own ([`Readers`]). Topics,
 //! groups and where they stand are in memory as well as in the file, and only the writer changes what the file keeps.
 
 mod changes;
@@ -12,7 +12,6 @@ mod lane;
 mod log;
 mod pages;
 mod queue;
-mod readers;
 mod retention;
 mod staged;
 mod tables;
@@ -30,6 +29,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::sqlite::Readers;
+
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, GroupUsage, Limits, Message, Pattern, Position, PublishOptions, Remove,
@@ -39,7 +40,6 @@ use changes::{Join, Removal};
 use group::{Group, Place};
 use log::Topic;
 use queue::Queue;
-use readers::Readers;
 use writer::{Publish, Request, Writer};
 
 #[cfg(test)]
@@ -51,6 +51,9 @@ pub const NAME: &str = "sqlite";
 
 /// What a subscription may hold at most, whatever it asks for.
 const MAX_PREFETCH: usize = 65_536;
+
+/// Reads that may happen at once. A page takes less than a millisecond unless the disk is asked.
+const READERS: u32 = 3;
 
 /// What one [`Broker::read`] gives at most: messages, and the bytes after which there are no more.
 const READ: (usize, usize) = (10_000, 32 * 1_024 * 1_024);
@@ -131,7 +134,7 @@ impl Sqlite {
             let failed = |cause: String| BrokerError::Unavailable(format!("open broker {}: {cause}", path.display()));
             let connection = tables::open(&path).map_err(failed);
             let ready = connection.and_then(|connection| {
-                let readers = Readers::open(&path).map_err(|error| failed(error.to_string()))?;
+                let readers = Readers::open("broker", &path, READERS).map_err(|error| failed(error.to_string()))?;
                 let shared = Arc::new(Shared::new(readers, runtime));
                 let writer = Writer::new(connection, shared.clone(), limits, clock);
                 Ok((shared, writer.map_err(|error| failed(error.to_string()))?))

@@ -11,6 +11,7 @@ use super::group::Group;
 use super::lane::Lane;
 use super::log::Record;
 use super::tables;
+use crate::broker::BrokerError;
 
 /// The messages that a page has at most, and the bytes after which it has no more.
 const PAGE: (usize, usize) = (256, 512 * 1_024);
@@ -87,6 +88,7 @@ impl Fetch {
                     Ok(records) => return self.arrive(&group, records),
                     Err(_) if group.shared.is_closed() || group.lock().is_closed() => return,
                     Err(error) => {
+                        let error = BrokerError::from(error);
                         tracing::warn!(%error, "messages for a group could not be read, trying again");
                         sleep(RETRY).await;
                     }

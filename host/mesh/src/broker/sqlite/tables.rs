@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::{BrokerError, Position};
 use super::log::{Record, Topic};
@@ -261,15 +261,5 @@ pub(super) fn count_off(change: &Connection, topic: i64, taken: &Taken) -> Resul
 
 /// What the file's failure is to a caller.
 pub(super) fn unavailable(doing: &str, error: &rusqlite::Error) -> BrokerError {
-    let way_out = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "; free room on its disk",
-        _ if is_held(error) => "; another process holds it, try again",
-        _ => "",
-    };
-    BrokerError::Unavailable(format!("{doing} the broker's file: {error}{way_out}"))
-}
-
-/// Whether another process has the file for itself.
-pub(super) fn is_held(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    BrokerError::Unavailable(sqlite::failure("broker", doing, error))
 }

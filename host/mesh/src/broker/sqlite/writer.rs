@@ -14,7 +14,7 @@ use super::group::{Group, Place};
 use super::log::Recent;
 use super::queue::Woken;
 use super::staged::{self, Staged};
-use super::tables::{self, is_held, unavailable};
+use super::tables::{self, unavailable};
 use super::{Shared, changes};
 use crate::sqlite;
 
@@ -217,7 +217,7 @@ impl Writer {
                 // The file has not learned of them after all.
                 cursors.iter().for_each(|cursor| cursor.group.mark(&[cursor.topic]));
                 self.retry_at = Some(Instant::now() + RETRY);
-                if batch.len() > 1 && !is_held(&error) {
+                if batch.len() > 1 && !sqlite::is_held(&error) {
                     return batch.into_iter().for_each(|publish| self.settle(vec![publish]));
                 }
                 tracing::warn!(%error, "the broker's file could not be written");

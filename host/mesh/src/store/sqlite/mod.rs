@@ -2,12 +2,11 @@
 //!
 //! One thread owns the connection that writes. While it waits for the disk, changes queue up, and it takes them
 //! together into its next transaction ([`writer`]), so that many callers share one wait. Reads go past it over a few
-//! connections of their own ([`readers`]); with a write-ahead log neither waits for the other.
+//! connections of their own ([`Readers`]); with a write-ahead log neither waits for the other.
 //!
 //! Times to live are kept as wall-clock times, the only clock that goes on while nothing runs.
 
 mod changes;
-mod readers;
 mod tables;
 mod writer;
 
@@ -18,9 +17,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::sqlite::Readers;
+
 use super::{Clock, Entry, KeyQuery, Limits, PutOptions, Store, StoreError, StoreUsage, check, closed};
-use readers::Readers;
 use tables::Tables;
+
 use writer::{Answer, Change, Put, Request, Writer};
 
 #[cfg(test)]
@@ -32,6 +33,9 @@ pub const NAME: &str = "sqlite";
 
 /// Changes that may wait for the writer; who comes then waits for a place among them.
 const QUEUE: usize = 256;
+
+/// Reads that may happen at once. A read takes microseconds unless the disk is asked; each connection has a cache.
+const READERS: u32 = 4;
 
 /// Stores in a SQLite file.
 pub struct Sqlite {
@@ -55,8 +59,9 @@ impl Sqlite {
         let spawned = thread::Builder::new().name("store".to_owned()).spawn(move || {
             let failed = |cause: String| StoreError::Unavailable(format!("open store {}: {cause}", path.display()));
             let tables = Tables::open(&path).map_err(failed);
-            let ready =
-                tables.and_then(|tables| Ok((tables, Readers::open(&path).map_err(|e| failed(e.to_string()))?)));
+            let ready = tables.and_then(|tables| {
+                Ok((tables, Readers::open("store", &path, READERS).map_err(|e| failed(e.to_string()))?))
+            });
             match ready {
                 Ok((tables, readers)) => {
                     // Nobody waiting any more means the sender is gone too, which ends the writer.
@@ -94,7 +99,7 @@ impl Store for Sqlite {
         check::key(store, key)?;
         let now = self.clock.now();
         let (store, key) = (store.to_owned(), key.to_owned());
-        self.readers.read(move |file| tables::get(file, &store, key, now)).await
+        Ok(self.readers.read(move |file| tables::get(file, &store, key, now)).await?)
     }
 
     async fn put(&self, store: &str, key: &str, value: Bytes, options: PutOptions) -> Result<u64, StoreError> {
@@ -117,12 +122,12 @@ impl Store for Sqlite {
         check::store_name(store)?;
         let now = self.clock.now();
         let store = store.to_owned();
-        self.readers.read(move |file| tables::keys(file, &store, &query, now)).await
+        Ok(self.readers.read(move |file| tables::keys(file, &store, &query, now)).await?)
     }
 
     async fn stores(&self) -> Result<Vec<StoreUsage>, StoreError> {
         let now = self.clock.now();
-        self.readers.read(move |file| tables::stores(file, now)).await
+        Ok(self.readers.read(move |file| tables::stores(file, now)).await?)
     }
 
     async fn remove_store(&self, store: &str) -> Result<bool, StoreError> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::super::{Entry, KeyQuery, StoreError, StoreUsage};
 use crate::sqlite::{self, Layout};
@@ -124,15 +124,5 @@ pub(super) fn stores(file: &Connection, now: u64) -> Result<Vec<StoreUsage>, rus
 
 /// What the file's failure is to a caller.
 pub(super) fn unavailable(doing: &str, error: &rusqlite::Error) -> StoreError {
-    let way_out = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "; free room on its disk",
-        _ if is_held(error) => "; another process holds it, try again",
-        _ => "",
-    };
-    StoreError::Unavailable(format!("{doing} the store's file: {error}{way_out}"))
-}
-
-/// Whether another process has the file for itself.
-pub(super) fn is_held(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    StoreError::Unavailable(sqlite::failure("store", doing, error))
 }

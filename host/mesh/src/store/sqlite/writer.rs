@@ -5,7 +5,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Clock, Limits, StoreError};
 use super::changes::{self, SWEPT};
-use super::tables::{Tables, is_held, unavailable};
+use super::tables::{Tables, unavailable};
+use crate::sqlite;
 
 /// The changes that one transaction takes. More would save little: the wait for the disk is shared by this many.
 const TOGETHER: usize = SWEPT as usize;
@@ -106,7 +107,7 @@ impl Writer {
     pub(super) fn settle(&mut self, mut changes: Vec<Change>) {
         match self.commit(&mut changes) {
             Ok(()) => changes.into_iter().for_each(Change::tell),
-            Err(error) if changes.len() > 1 && !is_held(&error) => {
+            Err(error) if changes.len() > 1 && !sqlite::is_held(&error) => {
                 changes.into_iter().for_each(|change| self.settle(vec![change]));
             }
             Err(error) => {

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::broker::contract::{next, publish_text as publish, text};
 use crate::broker::{
-    Broker, Delivery, Group, Limits, Message, OpenOptions, Pattern, Position, PublishOptions, SubscribeOptions,
-    Subscription, contract, nats, open,
+    Broker, Group, Limits, Message, OpenOptions, Pattern, Position, PublishOptions, SubscribeOptions, Subscription,
+    contract, nats, open,
 };
 use server::{PATIENCE, Server};
 
@@ -32,18 +33,6 @@ fn patiently(patience: Duration) -> PublishOptions {
 async fn subscribe(broker: &dyn Broker, pattern: &str, group: Option<Group>) -> Subscription {
     let options = SubscribeOptions { group, ..SubscribeOptions::default() };
     broker.subscribe(&Pattern::new(pattern).unwrap(), options).await.unwrap()
-}
-
-async fn publish(broker: &dyn Broker, topic: &str, text: &str) {
-    broker.publish(topic, Message::new(text.to_owned()), patiently(PATIENCE)).await.unwrap();
-}
-
-async fn next(subscription: &mut Subscription) -> Delivery {
-    timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("the subscription goes on")
-}
-
-fn text(delivery: &Delivery) -> String {
-    String::from_utf8_lossy(&delivery.message.body).into_owned()
 }
 
 #[tokio::test]

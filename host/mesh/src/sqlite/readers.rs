@@ -7,17 +7,25 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::super::{BrokerError, closed};
-use super::tables;
-use crate::sqlite;
+use super::{connect, failure};
 
-/// Reads that may happen at once. A page takes less than a millisecond unless the disk is asked.
-const READERS: u32 = 3;
-
-pub(super) struct Readers {
+/// The connections of one backend.
+pub(crate) struct Readers {
+    /// What the file is, as in `store`.
+    what: &'static str,
+    /// Reads that may happen at once; each connection has a cache.
+    count: u32,
     idle: Arc<Mutex<Vec<Connection>>>,
     /// A permit for each connection, so that whoever has one finds a connection.
     turns: Arc<Semaphore>,
+}
+
+/// Why nothing was read.
+pub(crate) enum ReadError {
+    /// The backend was closed.
+    Closed,
+    /// The file failed, in words for a caller.
+    Failed(String),
 }
 
 /// A connection on loan. It goes back even if the read panics, and before the permit does.
@@ -34,30 +42,31 @@ impl Drop for Loan {
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
-        let idle: Vec<_> =
-            (0..READERS).map(|_| sqlite::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS as usize)) })
+    pub(crate) fn open(what: &'static str, path: &Path, count: u32) -> Result<Self, rusqlite::Error> {
+        let open = |_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let idle = Arc::new(Mutex::new((0..count).map(open).collect::<Result<_, _>>()?));
+        Ok(Self { what, count, idle, turns: Arc::new(Semaphore::new(count as usize)) })
     }
 
     /// Runs a read on a thread that may wait for the disk. It sees all that was committed before it begins.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
-    ) -> Result<T, BrokerError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| closed())?;
+    ) -> Result<T, ReadError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| ReadError::Closed)?;
         let connection = lock(&self.idle).pop();
         let loan = Loan { connection, idle: Arc::clone(&self.idle), _turn: turn };
-        match spawn_blocking(move || loan.connection.as_ref().map(read)).await {
-            Ok(Some(result)) => result.map_err(|error| tables::unavailable("read", &error)),
-            Ok(None) => Err(closed()),
-            Err(error) => Err(BrokerError::Unavailable(format!("read the broker's file: {error}"))),
+        let done = spawn_blocking(move || loan.connection.as_ref().map(read));
+        match done.await {
+            Ok(Some(result)) => result.map_err(|error| ReadError::Failed(failure(self.what, "read", &error))),
+            Ok(None) => Err(ReadError::Closed),
+            Err(error) => Err(ReadError::Failed(format!("read the {}'s file: {error}", self.what))),
         }
     }
 
     /// Waits for the reads that run, and closes the connections.
-    pub(super) async fn close(&self) {
-        if let Ok(_all) = self.turns.acquire_many(READERS).await {
+    pub(crate) async fn close(&self) {
+        if let Ok(_all) = self.turns.acquire_many(self.count).await {
             lock(&self.idle).clear();
             self.turns.close();
         }
