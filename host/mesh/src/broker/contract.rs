@@ -398,12 +398,7 @@ pub(super) async fn subscribe(
     must("subscribe", broker.subscribe(&pattern(topics), options).await)
 }
 
-/// Publishes a text.
-pub(super) async fn publish_text(broker: &dyn Broker, topic: &str, text: &str) {
-    publish(broker, topic, Message::new(text.to_owned())).await;
-}
-
-async fn publish(broker: &dyn Broker, topic: &str, message: Message) {
+pub(super) async fn publish(broker: &dyn Broker, topic: &str, message: Message) {
     let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
     must("publish", broker.publish(topic, message, options).await);
 }

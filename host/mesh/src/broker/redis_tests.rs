@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::broker::contract::{next, publish_text as publish, subscribe, text};
+use crate::broker::contract::{next, publish, subscribe, text};
 use crate::broker::servers::{RedisServer, free_port};
 use crate::broker::{Delivery, Group, OpenOptions, contract, open};
 
@@ -34,14 +34,14 @@ async fn a_server_that_comes_back_has_lost_nothing() {
     let broker = broker(&server).await;
     let mut group = subscribe(&*broker, "orders.>", Some(Group::durable("g")), 4).await;
     for number in 0..10 {
-        publish(&*broker, "orders.a", &number.to_string()).await;
+        publish(&*broker, "orders.a", Message::new(number.to_string())).await;
     }
     next(&mut group).await.ack();
     let held = next(&mut group).await;
     server.kill().await;
     let refused = broker.publish("orders.a", Message::new("lost"), PublishOptions::default()).await;
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
-    let patient = publish(&*broker, "orders.b", "10");
+    let patient = publish(&*broker, "orders.b", Message::new("10"));
     let ((), ()) = tokio::join!(patient, server.start_again());
     held.ack();
     let mut came = BTreeSet::new();
@@ -61,7 +61,7 @@ async fn what_is_worked_on_when_a_subscription_ends_may_still_be_acknowledged() 
     let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
     let mut held = Vec::new();
     for number in 0.. {
-        publish(&*broker, "a", &number.to_string()).await;
+        publish(&*broker, "a", Message::new(number.to_string())).await;
         let delivery = tokio::select! {
             delivery = leaves.next() => { held.extend(delivery); break }
             delivery = stays.next() => delivery,
@@ -69,7 +69,7 @@ async fn what_is_worked_on_when_a_subscription_ends_may_still_be_acknowledged() 
         delivery.unwrap().ack();
     }
     drop(leaves);
-    publish(&*broker, "a", "mark").await;
+    publish(&*broker, "a", Message::new("mark")).await;
     let delivery = next(&mut stays).await;
     assert_eq!(text(&delivery), "mark");
     delivery.ack();
@@ -86,7 +86,7 @@ async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
     let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
     let lone = subscribe(&*broker, "a", None, 8).await;
-    publish(&*broker, "a", "1").await;
+    publish(&*broker, "a", Message::new("1")).await;
     next(&mut stays).await.ack();
     // A member of another process that ended an hour ago, with a message in its hands.
     let () = connection.zadd(keys::MEMBERS, "g a m0", 1).await.unwrap();

@@ -8,7 +8,7 @@ async fn a_publisher_waits_for_a_server_that_is_away_for_as_long_as_it_says() {
     let mut server = Server::start().await;
     for kind in [nats::NAME, nats::JETSTREAM] {
         let broker = broker(kind, &server).await;
-        publish(&*broker, "t", "before").await;
+        publish(&*broker, "t", Message::new("before")).await;
         server.kill().await;
         let soon = broker.publish("t", Message::new("lost"), patiently(Duration::from_millis(300))).await;
         assert!(matches!(soon, Err(BrokerError::Unavailable(_))), "{kind}: {soon:?}");
@@ -23,11 +23,11 @@ async fn a_subscription_to_nats_goes_on_when_the_server_is_back() {
     let mut server = Server::start().await;
     let broker = broker(nats::NAME, &server).await;
     let mut sees = subscribe(&*broker, "t", None).await;
-    publish(&*broker, "t", "1").await;
+    publish(&*broker, "t", Message::new("1")).await;
     assert_eq!(text(&next(&mut sees).await), "1");
     server.kill().await;
     server.start_again().await;
-    publish(&*broker, "t", "2").await;
+    publish(&*broker, "t", Message::new("2")).await;
     assert_eq!(text(&next(&mut sees).await), "2");
 }
 
@@ -40,7 +40,7 @@ async fn nothing_that_was_acknowledged_is_lost_when_the_server_is_killed() {
     let mut alone = subscribe(&*broker, "t", None).await;
     let mut kept = Vec::new();
     for number in 0..50 {
-        publish(&*broker, "t", &number.to_string()).await;
+        publish(&*broker, "t", Message::new(number.to_string())).await;
         kept.push(number.to_string());
     }
     // Ten are done with, and ten are held over the crash.
@@ -107,21 +107,21 @@ async fn a_full_stream_is_an_error_to_publishers_and_loses_nothing() {
     }
     // There is room again when some are taken away.
     assert!(broker.remove(crate::broker::Remove::Topic("t")).await.unwrap());
-    publish(&*broker, "t", "room").await;
+    publish(&*broker, "t", Message::new("room")).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_somebody_took_away_comes_back_with_the_next_message() {
     let server = Server::start().await;
     let broker = broker(nats::JETSTREAM, &server).await;
-    publish(&*broker, "t", "1").await;
+    publish(&*broker, "t", Message::new("1")).await;
     let client = async_nats::connect(server.address()).await.unwrap();
     let context = async_nats::jetstream::new(client);
     let mut stream = context.get_stream("micro").await.unwrap();
     let mut config = stream.info().await.unwrap().config.clone();
     config.subjects = vec!["other".to_owned()];
     context.update_stream(config).await.unwrap();
-    publish(&*broker, "t", "2").await;
+    publish(&*broker, "t", Message::new("2")).await;
     assert_eq!(broker.read("t", Position::Earliest, 10).await.unwrap().len(), 2);
 }
 
@@ -132,7 +132,7 @@ async fn a_message_that_nats_does_not_take_is_refused_and_the_connection_stays()
         let broker = broker(kind, &server).await;
         let refused = broker.publish("t", Message::new(vec![0; 1_024 * 1_024]), patiently(PATIENCE)).await;
         assert!(matches!(&refused, Err(BrokerError::TooLarge(text)) if text.contains("max_payload")), "{refused:?}");
-        publish(&*broker, "t", "small").await;
+        publish(&*broker, "t", Message::new("small")).await;
     }
 }
 

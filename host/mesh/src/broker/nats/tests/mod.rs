@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::broker::contract::{next, publish_text as publish, text};
+use crate::broker::contract::{next, publish, text};
 use crate::broker::{
     Broker, Group, Limits, Message, OpenOptions, Pattern, Position, PublishOptions, SubscribeOptions, Subscription,
     contract, nats, open,
@@ -91,12 +91,12 @@ async fn what_begins_with_a_wildcard_sees_topics_and_nothing_of_the_servers() {
     let server = Server::start().await;
     for kind in [nats::NAME, nats::JETSTREAM] {
         let broker = broker(kind, &server).await;
-        publish(&*broker, &format!("{kind}.first"), "known").await;
+        publish(&*broker, &format!("{kind}.first"), Message::new("known")).await;
         let mut all = subscribe(&*broker, ">", None).await;
         let mut dead = subscribe(&*broker, "$dead.>", Some(Group::durable("g"))).await;
-        publish(&*broker, "$dead.x", "the host's own").await;
-        publish(&*broker, &format!("{kind}.first"), "1").await;
-        publish(&*broker, &format!("{kind}.new"), "2").await;
+        publish(&*broker, "$dead.x", Message::new("the host's own")).await;
+        publish(&*broker, &format!("{kind}.first"), Message::new("1")).await;
+        publish(&*broker, &format!("{kind}.new"), Message::new("2")).await;
         for expected in [("first", "1"), ("new", "2")] {
             let delivery = next(&mut all).await;
             assert_eq!((&*delivery.topic, &*text(&delivery)), (&*format!("{kind}.{}", expected.0), expected.1));
@@ -116,7 +116,7 @@ async fn a_group_has_no_more_under_way_than_its_members_take_and_they_share_what
     let mut slow = broker.subscribe(&pattern, options.clone()).await.unwrap();
     let mut quick = broker.subscribe(&pattern, options).await.unwrap();
     for number in 0..20 {
-        publish(&*broker, "work", &number.to_string()).await;
+        publish(&*broker, "work", Message::new(number.to_string())).await;
     }
     let held = [next(&mut slow).await, next(&mut slow).await];
     for _ in 0..18 {

@@ -85,7 +85,7 @@ async fn who_asks_on_nats_gets_no_answer_from_the_stream() {
     let server = Server::start().await;
     let program = program(&server).await;
     let broker = broker(nats::JETSTREAM, &server).await;
-    publish(&*broker, "greeter.said", "hello").await;
+    publish(&*broker, "greeter.said", Message::new("hello")).await;
     let asked = program.request("greeter.hello", "".into()).await;
     assert!(asked.is_err(), "nobody is there to answer: {asked:?}");
 }
