@@ -1,6 +1,6 @@
 //! How long names and keys may be, and how much a store may hold.
 
-use super::StoreError;
+use super::{Change, Refusal, StoreError};
 
 /// The longest key, in bytes: 1 KiB.
 pub const MAX_KEY: usize = 1_024;
@@ -16,6 +16,12 @@ pub const MAX_STORE_ENTRIES: u64 = 1_000_000;
 
 /// The longest name of a store, in bytes; names of deployments have the same bound.
 pub const MAX_STORE_NAME: usize = 128;
+
+/// The changes that are made in one step.
+pub const MAX_CHANGES: usize = 128;
+
+/// The bytes of the values that are put in one step: 8 MiB.
+pub const MAX_CHANGES_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// How much each store may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +121,27 @@ pub(crate) fn value(store: &str, key: &str, length: usize) -> Result<(), StoreEr
             "the value for key {key:?} of store {store:?} has {length} bytes, and may have {MAX_VALUE}: \
              spread it over several keys"
         )));
+    }
+    Ok(())
+}
+
+/// Refuses changes that no store would make together.
+pub(crate) fn changes(changes: &[Change]) -> Result<(), Refusal> {
+    let bytes = changes.iter().filter_map(|change| change.value.as_ref()).map(|(value, _)| value.len()).sum::<usize>();
+    if changes.len() > MAX_CHANGES || bytes > MAX_CHANGES_BYTES {
+        let text = format!(
+            "{} changes with {bytes} bytes are to be made in one step, which may have {MAX_CHANGES} changes and \
+             {MAX_CHANGES_BYTES} bytes: make several steps",
+            changes.len()
+        );
+        return Err(StoreError::TooLarge(text).into());
+    }
+    for (at, Change { store, key, value }) in changes.iter().enumerate() {
+        let checked = store_name(store).and_then(|()| self::key(store, key)).and_then(|()| match value {
+            Some((value, _)) => self::value(store, key, value.len()),
+            None => Ok(()),
+        });
+        checked.map_err(|error| Refusal { change: Some(at), error })?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod limits;
 mod races;
 mod time;
+mod together;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,7 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Clock, Entry, KeyQuery, Limits, MAX_KEYS_LISTED, OpenOptions, PutOptions, Store, StoreError, StoreUsage};
+use super::{
+    Change, Clock, Entry, KeyQuery, Limits, MAX_KEYS_LISTED, OpenOptions, PutOptions, Refusal, Store, StoreError,
+    StoreUsage,
+};
 
 /// Runs every check, each on an empty backend of its own.
 pub async fn all(make: impl AsyncFn(OpenOptions) -> Arc<dyn Store>) {
@@ -37,6 +41,7 @@ pub async fn all(make: impl AsyncFn(OpenOptions) -> Arc<dyn Store>) {
     time::all(&make).await;
     limits::all(&make).await;
     races::all(&make).await;
+    together::all(&make).await;
 }
 
 /// A clock that stands still until it is set.

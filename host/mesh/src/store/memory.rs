@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::check::{self, Usage};
-use super::{Clock, Entry, KeyQuery, Limits, PutOptions, Store, StoreError, StoreUsage, closed};
+use super::{Change, Clock, Entry, KeyQuery, Limits, PutOptions, Refusal, Store, StoreError, StoreUsage, closed};
 
 #[cfg(test)]
 #[path = "memory_tests.rs"]
@@ -44,6 +44,7 @@ struct Shelf {
     expiries: BTreeSet<(u64, String)>,
 }
 
+#[derive(Clone)]
 struct Item {
     value: Bytes,
     version: u64,
@@ -60,6 +61,29 @@ impl Memory {
     fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_closed { Err(closed()) } else { Ok(state) }
+    }
+}
+
+impl Memory {
+    fn put_into(
+        &self,
+        state: &mut State,
+        store: &str,
+        key: &str,
+        value: Bytes,
+        options: PutOptions,
+    ) -> Result<u64, StoreError> {
+        let expires = options.ttl.map(|ttl| self.clock.after(ttl));
+        let shelf = state.shelf(store, &self.clock);
+        let old = shelf.as_ref().and_then(|shelf| shelf.items.get(key));
+        let version = old.map_or(0, |item| item.version);
+        if options.if_version.is_some_and(|expected| expected != version) {
+            return Err(StoreError::Conflict { version });
+        }
+        let old = old.map_or_else(Usage::default, |item| item.usage(key));
+        let held = shelf.map_or_else(Usage::default, |shelf| shelf.held);
+        self.limits.replace(store, held, old, Usage::of_entry(key.len(), value.len()))?;
+        Ok(state.shelf_to_put_into(store).put(key, value, expires))
     }
 }
 
@@ -81,18 +105,7 @@ impl Store for Memory {
         check::store_name(store)?;
         check::key(store, key)?;
         check::value(store, key, value.len())?;
-        let expires = options.ttl.map(|ttl| self.clock.after(ttl));
-        let mut state = self.open()?;
-        let shelf = state.shelf(store, &self.clock);
-        let old = shelf.as_ref().and_then(|shelf| shelf.items.get(key));
-        let version = old.map_or(0, |item| item.version);
-        if options.if_version.is_some_and(|expected| expected != version) {
-            return Err(StoreError::Conflict { version });
-        }
-        let old = old.map_or_else(Usage::default, |item| item.usage(key));
-        let held = shelf.map_or_else(Usage::default, |shelf| shelf.held);
-        self.limits.replace(store, held, old, Usage::of_entry(key.len(), value.len()))?;
-        Ok(state.shelf_to_put_into(store).put(key, value, expires))
+        self.put_into(&mut *self.open()?, store, key, value, options)
     }
 
     async fn delete(&self, store: &str, key: &str) -> Result<bool, StoreError> {
@@ -100,6 +113,36 @@ impl Store for Memory {
         check::key(store, key)?;
         let mut state = self.open()?;
         Ok(state.shelf(store, &self.clock).is_some_and(|shelf| shelf.take(key)))
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<u64>, Refusal> {
+        check::changes(&changes)?;
+        let mut state = self.open()?;
+        // What there was before each change that is made, to make it undone.
+        let mut before = Vec::with_capacity(changes.len());
+        let mut versions = Vec::with_capacity(changes.len());
+        for (at, Change { store, key, value }) in changes.into_iter().enumerate() {
+            let shelf = state.shelf(&store, &self.clock);
+            let old = shelf.as_ref().map(|shelf| shelf.items.get(&key).cloned());
+            let made = match value {
+                Some((value, options)) => self.put_into(&mut state, &store, &key, value, options),
+                None => {
+                    if let Some(shelf) = shelf {
+                        shelf.take(&key);
+                    }
+                    Ok(0)
+                }
+            };
+            match made {
+                Ok(version) => versions.push(version),
+                Err(error) => {
+                    before.into_iter().rev().for_each(|(store, key, old)| state.restore(store, key, old));
+                    return Err(Refusal { change: Some(at), error });
+                }
+            }
+            before.push((store, key, old));
+        }
+        Ok(versions)
     }
 
     async fn keys(&self, store: &str, query: KeyQuery) -> Result<Vec<String>, StoreError> {
@@ -145,6 +188,20 @@ impl State {
         Some(shelf)
     }
 
+    /// Puts back what was at a key before it was changed; there was no store at all, if `old` is none.
+    fn restore(&mut self, store: String, key: String, old: Option<Option<Item>>) {
+        let Some(old) = old else {
+            self.stores.remove(&store);
+            return;
+        };
+        if let Some(shelf) = self.stores.get_mut(&store) {
+            shelf.take(&key);
+            if let Some(item) = old {
+                shelf.lay(key, item);
+            }
+        }
+    }
+
     fn shelf_to_put_into(&mut self, store: &str) -> &mut Shelf {
         let floor = self.floor;
         self.stores.entry(store.to_owned()).or_insert_with(|| Shelf { version: floor, ..Shelf::default() })
@@ -155,11 +212,15 @@ impl Shelf {
     fn put(&mut self, key: &str, value: Bytes, expires: Option<u64>) -> u64 {
         self.take(key);
         self.version += 1;
-        let item = Item { value, version: self.version, expires };
-        self.held = self.held.plus(item.usage(key));
-        self.expiries.extend(expires.map(|at| (at, key.to_owned())));
-        self.items.insert(key.to_owned(), item);
+        self.lay(key.to_owned(), Item { value, version: self.version, expires });
         self.version
+    }
+
+    /// Takes in an item, where there is none.
+    fn lay(&mut self, key: String, item: Item) {
+        self.held = self.held.plus(item.usage(&key));
+        self.expiries.extend(item.expires.map(|at| (at, key.clone())));
+        self.items.insert(key, item);
     }
 
     fn take(&mut self, key: &str) -> bool {

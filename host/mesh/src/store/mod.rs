@@ -6,7 +6,8 @@
 //!   after deletes, not after a restart, and not after the store was removed and made again.
 //! - An entry whose time has passed is absent: for reads, for `if_version`, for limits and for the usage that is shown.
 //! - Keys are in the order of their bytes.
-//! - What is refused changes nothing, and what a backend on disk acknowledges is on disk.
+//! - What is refused changes nothing, and what a backend on disk acknowledges is on disk. That holds for several changes
+//!   that are committed together as it does for one.
 
 pub mod check;
 pub mod clock;
@@ -23,7 +24,9 @@ use bytes::Bytes;
 
 use crate::sqlite::ReadError;
 
-pub use check::{Limits, MAX_KEY, MAX_STORE_BYTES, MAX_STORE_ENTRIES, MAX_STORE_NAME, MAX_VALUE};
+pub use check::{
+    Limits, MAX_CHANGES, MAX_CHANGES_BYTES, MAX_KEY, MAX_STORE_BYTES, MAX_STORE_ENTRIES, MAX_STORE_NAME, MAX_VALUE,
+};
 pub use clock::Clock;
 
 /// The most keys that one listing gives; a larger limit is taken as this one.
@@ -43,6 +46,10 @@ pub trait Store: Send + Sync {
 
     /// Removes a value; says whether there was one.
     async fn delete(&self, store: &str, key: &str) -> Result<bool, StoreError>;
+
+    /// Makes changes in one step, in their order: all of them, or none. Gives the version of each put, and 0 for each
+    /// removal.
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<u64>, Refusal>;
 
     /// The keys that a query asks for, in order.
     async fn keys(&self, store: &str, query: KeyQuery) -> Result<Vec<String>, StoreError>;
@@ -87,6 +94,33 @@ impl PutOptions {
     /// A value that is put only if the one before it is at `version`, 0 meaning that there is none.
     pub fn if_version(version: u64) -> Self {
         Self { if_version: Some(version), ..Self::default() }
+    }
+}
+
+/// One of several changes that are made together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The store.
+    pub store: String,
+    /// The key in it.
+    pub key: String,
+    /// What is put there; none takes away what is.
+    pub value: Option<(Bytes, PutOptions)>,
+}
+
+/// Why several changes were not made. None of them was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// Which of them stood in the way, counted from 0; none, if it was not a single one.
+    pub change: Option<usize>,
+    /// Why.
+    pub error: StoreError,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self { change: None, error }
     }
 }
 

@@ -174,15 +174,15 @@ fn writer(path: &Path, clock: Clock) -> Writer {
     Writer::new(Tables::open(path).unwrap(), Limits::default(), clock)
 }
 
-fn change<T>(change: impl FnOnce(Answer<T>) -> Change) -> (Change, Receiver<Result<T, StoreError>>) {
+fn change<T>(job: impl FnOnce(Answer<T>) -> Job) -> (Job, Receiver<Result<T, StoreError>>) {
     let (asker, answer) = oneshot::channel();
-    (change(Answer::new(asker)), answer)
+    (job(Answer::new(asker)), answer)
 }
 
-fn putting(key: &str, size: usize, if_version: Option<u64>) -> (Change, Receiver<Result<u64, StoreError>>) {
+fn putting(key: &str, size: usize, if_version: Option<u64>) -> (Job, Receiver<Result<u64, StoreError>>) {
     let value = Bytes::from(vec![1; size]);
-    let put = Put { store: "a".to_owned(), key: key.to_owned(), value, expires: None, if_version };
-    change(|answer| Change::Put(put, answer))
+    let at = Place { store: "a".to_owned(), key: key.to_owned() };
+    change(|answer| Job::Put(Put { at, value, expires: None, if_version }, answer))
 }
 
 #[tokio::test]
@@ -230,15 +230,12 @@ async fn what_is_absent_leaves_the_file_bit_by_bit() {
     let expires = hand.clock().after(Duration::from_secs(1));
     let name = |number: u32| if number.is_multiple_of(2) { "expiring" } else { "removed" };
     let puts = (0..1_200).map(|number| {
-        let (store, key) = (name(number).to_owned(), number.to_string());
+        let at = Place { store: name(number).to_owned(), key: number.to_string() };
         let expires = number.is_multiple_of(2).then_some(expires);
-        change(|answer| {
-            Change::Put(Put { store, key, value: Bytes::from_static(b"1"), expires, if_version: None }, answer)
-        })
-        .0
+        change(|answer| Job::Put(Put { at, value: Bytes::from_static(b"1"), expires, if_version: None }, answer)).0
     });
     writer.settle(puts.collect());
-    let (remove, removed) = change(|answer| Change::RemoveStore { store: "removed".to_owned(), answer });
+    let (remove, removed) = change(|answer| Job::RemoveStore { store: "removed".to_owned(), answer });
     writer.settle(vec![remove]);
     assert_eq!(removed.await.unwrap(), Ok(true));
     hand.advance(Duration::from_secs(1));

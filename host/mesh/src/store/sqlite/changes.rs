@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::super::check::Usage;
-use super::super::{Limits, StoreError};
-use super::writer::Put;
+use super::super::{Limits, Refusal, StoreError};
+use super::writer::{Part, Place, Put};
 
 pub(super) type Step<T> = Result<Result<T, StoreError>, rusqlite::Error>;
 
@@ -32,10 +32,11 @@ struct Item {
 }
 
 pub(super) fn put(change: &Transaction, put: &Put, limits: &Limits, now: u64) -> Step<u64> {
-    take_if_expired(change, &put.store, &put.key, now)?;
-    let mut shelf = shelf(change, &put.store)?;
+    let Place { store, key } = &put.at;
+    take_if_expired(change, &put.at, now)?;
+    let mut shelf = shelf(change, store)?;
     let old = match shelf.id {
-        Some(id) => item(change, id, &put.key)?,
+        Some(id) => item(change, id, key)?,
         None => None,
     };
     let version = old.as_ref().map_or(0, |item| item.version);
@@ -43,29 +44,30 @@ pub(super) fn put(change: &Transaction, put: &Put, limits: &Limits, now: u64) ->
         return Ok(Err(StoreError::Conflict { version }));
     }
     let old = old.map_or_else(Usage::default, |item| item.usage);
-    let new = Usage::of_entry(put.key.len(), put.value.len());
+    let new = Usage::of_entry(key.len(), put.value.len());
     let held = loop {
-        match limits.replace(&put.store, shelf.held, old, new) {
+        match limits.replace(store, shelf.held, old, new) {
             Ok(held) => break held,
             // What has expired must not take the room of what is put.
             Err(refused) if take_expired(change, now)? == 0 => return Ok(Err(refused)),
-            Err(_) => shelf.held = self::shelf(change, &put.store)?.held,
+            Err(_) => shelf.held = self::shelf(change, store)?.held,
         }
     };
     let version = shelf.version + 1;
-    let id = shelf.write(change, &put.store, version, held)?;
+    let id = shelf.write(change, store, version, held)?;
     change
         .prepare_cached(
             "INSERT INTO entry (store, key, version, expires, value) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (store, key)
              DO UPDATE SET version = excluded.version, expires = excluded.expires, value = excluded.value",
         )?
-        .execute(params![id, put.key.as_bytes(), version, put.expires, &put.value[..]])?;
+        .execute(params![id, key.as_bytes(), version, put.expires, &put.value[..]])?;
     Ok(Ok(version))
 }
 
-pub(super) fn delete(change: &Transaction, store: &str, key: &str, now: u64) -> Result<bool, rusqlite::Error> {
-    take_if_expired(change, store, key, now)?;
+pub(super) fn delete(change: &Transaction, at: &Place, now: u64) -> Result<bool, rusqlite::Error> {
+    let Place { store, key } = at;
+    take_if_expired(change, at, now)?;
     let Some(id) = shelf(change, store)?.id else {
         return Ok(false);
     };
@@ -75,6 +77,32 @@ pub(super) fn delete(change: &Transaction, store: &str, key: &str, now: u64) -> 
     change.prepare_cached("DELETE FROM entry WHERE store = ?1 AND key = ?2")?.execute(params![id, key.as_bytes()])?;
     subtract(change, id, item.usage)?;
     Ok(true)
+}
+
+/// Makes several changes. What was made of them before one is refused is made undone.
+pub(super) fn all_or_none(
+    change: &Transaction,
+    parts: &[Part],
+    limits: &Limits,
+    now: u64,
+) -> Result<Result<Vec<u64>, Refusal>, rusqlite::Error> {
+    change.execute_batch("SAVEPOINT before")?;
+    let mut versions = Vec::with_capacity(parts.len());
+    for (at, part) in parts.iter().enumerate() {
+        let made = match part {
+            Part::Put(put) => self::put(change, put, limits, now)?,
+            Part::Delete(at) => delete(change, at, now).map(|_| Ok(0))?,
+        };
+        match made {
+            Ok(version) => versions.push(version),
+            Err(error) => {
+                change.execute_batch("ROLLBACK TO before; RELEASE before")?;
+                return Ok(Err(Refusal { change: Some(at), error }));
+            }
+        }
+    }
+    change.execute_batch("RELEASE before")?;
+    Ok(Ok(versions))
 }
 
 /// Takes the name off a store. Its entries may be many, and are taken away later by [`sweep`].
@@ -134,7 +162,7 @@ fn take_removed(change: &Transaction) -> Result<bool, rusqlite::Error> {
     Ok(true)
 }
 
-fn take_if_expired(change: &Transaction, store: &str, key: &str, now: u64) -> Result<(), rusqlite::Error> {
+fn take_if_expired(change: &Transaction, Place { store, key }: &Place, now: u64) -> Result<(), rusqlite::Error> {
     let taken: Option<(i64, Usage)> = change
         .prepare_cached(
             "DELETE FROM entry

@@ -19,10 +19,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::Readers;
 
-use super::{Clock, Entry, KeyQuery, Limits, PutOptions, Store, StoreError, StoreUsage, check, closed};
+use super::{
+    Change, Clock, Entry, KeyQuery, Limits, PutOptions, Refusal, Store, StoreError, StoreUsage, check, closed,
+};
 use tables::Tables;
 
-use writer::{Answer, Change, Put, Request, Writer};
+use writer::{Answer, Job, Part, Place, Put, Request, Writer};
 
 #[cfg(test)]
 #[path = "../sqlite_tests.rs"]
@@ -79,12 +81,17 @@ impl Sqlite {
     }
 
     /// Hands a change to the writer and waits until it is on disk.
-    async fn change<T>(&self, change: impl FnOnce(Answer<T>) -> Change) -> Result<T, StoreError> {
+    async fn change<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request::Change(change(Answer::new(answer)));
+        let request = Request::Change(job(Answer::new(answer)));
         self.changes.send(request).await.map_err(|_| closed())?;
         // Requests that the writer had not taken when it stopped are dropped with their answers.
         answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn to_put(&self, store: String, key: String, value: Bytes, options: PutOptions) -> Put {
+        let expires = options.ttl.map(|ttl| self.clock.after(ttl));
+        Put { at: Place { store, key }, value, expires, if_version: options.if_version }
     }
 }
 
@@ -106,16 +113,25 @@ impl Store for Sqlite {
         check::store_name(store)?;
         check::key(store, key)?;
         check::value(store, key, value.len())?;
-        let expires = options.ttl.map(|ttl| self.clock.after(ttl));
-        let put = Put { store: store.to_owned(), key: key.to_owned(), value, expires, if_version: options.if_version };
-        self.change(|answer| Change::Put(put, answer)).await
+        let put = self.to_put(store.to_owned(), key.to_owned(), value, options);
+        self.change(|answer| Job::Put(put, answer)).await
     }
 
     async fn delete(&self, store: &str, key: &str) -> Result<bool, StoreError> {
         check::store_name(store)?;
         check::key(store, key)?;
         let (store, key) = (store.to_owned(), key.to_owned());
-        self.change(|answer| Change::Delete { store, key, answer }).await
+        self.change(|answer| Job::Delete(Place { store, key }, answer)).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<u64>, Refusal> {
+        check::changes(&changes)?;
+        let part = |Change { store, key, value }| match value {
+            Some((value, options)) => Part::Put(self.to_put(store, key, value, options)),
+            None => Part::Delete(Place { store, key }),
+        };
+        let parts = changes.into_iter().map(part).collect();
+        self.change(|answer| Job::Commit(parts, answer)).await?
     }
 
     async fn keys(&self, store: &str, query: KeyQuery) -> Result<Vec<String>, StoreError> {
@@ -133,7 +149,7 @@ impl Store for Sqlite {
     async fn remove_store(&self, store: &str) -> Result<bool, StoreError> {
         check::store_name(store)?;
         let store = store.to_owned();
-        self.change(|answer| Change::RemoveStore { store, answer }).await
+        self.change(|answer| Job::RemoveStore { store, answer }).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

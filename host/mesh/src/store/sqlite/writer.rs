@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Clock, Limits, StoreError};
+use super::super::{Clock, Limits, Refusal, StoreError};
 use super::changes::{self, SWEPT};
 use super::tables::{Tables, unavailable};
 use crate::sqlite;
@@ -16,22 +16,38 @@ const TOGETHER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// What the writer is asked for.
 pub(super) enum Request {
-    Change(Change),
+    Change(Job),
     /// Do all that came before and stop.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// A change that waits for its transaction.
-pub(super) enum Change {
+pub(super) enum Job {
     Put(Put, Answer<u64>),
-    Delete { store: String, key: String, answer: Answer<bool> },
-    RemoveStore { store: String, answer: Answer<bool> },
+    Delete(Place, Answer<bool>),
+    RemoveStore {
+        store: String,
+        answer: Answer<bool>,
+    },
+    /// All of it, or nothing.
+    Commit(Vec<Part>, Answer<Result<Vec<u64>, Refusal>>),
+}
+
+/// One of several changes that are made together.
+pub(super) enum Part {
+    Put(Put),
+    Delete(Place),
+}
+
+/// Where a value lies.
+pub(super) struct Place {
+    pub(super) store: String,
+    pub(super) key: String,
 }
 
 /// A value to be put.
 pub(super) struct Put {
-    pub(super) store: String,
-    pub(super) key: String,
+    pub(super) at: Place,
     pub(super) value: Bytes,
     /// Milliseconds since 1970.
     pub(super) expires: Option<u64>,
@@ -73,7 +89,7 @@ pub(super) struct Writer {
 /// The changes of one transaction, and who wants to be told that it was the last one.
 #[derive(Default)]
 struct Batch {
-    changes: Vec<Change>,
+    changes: Vec<Job>,
     bytes: usize,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
@@ -104,9 +120,9 @@ impl Writer {
 
     /// Does the changes together, or one by one if the file fails: then one that needs room, say, does not take those
     /// with it that need none. A file that is held by somebody else is waited for once, not for each change.
-    pub(super) fn settle(&mut self, mut changes: Vec<Change>) {
+    pub(super) fn settle(&mut self, mut changes: Vec<Job>) {
         match self.commit(&mut changes) {
-            Ok(()) => changes.into_iter().for_each(Change::tell),
+            Ok(()) => changes.into_iter().for_each(Job::tell),
             Err(error) if changes.len() > 1 && !sqlite::is_held(&error) => {
                 changes.into_iter().for_each(|change| self.settle(vec![change]));
             }
@@ -117,7 +133,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, changes: &mut [Change]) -> Result<(), rusqlite::Error> {
+    fn commit(&mut self, changes: &mut [Job]) -> Result<(), rusqlite::Error> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -174,22 +190,24 @@ impl Batch {
     }
 }
 
-impl Change {
+impl Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Put(put, _) => put.value.len(),
-            Self::Delete { .. } | Self::RemoveStore { .. } => 0,
+            Self::Delete(..) | Self::RemoveStore { .. } => 0,
+            Self::Commit(parts, _) => parts.iter().map(Part::bytes).sum(),
         }
     }
 
     fn apply(&mut self, transaction: &rusqlite::Transaction, limits: &Limits, now: u64) -> Result<(), rusqlite::Error> {
         match self {
             Self::Put(put, answer) => answer.outcome = Some(changes::put(transaction, put, limits, now)?),
-            Self::Delete { store, key, answer } => {
-                answer.outcome = Some(Ok(changes::delete(transaction, store, key, now)?));
-            }
+            Self::Delete(at, answer) => answer.outcome = Some(Ok(changes::delete(transaction, at, now)?)),
             Self::RemoveStore { store, answer } => {
                 answer.outcome = Some(Ok(changes::remove_store(transaction, store)?));
+            }
+            Self::Commit(parts, answer) => {
+                answer.outcome = Some(Ok(changes::all_or_none(transaction, parts, limits, now)?));
             }
         }
         Ok(())
@@ -198,14 +216,25 @@ impl Change {
     fn tell(self) {
         match self {
             Self::Put(_, answer) => answer.tell(),
-            Self::Delete { answer, .. } | Self::RemoveStore { answer, .. } => answer.tell(),
+            Self::Delete(_, answer) | Self::RemoveStore { answer, .. } => answer.tell(),
+            Self::Commit(_, answer) => answer.tell(),
         }
     }
 
     fn fail(self, error: StoreError) {
         match self {
             Self::Put(_, answer) => answer.fail(error),
-            Self::Delete { answer, .. } | Self::RemoveStore { answer, .. } => answer.fail(error),
+            Self::Delete(_, answer) | Self::RemoveStore { answer, .. } => answer.fail(error),
+            Self::Commit(_, answer) => answer.fail(error),
+        }
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(put) => put.value.len(),
+            Self::Delete(_) => 0,
         }
     }
 }
