@@ -51,6 +51,12 @@ struct Item {
     expires: Option<u64>,
 }
 
+/// What there was at a key before it was changed.
+enum Before {
+    NoStore,
+    Item(Option<Item>),
+}
+
 impl Memory {
     /// No stores yet.
     pub fn new(limits: Limits, clock: Clock) -> Self {
@@ -119,11 +125,11 @@ impl Store for Memory {
         check::changes(&changes)?;
         let mut state = self.open()?;
         // What there was before each change that is made, to make it undone.
-        let mut before = Vec::with_capacity(changes.len());
+        let mut before: Vec<(String, String, Before)> = Vec::with_capacity(changes.len());
         let mut versions = Vec::with_capacity(changes.len());
         for (at, Change { store, key, value }) in changes.into_iter().enumerate() {
             let shelf = state.shelf(&store, &self.clock);
-            let old = shelf.as_ref().map(|shelf| shelf.items.get(&key).cloned());
+            let old = shelf.as_ref().map_or(Before::NoStore, |shelf| Before::Item(shelf.items.get(&key).cloned()));
             let made = match value {
                 Some((value, options)) => self.put_into(&mut state, &store, &key, value, options),
                 None => {
@@ -136,7 +142,7 @@ impl Store for Memory {
             match made {
                 Ok(version) => versions.push(version),
                 Err(error) => {
-                    before.into_iter().rev().for_each(|(store, key, old)| state.restore(store, key, old));
+                    before.into_iter().rev().for_each(|(store, key, old)| state.restore(&store, key, old));
                     return Err(Refusal { change: Some(at), error });
                 }
             }
@@ -188,17 +194,15 @@ impl State {
         Some(shelf)
     }
 
-    /// Puts back what was at a key before it was changed; there was no store at all, if `old` is none.
-    fn restore(&mut self, store: String, key: String, old: Option<Option<Item>>) {
-        let Some(old) = old else {
-            self.stores.remove(&store);
-            return;
-        };
-        if let Some(shelf) = self.stores.get_mut(&store) {
-            shelf.take(&key);
-            if let Some(item) = old {
-                shelf.lay(key, item);
+    /// Puts back what was at a key before it was changed.
+    fn restore(&mut self, store: &str, key: String, before: Before) {
+        match (before, self.stores.get_mut(store)) {
+            (Before::NoStore, _) => drop(self.stores.remove(store)),
+            (Before::Item(item), Some(shelf)) => {
+                shelf.take(&key);
+                item.into_iter().for_each(|item| shelf.lay(key.clone(), item));
             }
+            (Before::Item(_), None) => {}
         }
     }
 
