@@ -8,6 +8,7 @@ wit_bindgen::generate!({
         world sdk-calls {
             import micro:function/client@0.1.0;
             import micro:function/events@0.1.0;
+            import micro:function/outbox@0.1.0;
             import micro:function/store@0.1.0;
         }
     ",
@@ -16,6 +17,7 @@ wit_bindgen::generate!({
         "micro:function/types@0.1.0": crate::types,
         "micro:function/client@0.1.0": generate,
         "micro:function/events@0.1.0": generate,
+        "micro:function/outbox@0.1.0": generate,
         "micro:function/store@0.1.0": generate,
     },
 });

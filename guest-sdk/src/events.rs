@@ -93,6 +93,12 @@ impl Event {
     }
 }
 
+impl From<Event> for Outgoing {
+    fn from(event: Event) -> Outgoing {
+        event.outgoing
+    }
+}
+
 #[cfg(target_arch = "wasm32")]
 mod backend {
     pub(super) use crate::bindings::micro::function::events::{current, publish};

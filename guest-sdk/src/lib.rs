@@ -181,6 +181,7 @@ pub mod client;
 pub mod events;
 pub mod lifecycle;
 pub mod log;
+pub mod outbox;
 pub mod proto;
 pub mod store;
 pub mod stream;

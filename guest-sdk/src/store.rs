@@ -31,6 +31,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::micro::function::store as contract;
+use crate::outbox::Transaction;
 use crate::types::Error;
 
 pub use contract::Entry;
@@ -96,7 +97,7 @@ impl Put {
         self.if_version(0)
     }
 
-    fn options(self) -> contract::PutOptions {
+    pub(crate) fn options(self) -> contract::PutOptions {
         let milliseconds = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         contract::PutOptions { ttl: self.ttl.map(milliseconds), if_version: self.if_version }
     }
@@ -177,9 +178,12 @@ impl Store {
 
     /// Like [`Store::put_with`], as JSON.
     pub fn put_json_with(&self, key: &str, value: &(impl Serialize + ?Sized), put: Put) -> Result<u64, Error> {
-        let value = serde_json::to_vec(value)
-            .map_err(|error| Error::internal(format!("the value for {key:?} does not go into JSON: {error}")))?;
-        Ok(self.put_with(key, value, put)?)
+        Ok(self.put_with(key, to_json(key, value)?, put)?)
+    }
+
+    /// Begins a transaction: several changes of this store, and messages with them, in one step.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::of(self.name.clone())
     }
 
     /// Makes a new value out of the old one, and puts it if nobody has put another meanwhile; else it does so again with
@@ -200,6 +204,11 @@ impl Store {
         }
         Err(Error::conflict(format!("{key:?} is being changed by too many at once")))
     }
+}
+
+pub(crate) fn to_json(key: &str, value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, Error> {
+    let error = |error| Error::internal(format!("the value for {key:?} does not go into JSON: {error}"));
+    serde_json::to_vec(value).map_err(error)
 }
 
 /// HTTP's code for it.

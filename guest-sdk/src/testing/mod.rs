@@ -28,6 +28,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod events;
+pub(crate) mod outbox;
 pub(crate) mod stores;
 
 pub use calls::{MockedCalls, MockedStreams, mock_bytes, mock_call, mock_stream};

@@ -20,13 +20,13 @@ struct Stores {
     unavailable: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Contents {
     entries: BTreeMap<String, Stored>,
     version: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stored {
     value: Vec<u8>,
     version: u64,
@@ -72,6 +72,16 @@ impl MockedStore {
     fn change(&self, change: impl FnOnce(&mut Stores)) {
         STORES.with_borrow_mut(|stores| stores.as_mut().map(change));
     }
+}
+
+/// Undoes what changes did to the stores, should they fail.
+pub(super) fn all_or_none<T, E>(changes: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let before = STORES.with_borrow(|stores| stores.as_ref().map(|stores| stores.stores.clone()));
+    let done = changes();
+    if let (Err(_), Some(before)) = (&done, before) {
+        STORES.with_borrow_mut(|stores| stores.as_mut().map(|stores| stores.stores = before));
+    }
+    done
 }
 
 pub(crate) fn get(store: &str, key: &str) -> Result<Option<Entry>, Failure> {

@@ -6,7 +6,7 @@ use crate::manifest::{Allow, Folder};
 use crate::usage::Usage;
 use micro_mesh::broker::{Broker, Delivered};
 use micro_mesh::call::RequestId;
-use micro_mesh::{Client, HeaderMap, Store, Trace};
+use micro_mesh::{Client, HeaderMap, Outbox, Store, Trace};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub struct Access {
     pub store: Option<Arc<dyn Store>>,
     /// Where messages are published, when there is a place.
     pub broker: Option<Arc<dyn Broker>>,
+    /// The way to both in one step, when there are both.
+    pub outbox: Option<Arc<Outbox>>,
     /// What the manifest lets it reach.
     pub allow: Allow,
     /// Imported interfaces, and the deployments that give them.
@@ -63,6 +65,7 @@ impl Access {
             client: None,
             store: None,
             broker: None,
+            outbox: None,
             allow: Allow::default(),
             imports: HashMap::new(),
             args: Vec::new(),

@@ -54,11 +54,12 @@ enum Capability {
     Store,
     Call,
     Publish,
+    Outbox,
     Other,
 }
 
 /// Imports by the beginnings of their names; the first that fits counts.
-const CAPABILITIES: [(&str, Capability); 17] = [
+const CAPABILITIES: [(&str, Capability); 18] = [
     ("wasi:http/outgoing-handler@", Capability::Http),
     ("wasi:http/client@", Capability::Http),
     ("wasi:sockets/udp", Capability::Udp),
@@ -70,6 +71,7 @@ const CAPABILITIES: [(&str, Capability); 17] = [
     ("micro:function/store@", Capability::Store),
     ("micro:function/client@", Capability::Call),
     ("micro:function/events@", Capability::Publish),
+    ("micro:function/outbox@", Capability::Outbox),
     ("wasi:http/", Capability::Other),
     ("wasi:cli/", Capability::Other),
     ("wasi:clocks/", Capability::Other),
@@ -102,6 +104,10 @@ impl Capability {
             }
             Capability::Call => list(allow.call.iter().flatten()),
             Capability::Publish => list(&allow.publish),
+            Capability::Outbox => match (Capability::Store.granted(manifest), Capability::Publish.granted(manifest)) {
+                (Some(stores), Some(topics)) => Some(format!("{stores}; topics {topics}")),
+                (stores, _) => stores,
+            },
             Capability::Other => return None,
         };
         given.filter(|given| !given.is_empty())
@@ -118,7 +124,7 @@ impl Capability {
             Capability::Config => "no value",
             Capability::Call => "no service",
             Capability::Publish => "no topic",
-            Capability::Store | Capability::Other => "",
+            Capability::Store | Capability::Outbox | Capability::Other => "",
         }
     }
 }
@@ -134,16 +140,17 @@ pub fn grants(inspection: &Inspection, manifest: &Manifest) -> Vec<Grant> {
     let uses = |capability| inspection.imports.iter().any(|import| Capability::of(import) == capability);
     let Allow { http, call, tcp, files, env, secrets, publish, store } = &manifest.allow;
     // Variables can hold secrets as well as what is read by `wasi:config`.
+    let has_outbox = uses(Capability::Outbox);
     let has_environment = uses(Capability::Environment);
     let unused = [
         ("http", list(http.iter().flatten()), uses(Capability::Http)),
         ("tcp", list(tcp), uses(Capability::Tcp)),
         ("call", list(call.iter().flatten()), uses(Capability::Call)),
-        ("store", list(store), uses(Capability::Store)),
+        ("store", list(store), uses(Capability::Store) || has_outbox),
         ("files", list(files), uses(Capability::Files)),
         ("env", list(env), has_environment),
         ("secrets", list(secrets), uses(Capability::Config) || has_environment),
-        ("publish", list(publish), uses(Capability::Publish)),
+        ("publish", list(publish), uses(Capability::Publish) || has_outbox),
     ];
     for (key, what, is_used) in unused {
         if let (Some(what), false) = (what, is_used) {

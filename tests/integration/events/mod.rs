@@ -3,6 +3,7 @@
 mod crash;
 mod doors;
 mod many;
+mod outbox;
 
 use micro_tests::{Client, Host, Value, built_guest, guest, json, until, with_manifest};
 use reqwest::Method;

@@ -4,18 +4,19 @@ use super::State;
 use super::contract::events::{Delivery, Host, Outgoing};
 use super::contract::types;
 use bytes::Bytes;
-use micro_mesh::broker::{Broker, CONTENT_TYPE, ID, KEY, Message, PublishOptions};
-use micro_mesh::{Error, call};
-use std::sync::Arc;
+use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, Message, PublishOptions};
+use micro_mesh::{Error, call, outbox};
 use wasmtime::Result;
 
 impl Host for State {
     async fn publish(&mut self, topic: String, message: Outgoing) -> Result<std::result::Result<(), types::Error>> {
-        let published = match self.outgoing(&topic, message) {
-            Ok(Publish { broker, message, options }) => {
+        let published = match (self.outgoing(topic, message), &self.origin.access.broker) {
+            (Ok(outbox::Outgoing { topic, message, deliver_at }), Some(broker)) => {
+                let options = PublishOptions { deliver_at, ..PublishOptions::default() };
                 broker.publish(&topic, message, options).await.map_err(Error::from)
             }
-            Err(error) => Err(error),
+            (Ok(_), None) => Err(Error::unavailable(ID, "the host has no broker")),
+            (Err(error), _) => Err(error),
         };
         Ok(published.map_err(super::client::for_guest))
     }
@@ -33,17 +34,16 @@ impl Host for State {
 }
 
 impl State {
-    /// A message as a guest publishes it, and the broker that takes it.
-    fn outgoing(&self, topic: &str, outgoing: Outgoing) -> std::result::Result<Publish, Error> {
+    /// A message as a guest publishes it, if it may.
+    pub(super) fn outgoing(&self, topic: String, outgoing: Outgoing) -> std::result::Result<outbox::Outgoing, Error> {
         let access = &self.origin.access;
-        if !access.allow.may_publish(topic) {
+        if !access.allow.may_publish(&topic) {
             access.count_denied();
             let own = &access.service;
             let detail =
                 format!("{own} may not publish to {topic}: its micro.toml does not name it in `publish` below [allow]");
             return Err(Error::forbidden(ID, detail));
         }
-        let Some(broker) = &access.broker else { return Err(Error::unavailable(ID, "the host has no broker")) };
         let Outgoing { content_type, key, header, body, deliver_at } = outgoing;
         let mut message = Message { header: self.origin.trace().collect(), body: Bytes::from(body) };
         for (name, value) in header {
@@ -54,14 +54,6 @@ impl State {
         if let Some(key) = key {
             message.header.set(KEY, key);
         }
-        let options = PublishOptions { deliver_at, ..PublishOptions::default() };
-        Ok(Publish { broker: broker.clone(), message, options })
+        Ok(outbox::Outgoing { topic, message, deliver_at })
     }
-}
-
-/// What is left to do when everything was checked.
-struct Publish {
-    broker: Arc<dyn Broker>,
-    message: Message,
-    options: PublishOptions,
 }

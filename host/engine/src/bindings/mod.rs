@@ -9,6 +9,7 @@ mod keyvalue;
 mod logging;
 mod names;
 mod origin;
+mod outbox;
 mod output;
 mod store;
 
@@ -43,6 +44,7 @@ wasmtime::component::bindgen!({
         world guest {
             import micro:function/client@0.1.0;
             import micro:function/events@0.1.0;
+            import micro:function/outbox@0.1.0;
             import micro:function/store@0.1.0;
         }
     ",
@@ -288,15 +290,17 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
     let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
         .and_then(|()| contract::events::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state))
+        .and_then(|()| contract::outbox::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state))
         .and_then(|()| contract::store::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state));
     linked.map_err(|error| LoadError::Host(format!("link micro:function: {error:#}")))?;
     Ok(linker)
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 13] = [
+const GIVEN: [&str; 14] = [
     "micro:function/client@0.1",
     "micro:function/events@0.1",
+    "micro:function/outbox@0.1",
     "micro:function/store@0.1",
     "wasi:io/",
     "wasi:clocks/",

@@ -27,11 +27,7 @@ impl Host for State {
             Ok(found) => found,
             Err(failure) => return Ok(Err(failure)),
         };
-        let options = micro_mesh::store::PutOptions {
-            ttl: options.ttl.map(Duration::from_millis),
-            if_version: options.if_version,
-        };
-        Ok(store.put(&name, &key, Bytes::from(value), options).await.map_err(failure))
+        Ok(store.put(&name, &key, Bytes::from(value), options.into()).await.map_err(failure))
     }
 
     async fn delete(&mut self, store: String, key: String) -> Result<Answer<bool>> {
@@ -54,7 +50,7 @@ impl Host for State {
 
 impl State {
     /// The store that a guest means, and its full name.
-    fn named_store(&self, name: &str) -> Answer<(Arc<dyn Store>, String)> {
+    pub(super) fn named_store(&self, name: &str) -> Answer<(Arc<dyn Store>, String)> {
         let access = &self.origin.access;
         let Some(store) = &access.store else { return Err(Failure::Unavailable("the host keeps no stores".into())) };
         let own = &access.service;
@@ -75,12 +71,18 @@ impl State {
     }
 }
 
+impl From<PutOptions> for micro_mesh::store::PutOptions {
+    fn from(options: PutOptions) -> Self {
+        Self { ttl: options.ttl.map(Duration::from_millis), if_version: options.if_version }
+    }
+}
+
 /// Why a guest may not open a store.
 pub(super) fn denial(own: &str, name: &str) -> String {
     format!("{own} may not open the store {name}: its micro.toml does not name it in `store` below [allow]")
 }
 
-fn failure(error: StoreError) -> Failure {
+pub(super) fn failure(error: StoreError) -> Failure {
     match error {
         StoreError::Conflict { version } => Failure::Conflict(version),
         StoreError::TooLarge(_) => Failure::TooLarge(error.to_string()),

@@ -2,6 +2,7 @@
 
 use super::destination::{self, Destination};
 use super::folder::Folder;
+use micro_mesh::store::HOSTS_OWN;
 use serde::{Deserialize, Serialize};
 
 /// The longest pattern for a name.
@@ -45,7 +46,7 @@ impl Allow {
 
     /// Whether the store may be opened.
     pub fn may_open(&self, store: &str) -> bool {
-        self.store.iter().any(|pattern| matches(pattern, store))
+        !store.starts_with(HOSTS_OWN) && self.store.iter().any(|pattern| matches(pattern, store))
     }
 
     /// Whether it may publish to the topic.
@@ -75,6 +76,9 @@ impl Allow {
         let call = self.call.as_deref().unwrap_or_default();
         check_each("call", call, name, is_in_pattern)?;
         check_each("store", &self.store, name, is_in_pattern)?;
+        if let Some(store) = self.store.iter().find(|store| store.starts_with(HOSTS_OWN)) {
+            return Err(format!("allow.store {store:?}: stores that begin with {HOSTS_OWN} are the host's own"));
+        }
         check_each("publish", &self.publish, name, is_in_pattern)?;
         check_each("env", &self.env, variable, is_variable)?;
         check_each("secrets", &self.secrets, secret, is_in_secret)

@@ -29,6 +29,9 @@ pub use check::{
 };
 pub use clock::Clock;
 
+/// How the names of stores begin that are the host's own, and that no function opens.
+pub const HOSTS_OWN: &str = "micro:";
+
 /// The most keys that one listing gives; a larger limit is taken as this one.
 pub const MAX_KEYS_LISTED: u32 = 1_000;
 

@@ -26,12 +26,14 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "src/lib.rs"
     "src/lifecycle.rs"
     "src/log.rs"
+    "src/outbox.rs"
     "src/proto.rs"
     "src/store.rs"
     "src/stream.rs"
     "src/testing/calls.rs"
     "src/testing/events.rs"
     "src/testing/mod.rs"
+    "src/testing/outbox.rs"
     "src/testing/stores.rs"
     "src/types.rs"
     "src/wire.rs"
@@ -53,13 +55,14 @@ const CRATES: [File; CRATE_FILES] = crate_files! {
     "proto/Cargo.toml"
     "proto/src/lib.rs"
 };
-const CRATE_FILES: usize = 34;
+const CRATE_FILES: usize = 36;
 
-const CONTRACT: [File; 7] = wit_files! {
+const CONTRACT: [File; 8] = wit_files! {
     "client.wit"
     "events.wit"
     "handler.wit"
     "lifecycle.wit"
+    "outbox.wit"
     "store.wit"
     "subscriber.wit"
     "types.wit"

@@ -288,6 +288,7 @@ impl Runtime {
             client: Some(self.client.clone()),
             store: Some(self.kept.clone()),
             broker: Some(self.broker()),
+            outbox: Some(self.outbox.clone()),
             allow: manifest.allow.clone(),
             imports,
             args: [service.to_string()].into_iter().chain(manifest.args.iter().cloned()).collect(),

@@ -59,7 +59,7 @@ use crate::runtime::store::{Readers, Store};
 use crate::telemetry::{self, Tracer};
 use arc_swap::ArcSwap;
 use micro_engine::Engines;
-use micro_mesh::{Broker, Client, Registry, store as kept};
+use micro_mesh::{Broker, Client, Outbox, Registry, store as kept};
 use rpds::HashTrieMapSync;
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -97,6 +97,7 @@ pub struct Runtime {
     node: record::NodeIdentity,
     schedules: schedule::Schedules,
     broker: Arc<subscriptions::Published>,
+    outbox: Arc<Outbox>,
     subscriptions: subscriptions::Subscriptions,
     bounds: Bounds,
     /// Of the name of a deployment; never less than there are.
@@ -136,7 +137,6 @@ const HOST_KEY: &str = "host.key";
 
 impl Runtime {
     /// Opens the runtime in `data_dir` and brings back every deployment that was acknowledged, without loading any.
-    ///
     pub async fn open(
         data_dir: &Path,
         mesh: Mesh,
@@ -160,6 +160,8 @@ impl Runtime {
         let schedules =
             schedule::Schedules::start(store.clone(), client.clone(), events.clone(), kept::Clock::default());
         let broker = Arc::new(subscriptions::Published::new(broker, patience));
+        let outbox = Outbox::open(kept.clone(), broker.clone(), kept::Clock::default()).await;
+        let outbox = Arc::new(outbox.context("read the outbox")?);
         let subscriptions = subscriptions::Subscriptions::new(broker.clone(), client.clone(), events.clone());
         let runtime = Arc::new(Runtime {
             code: Code::start(engines.clone(), code),
@@ -180,6 +182,7 @@ impl Runtime {
             node,
             schedules,
             broker,
+            outbox: outbox.clone(),
             subscriptions,
             bounds,
             most_words: AtomicUsize::new(0),
@@ -189,6 +192,7 @@ impl Runtime {
         runtime.logs.settle();
         client.attach(Arc::new(invoke::Local::new(&runtime)));
         tokio::spawn(supervise::run(Arc::downgrade(&runtime), told));
+        tokio::spawn(async move { outbox.relay().await });
         runtime.start_services();
         runtime.schedules.restore(&runtime.deployments()).await?;
         for deployment in runtime.deployments() {

@@ -76,6 +76,7 @@ impl Runtime {
             replicas.retire().await;
         });
         futures::future::join_all(all).await;
+        self.outbox.close().await;
         if let Err(error) = self.kept.close().await {
             tracing::error!("close the stores: {error}");
         }

@@ -40,6 +40,7 @@ pub(super) struct HostFacts {
     events: Vec<(&'static str, u64)>,
     schedules: ScheduleCounts,
     published: [u64; 2],
+    outbox: u64,
     subscriptions: Vec<(Arc<str>, Vec<SubscriptionStatus>)>,
     lags: Vec<Lag>,
     spans: Option<SpanCounts>,
@@ -65,6 +66,7 @@ impl HostFacts {
             events: runtime.events.count_by_kind(),
             schedules: runtime.schedules.counts(),
             published: runtime.broker.counts(),
+            outbox: runtime.outbox.waiting(),
             subscriptions: runtime.subscriptions.counts(),
             lags,
             spans: runtime.tracer.counts(),
@@ -168,6 +170,8 @@ pub(super) const FAMILIES: &[Family] = &[
         |facts, out| out.put(facts.schedules.missed)),
     host(Counter, "micro_messages_published_total", "Messages that were published over this host, by whether the broker took them.",
         |facts, out| for (outcome, count) in ["ok", "refused"].into_iter().zip(facts.published) { out.put_with("outcome", outcome, count); }),
+    host(Gauge, "micro_outbox_messages", "Messages of transactions that the broker has yet to take.",
+        |facts, out| out.put(facts.outbox)),
     host(Counter, "micro_messages_handled_total", "Messages of subscriptions that were done with: handled, or dead letters.",
         |facts, out| for (labels, one) in facts.subscriptions() {
             out.put_labelled(&[&labels[..], &[("outcome", "ok")]].concat(), one.handled);
