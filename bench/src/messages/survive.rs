@@ -46,7 +46,7 @@ pub(super) async fn run(settings: &Settings, messages: u64) -> anyhow::Result<()
     let published = published.load(Ordering::Relaxed);
     let took = began.elapsed().as_secs_f64();
     say(format!(
-        "{published} published in {took:.0} s, {} of them more than once",
+        "{published} published in {took:.0} s, in {} tries beyond that",
         tries.load(Ordering::Relaxed) - published
     ))?;
     await_end(&host).await?;

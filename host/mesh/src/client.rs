@@ -58,7 +58,7 @@ impl Client {
     /// With id `go.micro.client`: 404 when no such service is known.
     pub fn records(&self, service: &str) -> Result<Arc<[Service]>, Error> {
         let records = self.cache.get(service);
-        records.ok_or_else(|| Error::not_found(ID, format!("service {service}: not found")))
+        records.ok_or_else(|| Error::not_found(ID, format!("service {service}: not found")).again_soon())
     }
 
     /// Calls the endpoint on one node of the service, picked at random from the nodes of all versions, or of the one
@@ -97,7 +97,7 @@ impl Client {
 }
 
 fn none_left(call: &Call) -> Error {
-    Error::unavailable(ID, format!("error selecting {} node: none available", call.service))
+    Error::unavailable(ID, format!("error selecting {} node: none available", call.service)).again_soon()
 }
 
 /// Picks without building a list: counts what can be reached, then walks to the chosen one.

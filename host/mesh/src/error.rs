@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[path = "error_tests.rs"]
 mod tests;
 
+/// How long to wait for what is away or busy, where nobody knows better.
+const SOON: Duration = Duration::from_millis(200);
+
 /// Why a call failed, in the form that travels: `{"id","code","detail","status"}`.
 ///
 /// Its `Display` form is exactly that JSON on one line, so an error keeps its shape through every place that
@@ -29,7 +32,8 @@ pub struct Error {
     /// The reason phrase of `code`, as in `Not Found`; empty for codes that have none.
     #[serde(deserialize_with = "text_or_null")]
     pub status: String,
-    /// When trying again may work, if somebody knows. It stays in this process: doors tell it in their own way.
+    /// When trying again may work; none where the same request would fail again, and in every error that a function
+    /// gives. It stays in this process: doors tell it in their own way.
     #[serde(skip)]
     pub again: Option<Duration>,
 }
@@ -88,6 +92,12 @@ impl Error {
     /// 503: nobody can serve this at the moment.
     pub fn unavailable(id: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(id, 503, detail)
+    }
+
+    /// The same error, of something that is away or busy, and may be back at any time.
+    #[must_use]
+    pub fn again_soon(self) -> Self {
+        self.again_in(SOON)
     }
 
     /// The same error, which says when trying again may work.

@@ -83,7 +83,7 @@ async fn a_message_is_a_request_of_its_subscriber() {
 async fn what_fails_is_tried_again_and_ends_among_the_dead_letters() {
     let host = with_worker().await;
     let mut events = host.admin_lines("/events").await;
-    for text in ["fail 2 times", "poison", "refuse this", "trap here", "plain"] {
+    for text in ["fail 2 times", "poison", "refuse this", "trap here", "away", "plain"] {
         publish(&host, "work.a", text).await;
     }
     let mut done = done(&host, 2).await;
@@ -91,12 +91,12 @@ async fn what_fails_is_tried_again_and_ends_among_the_dead_letters() {
     assert_eq!(done, ["fail 2 times", "plain"]);
     let dead = events.find(|line| line.starts_with("data:") && line.contains("dead-letter")).await;
     assert!(dead.contains("work.a"), "{dead}");
-    let one = subscription(&host, "worker", "work.>", |one| one["dead"] == 3 && one["in_work"] == 0).await;
+    let one = subscription(&host, "worker", "work.>", |one| one["dead"] == 4 && one["in_work"] == 0).await;
     // Two tries of the first, four each of what always fails, and one of what is hopeless.
-    assert_eq!((&one["handled"], &one["failed"]), (&json!(2), &json!(2 + 4 + 4 + 1)), "{one}");
+    assert_eq!((&one["handled"], &one["failed"]), (&json!(2), &json!(2 + 4 + 4 + 4 + 1)), "{one}");
     let metrics = host.sidecar("/metrics").await;
     let line =
-        "micro_messages_handled_total{deployment=\"worker\",topic=\"work.>\",group=\"worker\",outcome=\"dead\"} 3";
+        "micro_messages_handled_total{deployment=\"worker\",topic=\"work.>\",group=\"worker\",outcome=\"dead\"} 4";
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
 
@@ -250,6 +250,52 @@ async fn a_new_revision_takes_over_what_it_subscribes_to() {
     let status = host.deployment("worker").await;
     assert_eq!(status["subscriptions"].as_array().map(Vec::len), Some(1), "{status}");
     host.admin(Method::DELETE, "/deployments/worker", "").await.ok();
-    let gone = host.admin(Method::GET, "/topics/other.x", "").await;
-    assert_eq!(gone.json()["groups"].as_array().map_or(0, Vec::len), 0, "{}", gone.text());
+    // The groups of its earlier revision, too, but for the queue that others may share.
+    for (topic, left) in [("other.x", 0), ("work.a", 0), ("orders.placed", 1)] {
+        let gone = host.admin(Method::GET, &format!("/topics/{topic}"), "").await;
+        assert_eq!(gone.json()["groups"].as_array().map_or(0, Vec::len), left, "{topic}: {}", gone.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_its_id_when_it_comes_again() {
+    let host = with_worker().await;
+    publish(&host, "work.a", "id").await;
+    subscription(&host, "worker", "work.>", |one| one["dead"] == 1).await;
+    let letters = host.admin(Method::GET, "/dead-letters/worker", "").await.ok();
+    let id = letters["letters"][0]["error"].as_str().and_then(|error| error.strip_prefix("500 ")).unwrap().to_owned();
+    assert_eq!(id.len(), 36, "{letters}");
+    host.admin(Method::POST, "/dead-letters/worker/retry", "").await.ok();
+    assert_eq!(done(&host, 1).await, [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_leaves_no_room_for_its_letter_is_told_without_its_body() {
+    let host = with_worker().await;
+    // There is just room for its content type, its key and its id.
+    let large = format!("poison {}", "x".repeat(1_024 * 1_024 - 100));
+    publish_with(&host, "work.a", &large, &[("micro-key", "k")]).await;
+    publish_with(&host, "work.a", "behind it", &[("micro-key", "k")]).await;
+    assert_eq!(done(&host, 1).await, ["behind it"]);
+    let letters = host.admin(Method::GET, "/dead-letters/worker", "").await.ok();
+    let letter = &letters["letters"][0];
+    assert_eq!((&letter["topic"], &letter["tries"], &letter["body"]), (&json!("work.a"), &json!(4), &json!("")));
+    assert_eq!(letter["header"]["micro-dead-body-bytes"], large.len().to_string());
+    let retried = host.admin(Method::POST, "/dead-letters/worker/retry", "").await.ok();
+    assert_eq!(retried, json!({"retried": 0}), "there is nothing to try again with");
+    assert_eq!(host.admin(Method::DELETE, "/dead-letters/worker", "").await.ok(), json!({"dropped": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_forgotten_begins_anew_though_a_message_waits_to_be_tried_again() {
+    let host = Host::start().await;
+    let manifest = "[[subscribe]]\ntopic = \"slow\"\nendpoint = \"Worker.Work\"\nbackoff = \"1m\"\n";
+    host.deploy_as("worker", with_manifest(&guest("worker"), manifest)).await.ok();
+    listens(&host, "slow", "worker").await;
+    publish(&host, "slow", "poison").await;
+    subscription(&host, "worker", "slow", |one| one["failed"] == 1).await;
+    host.admin(Method::DELETE, "/topics/slow/groups/worker", "").await.ok();
+    listens(&host, "slow", "worker").await;
+    publish(&host, "slow", "plain").await;
+    assert_eq!(done(&host, 1).await, ["plain"]);
 }

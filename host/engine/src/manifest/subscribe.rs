@@ -84,6 +84,8 @@ fn check_one(Subscribe { topic, queue, retries, backoff, concurrency, .. }: &Sub
     Pattern::new(topic.as_str()).map_err(|error| error.to_string())?;
     if let Some(queue) = queue {
         topic::check_group(queue).map_err(|error| error.to_string())?;
+        let letters = format!("{}{queue}", topic::DEAD_LETTERS);
+        topic::check_topic(&letters).map_err(|error| format!("its dead letters have no place: {error}"))?;
     }
     if *retries > MAX_RETRIES {
         return Err(format!("retries: expected 0 to {MAX_RETRIES}"));
@@ -119,6 +121,7 @@ mod tests {
             ("endpoint = \"A.B\"", "empty"),
             ("topic = \"a..b\"", "empty"),
             ("topic = \"a\"\nqueue = \"a b\"", "letters"),
+            ("topic = \"a\"\nqueue = \"$desk\"", "dead letters"),
             ("topic = \"a\"\nretries = 1000", "0 to 100"),
             ("topic = \"a\"\nbackoff = \"2m\"", "1m at most"),
             ("topic = \"a\"\nconcurrency = 0", "1 at least"),

@@ -11,6 +11,9 @@ use super::BrokerError;
 /// The longest name of a topic, a pattern or a group, in bytes. Kafka takes 249.
 pub const MAX_TOPIC: usize = 200;
 
+/// Where the dead letters of a group are: behind this.
+pub const DEAD_LETTERS: &str = "$dead.";
+
 /// Some topics, by what they are called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern(String);

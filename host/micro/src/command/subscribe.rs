@@ -18,7 +18,7 @@ Examples:
   micro subscribe orders.created --queue desk
   micro subscribe audit --from earliest --count 10
 
-A message that was printed counts as handled. With --output json: one object on each line, {\"Topic\", \"Header\", \
+A message that was sent to this command counts as handled. With --output json: one object on each line, {\"Topic\", \"Header\", \
 \"Body\"}; Body is base64.")]
 pub struct Arguments {
     /// The topic, or a pattern: orders.created, orders.*, orders.>

@@ -9,7 +9,7 @@
 //!
 //! The namespace, if there is one, stands before the topic.
 
-use super::{Gateway, ID, error_response, read_up_to};
+use super::{Gateway, ID, OF_THE_REQUEST, error_response, read_up_to};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
@@ -74,6 +74,9 @@ fn target(namespace: &str, path: &str) -> Result<(String, String), Error> {
         }
         [topic, rest @ ..] => ((*topic).to_owned(), rest.join(".")),
     };
+    if topic.starts_with('$') {
+        return Err(Error::not_found(ID, format!("topic {topic}: topics that begin with $ are the host's own")));
+    }
     Ok((if namespace.is_empty() { topic } else { format!("{namespace}.{topic}") }, name))
 }
 
@@ -98,9 +101,10 @@ async fn data(method: &Method, uri: &Uri, body: Body) -> Result<String, Error> {
 fn header(headers: &HeaderMap) -> BTreeMap<String, Pair> {
     let pair = |name: &HeaderName| {
         let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        (canonical(name.as_str()), Pair { key: canonical(name.as_str()), values: values.collect() })
+        let key = canonical(name.as_str());
+        (key.clone(), Pair { key, values: values.collect() })
     };
-    headers.keys().map(pair).collect()
+    headers.keys().filter(|name| !OF_THE_REQUEST.contains(name)).map(pair).collect()
 }
 
 /// A header's name as Go writes it: `Content-Type`.
@@ -130,6 +134,7 @@ mod tests {
             assert_eq!(target("go.micro", path).unwrap().0, format!("go.micro.{topic}"));
         }
         assert_eq!(target("", "/").unwrap_err().code, 404);
+        assert_eq!(target("", "/$dead.billing").unwrap_err().code, 404);
     }
 
     #[test]
@@ -137,6 +142,8 @@ mod tests {
         let headers = HeaderMap::from_iter([
             ("content-type".parse().unwrap(), "a".parse().unwrap()),
             ("x-b".parse().unwrap(), "1".parse().unwrap()),
+            ("authorization".parse().unwrap(), "secret".parse().unwrap()),
+            ("cookie".parse().unwrap(), "secret".parse().unwrap()),
         ]);
         let shown = serde_json::to_string(&header(&headers)).unwrap();
         assert_eq!(

@@ -31,7 +31,7 @@ use crate::telemetry::{Arrival, Span};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -49,6 +49,9 @@ use std::task::{Context, Poll};
 
 /// A path longer than this names nothing.
 const MAX_URI: usize = 8 * 1024;
+
+/// Headers that speak of a request, and not of what is published with it.
+pub(crate) const OF_THE_REQUEST: [HeaderName; 6] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE];
 
 /// The header that tells which log lines belong to a reply.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

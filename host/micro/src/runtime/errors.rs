@@ -15,7 +15,7 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
         CallError::Guest { id, code, detail } => Error::new(id.unwrap_or_else(|| service.into()), code, detail),
         CallError::Timeout(_) | CallError::Cpu(_) => Error::timeout(service, with_id(error.to_string())),
         CallError::PoolFull | CallError::HostMemory | CallError::Ended(_) => {
-            Error::unavailable(service, with_id(error.to_string()))
+            Error::unavailable(service, with_id(error.to_string())).again_soon()
         }
         CallError::Memory { .. }
         | CallError::ReplyTooLarge { .. }
@@ -30,7 +30,7 @@ pub(super) fn call_error(service: &str, request: RequestId, error: CallError) ->
 
 /// The error of a call to a service that this host does not have.
 pub(super) fn unknown_service(service: &str) -> Error {
-    Error::not_found("go.micro.client", format!("service {service}: not found"))
+    Error::not_found("go.micro.client", format!("service {service}: not found")).again_soon()
 }
 
 /// The error of a request whose body is read as it comes, and is larger than it may be.
@@ -40,7 +40,7 @@ pub(super) fn body_too_large(service: &str, limit: ByteSize) -> Error {
 
 /// The error of a call that found no instance of its service.
 pub(super) fn no_instance(service: &str, reason: &str) -> Error {
-    Error::unavailable(service, format!("no instance takes calls: {reason}"))
+    Error::unavailable(service, format!("no instance takes calls: {reason}")).again_soon()
 }
 
 /// The error of a call that was not let in.
@@ -73,5 +73,5 @@ pub(super) fn request_too_large(service: &str, size: usize, limit: ByteSize) -> 
 /// The error of a call whose revision could not be loaded.
 pub(super) fn load_error(service: &str, request: RequestId, error: &LoadError) -> Error {
     tracing::error!(service, %request, "a revision cannot be loaded: {error}");
-    Error::unavailable(service, format!("the deployment cannot be loaded (request {request})"))
+    Error::unavailable(service, format!("the deployment cannot be loaded (request {request})")).again_soon()
 }

@@ -253,7 +253,7 @@ pub(super) fn unknown_endpoint(call: &Call, program: &Program) -> Error {
 }
 
 fn stopping() -> Error {
-    Error::unavailable("go.micro.client", "the host is stopping")
+    Error::unavailable("go.micro.client", "the host is stopping").again_soon()
 }
 
 /// The transport that stays in this process.

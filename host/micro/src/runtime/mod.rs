@@ -47,7 +47,7 @@ pub(crate) use record::endpoint as endpoint_record;
 pub use sites::Destination;
 pub(crate) use status::rfc3339_text;
 pub use status::{DeploymentStatus, RevisionStatus};
-pub use subscriptions::{DeadLetter, Letters};
+pub use subscriptions::{DeadLetter, Letters, letter_counts};
 pub use web::WebCall;
 
 use crate::runtime::code::Code;

@@ -124,6 +124,7 @@ impl Runtime {
         let status = self.status(&deployment).await?;
         let owned = name.to_string();
         let storage = self.storage.lock().await;
+        let rows = self.revision_rows(name).await?;
         let unused = self.with_store(move |store| store.remove(&owned)).await?;
         self.forget(unused).await?;
         drop(storage);
@@ -136,7 +137,7 @@ impl Runtime {
         }
         self.refresh_paths_of(name);
         self.schedules.remove(name);
-        self.subscriptions.remove(name).await;
+        self.subscriptions.remove(name, rows.into_iter().map(|row| row.manifest)).await;
         if let Err(error) = self.deregister(name).await {
             tracing::error!(deployment = name, "the registry still has it: {error:#}");
         }

@@ -14,11 +14,11 @@
 use super::given::Given;
 use super::{Sidecar, admin};
 use crate::doors::{Upgrade, allow_leisure};
-use crate::gateway::{error_response, is_web_socket, read_up_to};
+use crate::gateway::{OF_THE_REQUEST, error_response, is_web_socket, read_up_to};
 use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts as _, Query, Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, UPGRADE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -46,9 +46,6 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a message is that a WebSocket's client sends, where its handshake does not say.
 const TEXT: &str = "text/plain";
-
-/// Headers that speak of the request, and not of the message.
-const OF_THE_REQUEST: [HeaderName; 6] = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE];
 
 #[derive(Deserialize)]
 pub(super) struct Parameters {

@@ -19,7 +19,8 @@ mod worker {
     }
 
     /// Notes a message. `fail 2 …` fails the first two times, `poison …` always; `trap …` breaks the instance, and what
-    /// begins with `refuse` will never be understood.
+    /// begins with `refuse` will never be understood. `away …` fails as if something else were away, and `id …` notes the
+    /// message's id, after it has failed at every try of its first life.
     #[micro::subscribe("work.>", retries = 3, backoff = "1ms")]
     pub fn work(body: Vec<u8>) -> Result<(), Error> {
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -28,6 +29,11 @@ mod worker {
         match (words.next(), words.next().map(str::parse::<u32>)) {
             (Some("fail"), Some(Ok(times))) if event.attempt <= times => {
                 return Err(Error::internal(format!("try {} fails", event.attempt)));
+            }
+            (Some("away"), _) => return Err(Error::unavailable("something else is away")),
+            (Some("id"), _) => {
+                let is_first = !event.header.iter().any(|(name, _)| name == "micro-only-group");
+                return if is_first { Err(Error::internal(event.id)) } else { note(event.id) };
             }
             (Some("poison"), _) => return Err(Error::internal("it is poison")),
             (Some("trap"), _) => panic!("as it was told"),

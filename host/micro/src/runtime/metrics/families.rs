@@ -182,8 +182,8 @@ pub(super) const FAMILIES: &[Family] = &[
     host(Gauge, "micro_messages_in_work", "Messages of subscriptions that are in work.",
         |facts, out| for (labels, one) in facts.subscriptions() { out.put_labelled(&labels, one.in_work); }),
     host(Gauge, "micro_topic_lag_messages", "Messages that a group has yet to handle.",
-        |facts, out| for Lag { topic, group, lag } in &facts.lags {
-            out.put_labelled(&[("topic", topic), ("group", group)], *lag);
+        |facts, out| for Lag { topic, group, pattern, lag } in &facts.lags {
+            out.put_labelled(&[("topic", topic), ("group", group), ("pattern", pattern)], *lag);
         }),
     host(Counter, "micro_spans_exported_total", "Spans that the collector took.",
         |facts, out| if let Some(spans) = facts.spans { out.put(spans.exported); }),

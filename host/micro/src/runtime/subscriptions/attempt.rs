@@ -25,8 +25,8 @@ const CALLER: &str = "broker";
 /// The longest wait before a message is tried again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How long a message waits for a deployment that is busy or away and does not say how long that will be.
-const BUSY: Duration = Duration::from_millis(200);
+/// The longest wait for a deployment that is still busy or away.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(5);
 
 /// Between two tries to put a dead letter where it belongs.
 const LETTER_PAUSE: Duration = Duration::from_secs(1);
@@ -68,8 +68,7 @@ impl Work {
         deployment: Arc<Deployment>,
         subscribe: Subscribe,
     ) -> Work {
-        let concurrency =
-            subscribe.concurrency.unwrap_or_else(|| deployment.current().limits.concurrency).max(1) as usize;
+        let concurrency = subscribe.concurrency.unwrap_or(1).max(1) as usize;
         Work {
             broker,
             client,
@@ -114,12 +113,12 @@ impl Work {
         *known = problem;
     }
 
-    pub(super) fn note_in_work(&self, count: usize) {
-        self.in_work.store(count as u64, Ordering::Relaxed);
+    pub(super) fn note_in_work(&self, count: u64) {
+        self.in_work.store(count, Ordering::Relaxed);
     }
 
     /// The call that brings a message to its endpoint.
-    fn call(&self, delivery: &Delivery, delivered: Delivered) -> Call {
+    fn call(&self, delivery: &Delivery, delivered: Arc<Delivered>) -> Call {
         let content_type = match delivery.message.header.get(CONTENT_TYPE) {
             None | Some(micro_mesh::call::JSON) => Cow::Borrowed(micro_mesh::call::JSON),
             Some(other) => Cow::Owned(other.to_owned()),
@@ -135,15 +134,14 @@ impl Work {
                 (call.id, call.trace) = (id, Some(trace));
             }
         }
-        call.delivery = Some(Arc::new(delivered));
+        call.delivery = Some(delivered);
         call
     }
 
-    /// How long to wait after so many tries: twice as long each time, and not all at the same moment.
+    /// How long to wait after so many tries, not all at the same moment.
     fn backoff(&self, tries: u32) -> Duration {
-        let doubled =
-            self.subscribe.backoff.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX));
-        let longest = u64::try_from(doubled.min(LONGEST_BACKOFF).as_millis()).unwrap_or(u64::MAX);
+        let doubled = doubled(self.subscribe.backoff, tries).min(LONGEST_BACKOFF);
+        let longest = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX);
         let spread = random_below(usize::try_from(longest / 4 + 1).unwrap_or(usize::MAX)) as u64;
         Duration::from_millis(longest - longest / 8 + spread / 2)
     }
@@ -161,11 +159,16 @@ impl Work {
 
     /// Puts a message among the dead letters of its group. False if the host stops before that was done.
     async fn bury(&self, delivery: &Delivery, tries: u32, error: &Error, stopped: &mut watch::Receiver<bool>) -> bool {
-        let letter = letters::letter(delivery, tries, error);
+        let mut letter = letters::letter(delivery, tries, error);
         let topic = letters::topic(&self.group);
         loop {
             match self.broker.publish(&topic, letter.clone(), PublishOptions::default()).await {
                 Ok(()) => return true,
+                // What is told of it takes room as well. Better without its body than in the way of others for ever.
+                Err(BrokerError::TooLarge(_)) if !letters::is_cut(&letter) => {
+                    letter = letters::cut(&letter);
+                    continue;
+                }
                 Err(error) => self.set_problem(Some(format!("a dead letter cannot be put to {topic}: {error}"))),
             }
             if !pause(LETTER_PAUSE, stopped).await {
@@ -183,14 +186,15 @@ pub(super) async fn handle(work: Arc<Work>, delivery: Delivery, mut stopped: wat
         delivery.ack();
         return Left { key };
     }
-    let mut delivered = Delivered {
+    let mut delivered = Arc::new(Delivered {
         topic: delivery.topic.clone(),
         id: id(&delivery),
         // A broker counts how often a message was handed out, and that may be before anybody looked at it.
         attempt: 1,
         published: delivery.published,
         header: delivery.message.header.clone(),
-    };
+    });
+    let mut absences = 0;
     loop {
         let call = work.call(&delivery, delivered.clone());
         let request = call.id;
@@ -207,9 +211,12 @@ pub(super) async fn handle(work: Arc<Work>, delivery: Delivery, mut stopped: wat
             delivery.ack();
             return Left { key };
         };
-        let wait = if is_away(&error) {
-            error.again.unwrap_or(BUSY)
+        // Only the host says that trying again may work, of a deployment that is busy or away: no fault of the message.
+        let wait = if let Some(again) = error.again {
+            absences += 1;
+            again.max(doubled(again, absences).min(LONGEST_ABSENCE))
         } else {
+            absences = 0;
             work.failed.fetch_add(1, Ordering::Relaxed);
             let (topic, tries, Error { code, detail, .. }) = (&delivery.topic, delivered.attempt, &error);
             let line = format!("message {} of {topic}, try {tries}: {code} {detail}", delivered.id);
@@ -224,7 +231,7 @@ pub(super) async fn handle(work: Arc<Work>, delivery: Delivery, mut stopped: wat
                 delivery.ack();
                 return Left { key };
             }
-            delivered.attempt += 1;
+            Arc::make_mut(&mut delivered).attempt += 1;
             work.backoff(tries)
         };
         if !pause(wait, &mut stopped).await {
@@ -243,16 +250,17 @@ async fn pause(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
 
 /// What tells a message from all others, the same each time it comes.
 fn id(delivery: &Delivery) -> String {
-    match (delivery.message.header.get(MESSAGE_ID), delivery.offset) {
+    let header = &delivery.message.header;
+    match (header.get(letters::FIRST_ID).or_else(|| header.get(MESSAGE_ID)), delivery.offset) {
         (Some(id), _) => id.to_owned(),
         (None, Some(offset)) => format!("{}/{offset}", delivery.topic),
         (None, None) => uuid::Uuid::new_v4().to_string(),
     }
 }
 
-/// Whether an error says that the deployment is busy or away, which is no fault of the message.
-fn is_away(error: &Error) -> bool {
-    matches!(error.code, 429 | 503) || (error.code == 404 && error.id == "go.micro.client")
+/// A time that is twice as long with each try after the first.
+fn doubled(time: Duration, tries: u32) -> Duration {
+    time.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 /// Whether an error says that the message will never be understood.

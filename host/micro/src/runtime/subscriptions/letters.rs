@@ -5,7 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micro_mesh::broker::{BrokerError, Delivery, MESSAGE_ID, Message, Position, PublishOptions, Remove, Stored};
+use micro_mesh::broker::topic::DEAD_LETTERS;
+use micro_mesh::broker::{
+    BrokerError, Delivery, MESSAGE_ID, Message, Position, PublishOptions, Remove, Stored, TopicUsage,
+};
 use micro_mesh::{Broker, Error};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,14 +19,17 @@ use uuid::Uuid;
 /// Who keeps the letters, where the broker keeps messages for groups alone.
 pub(super) const GROUP: &str = "letters";
 
-/// Where the dead letters of a group are: behind this.
-const PREFIX: &str = "$dead.";
-
 /// What a letter's header says of its death.
 const TOPIC: &str = "micro-dead-topic";
 const ERROR: &str = "micro-dead-error";
 const TRIES: &str = "micro-dead-tries";
 const DIED: &str = "micro-dead-at";
+
+/// The bytes of the body that a letter had no room for.
+const CUT: &str = "micro-dead-body-bytes";
+
+/// The id of a message that comes again, before it was given another for the broker.
+pub(super) const FIRST_ID: &str = "micro-first-id";
 
 /// The one group that a message is for.
 pub(super) const ONLY: &str = "micro-only-group";
@@ -36,7 +42,7 @@ const MAX_ERROR: usize = 1024;
 
 /// The topic of a group's dead letters.
 pub(super) fn topic(group: &str) -> String {
-    format!("{PREFIX}{group}")
+    format!("{DEAD_LETTERS}{group}")
 }
 
 /// The letter that a message becomes.
@@ -50,6 +56,17 @@ pub(super) fn letter(delivery: &Delivery, tries: u32, error: &Error) -> Message 
         .with(ERROR, error)
         .with(TRIES, tries.to_string())
         .with(DIED, humantime::format_rfc3339_millis(SystemTime::now()).to_string())
+}
+
+/// The same letter without what its publisher gave it: there is no room for that.
+pub(super) fn cut(letter: &Message) -> Message {
+    let told = [TOPIC, ERROR, TRIES, DIED].into_iter().filter_map(|name| Some((name, letter.header.get(name)?)));
+    Message { header: told.collect(), ..Message::default() }.with(CUT, letter.body.len().to_string())
+}
+
+/// Whether a letter was cut.
+pub(super) fn is_cut(letter: &Message) -> bool {
+    letter.header.get(CUT).is_some()
 }
 
 /// The dead letters of a host.
@@ -90,9 +107,7 @@ impl Letters {
 
     /// How many dead letters each group has, of those that have some.
     pub async fn groups(&self) -> Result<BTreeMap<String, u64>, BrokerError> {
-        let topics = self.broker.topics().await?.into_iter();
-        let counted = topics.filter(|topic| topic.messages > 0);
-        Ok(counted.filter_map(|topic| Some((topic.name.strip_prefix(PREFIX)?.to_owned(), topic.messages))).collect())
+        Ok(letter_counts(&self.broker.topics().await?))
     }
 
     /// The dead letters of a group, the oldest first.
@@ -125,8 +140,8 @@ impl Letters {
                 if offset.is_some_and(|offset| offset != at) || at >= end {
                     return Ok(count);
                 }
-                if again {
-                    self.publish_again(group, message).await?;
+                if again && !self.publish_again(group, message).await? {
+                    continue;
                 }
                 count += u64::from(self.broker.remove(Remove::Message(&letters, at)).await?);
             }
@@ -137,16 +152,28 @@ impl Letters {
         }
     }
 
-    async fn publish_again(&self, group: &str, mut message: Message) -> Result<(), BrokerError> {
-        let first = message.header.remove(TOPIC);
+    /// False for what is no letter, or has lost its body: that stays where it is.
+    async fn publish_again(&self, group: &str, mut message: Message) -> Result<bool, BrokerError> {
+        let is_cut = is_cut(&message);
+        let Some(first) = message.header.remove(TOPIC).filter(|_| !is_cut) else { return Ok(false) };
         for name in [ERROR, TRIES, DIED] {
             message.header.remove(name);
         }
-        let Some(first) = first else { return Ok(()) };
         // With its old id a broker that knows messages by it would take it for one that it has already.
+        let id = message.header.remove(MESSAGE_ID);
+        if let (Some(id), None) = (id, message.header.get(FIRST_ID)) {
+            message.header.set(FIRST_ID, id);
+        }
         message.header.set(MESSAGE_ID, Uuid::new_v4().to_string());
-        self.broker.publish(&first, message.with(ONLY, group), PublishOptions::default()).await
+        self.broker.publish(&first, message.with(ONLY, group), PublishOptions::default()).await?;
+        Ok(true)
     }
+}
+
+/// How many dead letters each group has, of those that have some, by the topics that there are.
+pub fn letter_counts(topics: &[TopicUsage]) -> BTreeMap<String, u64> {
+    let counted = topics.iter().filter(|topic| topic.messages > 0);
+    counted.filter_map(|topic| Some((topic.name.strip_prefix(DEAD_LETTERS)?.to_owned(), topic.messages))).collect()
 }
 
 fn show(group: &str, Stored { offset, mut message, .. }: Stored) -> DeadLetter {

@@ -19,22 +19,26 @@ mod publish;
 mod worker;
 
 pub(super) use check::check_subscriptions;
-pub use letters::{DeadLetter, Letters};
+pub use letters::{DeadLetter, Letters, letter_counts};
 pub(super) use publish::Published;
 
 use super::deployment::Deployment;
 use super::events::Events;
 use attempt::Work;
+use futures::future::join_all;
+use micro_engine::Manifest;
 use micro_engine::manifest::Subscribe;
-use micro_mesh::broker::{BrokerError, Group, Pattern, Remove};
+use micro_mesh::broker::{BrokerError, Group, GroupUsage, Pattern, Remove};
 use micro_mesh::{Broker, Client};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use worker::Worker;
 
-/// How long a host that stops waits for messages in work.
+/// How long messages in work are waited for, by a host that stops and by a worker that takes the place of another.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// How long a deploy waits until the broker knows its subscriptions.
@@ -68,49 +72,60 @@ impl Subscriptions {
     pub(super) fn set(&self, deployment: &Arc<Deployment>) -> impl Future<Output = ()> + use<> {
         let begun = self.change(deployment);
         async move {
-            let all = futures::future::join_all(begun.into_iter().map(worker::Begun::wait));
-            if tokio::time::timeout(BEGIN_PATIENCE, all).await.is_err() {
+            let all = join_all(begun.into_iter().map(worker::Begun::wait));
+            if timeout(BEGIN_PATIENCE, all).await.is_err() {
                 tracing::warn!("the broker does not take a subscription in good time; it is tried on");
             }
         }
     }
 
     fn change(&self, deployment: &Arc<Deployment>) -> Vec<worker::Begun> {
-        let wanted = deployment.current().manifest.subscribe.clone();
+        let current = deployment.current();
+        let mut wanted = current.manifest.subscribe.clone();
+        for subscribe in &mut wanted {
+            subscribe.concurrency.get_or_insert(current.limits.concurrency);
+        }
         let mut workers = self.workers();
         if wanted.is_empty() && !workers.contains_key(&deployment.name) {
             return Vec::new();
         }
         let mut before = workers.remove(&deployment.name).unwrap_or_default();
         let (mut after, mut begun) = (Vec::with_capacity(wanted.len()), Vec::new());
-        for subscribe in wanted {
-            match before.iter().position(|worker| *worker.subscribe() == subscribe) {
-                Some(at) => after.push(before.swap_remove(at)),
-                None => {
-                    let worker = self.begin(deployment, subscribe);
-                    begun.extend(worker.as_ref().map(Worker::begun));
-                    after.extend(worker);
-                }
+        wanted.retain(|subscribe| match before.iter().position(|worker| worker.subscribe() == subscribe) {
+            Some(at) => {
+                after.push(before.swap_remove(at));
+                false
             }
+            None => true,
+        });
+        for subscribe in wanted {
+            let is_same = |worker: &Worker| {
+                let earlier = worker.subscribe();
+                (&earlier.topic, &earlier.queue) == (&subscribe.topic, &subscribe.queue)
+            };
+            let earlier = before.iter().position(is_same).map(|at| before.swap_remove(at).leave());
+            let worker = self.begin(deployment, subscribe, earlier);
+            begun.extend(worker.as_ref().map(Worker::begun));
+            after.extend(worker);
         }
         // What they have in work comes to its end.
-        before.into_iter().for_each(Worker::leave);
+        before.into_iter().for_each(|worker| drop(worker.leave()));
         if !after.is_empty() {
             workers.insert(deployment.name.clone(), after);
         }
         begun
     }
 
-    /// Forgets the subscriptions of a deployment that is gone, and the groups that were its own.
-    pub(super) async fn remove(&self, deployment: &str) {
+    /// Forgets the subscriptions of a deployment that is gone, and the groups that were its own. `manifests` are those of
+    /// all its revisions: a group stays when a revision comes that does not have it.
+    pub(super) async fn remove(&self, deployment: &str, manifests: impl IntoIterator<Item = Arc<Manifest>>) {
         let workers = self.workers().remove(deployment).unwrap_or_default();
-        for worker in workers {
-            let subscribe = worker.subscribe().clone();
-            worker.stop(DRAIN).await;
-            if subscribe.queue.is_some() {
-                continue;
-            }
-            let Ok(pattern) = Pattern::new(subscribe.topic) else { continue };
+        join_all(workers.into_iter().map(Worker::stop)).await;
+        let manifests: Vec<_> = manifests.into_iter().collect();
+        let own = manifests.iter().flat_map(|manifest| &manifest.subscribe).filter(|one| one.queue.is_none());
+        let topics: BTreeSet<&str> = own.map(|one| one.topic.as_str()).collect();
+        for topic in topics {
+            let Ok(pattern) = Pattern::new(topic) else { continue };
             match self.broker.remove(Remove::Group(&pattern, deployment)).await {
                 Ok(_) | Err(BrokerError::Unsupported(_)) => {}
                 Err(error) => tracing::warn!(deployment, topic = %pattern, "its group stays: {error}"),
@@ -131,34 +146,37 @@ impl Subscriptions {
 
     /// How far the groups are behind, as far as the broker tells in good time.
     pub(super) async fn lags(&self) -> Vec<Lag> {
+        let mut lags = Vec::new();
         let ask = async {
-            let mut lags = Vec::new();
-            for topic in self.broker.topics().await?.into_iter().take(MOST_LAGS) {
-                for group in self.broker.groups(&topic.name).await? {
-                    lags.push(Lag { topic: topic.name.clone(), group: group.name, lag: group.lag });
+            // What the broker does not tell is not shown.
+            for topic in self.broker.topics().await.unwrap_or_default().into_iter().take(MOST_LAGS) {
+                for GroupUsage { name, pattern, lag, .. } in self.broker.groups(&topic.name).await.unwrap_or_default() {
+                    lags.push(Lag { topic: topic.name.clone(), group: name, pattern, lag });
                 }
             }
-            Ok::<_, BrokerError>(lags)
         };
-        match tokio::time::timeout(LAG_PATIENCE, ask).await {
-            Ok(Ok(lags)) => lags,
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        }
+        drop(timeout(LAG_PATIENCE, ask).await);
+        lags
     }
 
     /// Takes no more messages, and waits for those in work.
     pub(super) async fn stop(&self) {
         let workers = std::mem::take(&mut *self.workers());
-        let all = workers.into_values().flatten().map(|worker| worker.stop(DRAIN));
-        futures::future::join_all(all).await;
+        let all = workers.into_values().flatten().map(Worker::stop);
+        join_all(all).await;
     }
 
-    fn begin(&self, deployment: &Arc<Deployment>, subscribe: Subscribe) -> Option<Worker> {
+    fn begin(
+        &self,
+        deployment: &Arc<Deployment>,
+        subscribe: Subscribe,
+        earlier: Option<JoinHandle<()>>,
+    ) -> Option<Worker> {
         let pattern = Pattern::new(subscribe.topic.as_str());
         let pattern = pattern.inspect_err(|error| deployment.log.host_line(&error.to_string())).ok()?;
         let work =
             Work::new(self.broker.clone(), self.client.clone(), self.events.clone(), deployment.clone(), subscribe);
-        Some(Worker::begin(Arc::new(work), pattern))
+        Some(Worker::begin(Arc::new(work), pattern, earlier))
     }
 
     fn workers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Worker>>> {
@@ -171,6 +189,8 @@ impl Subscriptions {
 pub(super) struct Lag {
     pub(super) topic: String,
     pub(super) group: String,
+    /// What it subscribed to: a group may have several, with a place in each.
+    pub(super) pattern: String,
     pub(super) lag: u64,
 }
 

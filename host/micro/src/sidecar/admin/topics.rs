@@ -17,6 +17,7 @@
 
 use super::{Given, MAX_REQUEST, Refusal, Sidecar};
 use crate::gateway::read_up_to;
+use crate::runtime::letter_counts;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -74,8 +75,7 @@ fn message_json(Stored { offset, published, message }: &Stored) -> Value {
 
 /// All topics. Those of dead letters are shown apart.
 pub(super) async fn list(State(sidecar): State<Sidecar>) -> Result<Response, Refusal> {
-    let runtime = &sidecar.gateway.runtime;
-    let broker = runtime.broker();
+    let broker = sidecar.gateway.runtime.broker();
     let topics = broker.topics().await?;
     let mut shown = Vec::with_capacity(topics.len());
     for topic in topics.iter().filter(|topic| !topic.name.starts_with('$')) {
@@ -95,13 +95,14 @@ pub(super) async fn one(
 ) -> Result<Response, Refusal> {
     let runtime = &sidecar.gateway.runtime;
     let broker = runtime.broker();
-    let topic = broker.topics().await?.into_iter().find(|topic| topic.name == name);
+    let topics = broker.topics().await?;
+    let letters = letter_counts(&topics);
+    let topic = topics.into_iter().find(|topic| topic.name == name);
     let groups = broker.groups(&name).await?;
     if topic.is_none() && groups.is_empty() {
         let detail = format!("topic {name}: nothing was published to it, and nobody subscribed");
         return Err(Error::not_found(ID, detail).into());
     }
-    let letters = runtime.letters().groups().await?;
     let topic = topic.unwrap_or(TopicUsage { name, messages: 0, bytes: 0, first: 1, next: 1 });
     let mut shown = topic_json(&topic);
     let groups = groups.iter().map(|group| {
