@@ -59,7 +59,7 @@ enum Capability {
 }
 
 /// Imports by the beginnings of their names; the first that fits counts.
-const CAPABILITIES: [(&str, Capability); 18] = [
+const CAPABILITIES: [(&str, Capability); 20] = [
     ("wasi:http/outgoing-handler@", Capability::Http),
     ("wasi:http/client@", Capability::Http),
     ("wasi:sockets/udp", Capability::Udp),
@@ -71,6 +71,7 @@ const CAPABILITIES: [(&str, Capability); 18] = [
     ("micro:function/store@", Capability::Store),
     ("micro:function/client@", Capability::Call),
     ("micro:function/events@", Capability::Publish),
+    ("wasi:messaging/producer@", Capability::Publish),
     ("micro:function/outbox@", Capability::Outbox),
     ("wasi:http/", Capability::Other),
     ("wasi:cli/", Capability::Other),
@@ -78,6 +79,7 @@ const CAPABILITIES: [(&str, Capability); 18] = [
     ("wasi:io/", Capability::Other),
     ("wasi:random/", Capability::Other),
     ("wasi:logging/", Capability::Other),
+    ("wasi:messaging/", Capability::Other),
 ];
 
 impl Capability {

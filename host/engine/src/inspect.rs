@@ -35,8 +35,9 @@ pub const MAX_COMPONENT: usize = 128 * 1024 * 1024;
 /// Packages whose exports are not endpoints: the platform's own, and our contract with a guest.
 pub(crate) const NOT_ENDPOINTS: [&str; 2] = ["wasi:", "micro:function/"];
 
-/// The one interface of the contract whose function is an endpoint: messages come to it by a call like any other.
+/// The interfaces of those packages whose functions are endpoints: messages come to them by a call like any other.
 pub const SUBSCRIBER: &str = "micro:function/subscriber@";
+pub use crate::bindings::messaging::HANDLER as MESSAGING;
 
 /// Functions with which toolchains for interpreted languages prepare a component, and which they leave in it: called from
 /// outside they would run any script. Each is known by its interface, its name and its first parameter.
@@ -263,7 +264,8 @@ impl<'r> Reader<'r> {
             match item {
                 WorldItem::Function(function) => self.add(&own_prefix, None, function)?,
                 WorldItem::Interface { .. }
-                    if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix)) && !id.starts_with(SUBSCRIBER) =>
+                    if NOT_ENDPOINTS.iter().any(|prefix| id.starts_with(prefix))
+                        && ![SUBSCRIBER, MESSAGING].iter().any(|prefix| id.starts_with(prefix)) =>
                 {
                     self.other_exports.push(id);
                 }
@@ -344,14 +346,13 @@ impl<'r> Reader<'r> {
             {
                 continue;
             }
-            fields.push(Field {
-                name: crate::name::Name::new(&param.name),
-                docs: None,
-                ty: self
-                    .types
-                    .read(&param.ty)
-                    .map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?,
-            });
+            let ty = match interface {
+                // The resource is made when it is called.
+                Some(interface) if interface.starts_with(MESSAGING) => Ok(Type::Bytes),
+                _ => self.types.read(&param.ty),
+            };
+            let ty = ty.map_err(|reason| refused(format!("endpoint {name}, parameter {}: {reason}", param.name)))?;
+            fields.push(Field { name: crate::name::Name::new(&param.name), docs: None, ty });
         }
         let request = match fields.as_slice() {
             [Field { ty: Type::Record(record), .. }] => Request { message: record.clone(), is_one_record: true },

@@ -1,7 +1,7 @@
 //! One instance with the store that it lives in.
 
 use crate::access::Scope;
-use crate::bindings::State;
+use crate::bindings::{State, messaging};
 use crate::canonical::{Arguments, HeapResult, StackResult};
 use crate::error::CallError;
 use crate::fair::fair;
@@ -61,6 +61,7 @@ impl Live {
                 })
             }
             Road::Dynamic => dynamic_call(func, store, callable, &arguments).await,
+            Road::Message => message_call(func, store, callable, arguments).await,
             Road::Command => return Err(CallError::Host("a command runs in an instance of its own".into())),
         };
         result.map_err(|error| self.failed(&error))
@@ -114,6 +115,22 @@ where
     // SAFETY: `Arguments` and both results match each value against the function's real type (see `canonical`).
     let func = unsafe { TypedFunc::<Arguments, R>::new_unchecked(func) };
     fair(func.call_async(store, Arguments(arguments))).await
+}
+
+async fn message_call(
+    func: Func,
+    store: &mut Store<State>,
+    callable: &Callable,
+    arguments: Vec<Value>,
+) -> wasmtime::Result<Option<Value>> {
+    let params = arguments.into_iter().map(|argument| match argument {
+        Value::Bytes(bytes) => messaging::incoming(store, bytes),
+        _ => wasmtime::bail!("a message is bytes"),
+    });
+    let params: Vec<Val> = params.collect::<wasmtime::Result<_>>()?;
+    let mut results = callable.places();
+    fair(func.call_async(store, &params, &mut results)).await?;
+    callable.returned(&results)
 }
 
 async fn dynamic_call(

@@ -5,7 +5,7 @@ use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
 use crate::engines::{Engines, Places};
 use crate::error::{CallError, LoadError};
-use crate::inspect::{EngineKind, Inspection};
+use crate::inspect::{EngineKind, Inspection, MESSAGING};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
 use crate::live::Live;
@@ -82,6 +82,8 @@ pub(crate) enum Road {
     Heap,
     /// By way of wasmtime's dynamic values.
     Dynamic,
+    /// By way of wasmtime's dynamic values, with bytes as a message of `wasi:messaging`.
+    Message,
     /// By standard input and output.
     Command,
 }
@@ -119,7 +121,7 @@ impl Program {
         }
         let is_dynamic = inspection.engine == EngineKind::Concurrent
             || !inspection.needs.is_empty()
-            || endpoints.values().any(|callable| callable.road == Road::Dynamic);
+            || endpoints.values().any(|callable| matches!(callable.road, Road::Dynamic | Road::Message));
         let [room, lasting] = side.places_of(&component);
         let handler = Handler::find(&component, &pre, inspection)?;
         let start = match inspection.command() {
@@ -333,6 +335,13 @@ impl Callable {
         let road = match endpoint.stream {
             Some(_) => Road::Dynamic,
             None if endpoint.is_command() => Road::Command,
+            None if endpoint.interface.as_deref().is_some_and(|interface| interface.starts_with(MESSAGING)) => {
+                if engine == EngineKind::Concurrent {
+                    let reason = format!("{MESSAGING}… in a component that uses component-model async is not called");
+                    return Err(LoadError::Refused(reason));
+                }
+                Road::Message
+            }
             None => road(engine, &params, result.as_ref()),
         };
         Ok(Callable { endpoint: Arc::new(endpoint.clone()), params, result, export, road, stream })

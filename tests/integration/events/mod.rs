@@ -142,6 +142,35 @@ async fn functions_may_take_messages_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn functions_may_take_and_publish_messages_as_wasi_has_it() {
+    let host = Host::start().await;
+    let manifest = "[allow]\npublish = [\"answers\"]\n[[subscribe]]\ntopic = \"mail.>\"\nretries = 0\n";
+    let deployed = host.deploy_as("mail", with_manifest(&guest("wasi-messages"), manifest)).await.ok();
+    let grants = deployed["grants"].as_array().unwrap();
+    let granted = |import: &str| grants.iter().find(|grant| grant["import"].as_str() == Some(import)).unwrap();
+    assert_eq!(granted("wasi:messaging/producer@0.2.0-draft")["what"], "answers");
+    listens(&host, "mail.in", "mail").await;
+    let mut answers = host.sidecar_lines("/broker?topic=answers", "text/event-stream").await;
+    publish_with(&host, "mail.in", "hello", &[("x-colour", "blue")]).await;
+    let line = answers.find(|line| line.starts_with("data:")).await;
+    let answer: Value = serde_json::from_str(line.trim_start_matches("data:")).unwrap();
+    assert_eq!(answer["Body"], "bWFpbC5pbiB0ZXh0L3BsYWluIGJsdWUgaGVsbG8=", "mail.in text/plain blue hello");
+    let header = &answer["Header"];
+    assert_eq!((&header["content-type"], &header["x-two"]), (&json!("text/plain"), &json!("3")), "{answer}");
+    assert_eq!(header["x-one"], Value::Null);
+    // What it may not publish is its error, and its message's end.
+    publish_with(&host, "mail.in", "hello", &[("x-answer-to", "secrets")]).await;
+    subscription(&host, "mail", "mail.>", |one| one["handled"] == 1 && one["dead"] == 1).await;
+    let letters = host.admin(Method::GET, "/dead-letters/mail", "").await.ok();
+    let error = letters["letters"][0]["error"].as_str().unwrap();
+    assert!(error.contains("mail may not publish to secrets"), "{error}");
+    // A call like any other brings bytes and no topic.
+    assert_eq!(host.post("/mail/IncomingHandler/Handle", "application/octet-stream", "plain").await.status, 200);
+    let line = answers.find(|line| line.starts_with("data:")).await;
+    assert!(line.contains("ICAgcGxhaW4="), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_shares_and_deployments_without_one_each_get_all() {
     let host = Host::start().await;
     let manifest = |name: &str| {

@@ -10,15 +10,7 @@ use wasmtime::Result;
 
 impl Host for State {
     async fn publish(&mut self, topic: String, message: Outgoing) -> Result<std::result::Result<(), types::Error>> {
-        let published = match (self.outgoing(topic, message), &self.origin.access.broker) {
-            (Ok(outbox::Outgoing { topic, message, deliver_at }), Some(broker)) => {
-                let options = PublishOptions { deliver_at, ..PublishOptions::default() };
-                broker.publish(&topic, message, options).await.map_err(Error::from)
-            }
-            (Ok(_), None) => Err(Error::unavailable(ID, "the host has no broker")),
-            (Err(error), _) => Err(error),
-        };
-        Ok(published.map_err(super::client::for_guest))
+        Ok(self.publish_message(topic, message).await.map_err(super::client::for_guest))
     }
 
     async fn current(&mut self) -> Result<Option<Delivery>> {
@@ -34,6 +26,22 @@ impl Host for State {
 }
 
 impl State {
+    /// Publishes what a guest may publish.
+    pub(super) fn publish_message(
+        &self,
+        topic: String,
+        message: Outgoing,
+    ) -> impl Future<Output = std::result::Result<(), Error>> + Send + use<> {
+        let broker = self.origin.access.broker.clone();
+        let outgoing = self.outgoing(topic, message);
+        async move {
+            let outbox::Outgoing { topic, message, deliver_at } = outgoing?;
+            let broker = broker.ok_or_else(|| Error::unavailable(ID, "the host has no broker"))?;
+            let options = PublishOptions { deliver_at, ..PublishOptions::default() };
+            Ok(broker.publish(&topic, message, options).await?)
+        }
+    }
+
     /// A message as a guest publishes it, if it may.
     pub(super) fn outgoing(&self, topic: String, outgoing: Outgoing) -> std::result::Result<outbox::Outgoing, Error> {
         let access = &self.origin.access;

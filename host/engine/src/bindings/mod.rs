@@ -7,6 +7,7 @@ mod events;
 mod guests;
 mod keyvalue;
 mod logging;
+pub(crate) mod messaging;
 mod names;
 mod origin;
 mod outbox;
@@ -286,7 +287,8 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
         .and_then(|()| bounds::link(&mut linker, with_wasi_0_3))
         .and_then(|()| config::link(&mut linker))
         .and_then(|()| logging::link(&mut linker))
-        .and_then(|()| keyvalue::link(&mut linker));
+        .and_then(|()| keyvalue::link(&mut linker))
+        .and_then(|()| messaging::link(&mut linker));
     linked.map_err(|error| LoadError::Host(format!("link WASI: {error:#}")))?;
     let linked = contract::client::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
         .and_then(|()| contract::events::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state))
@@ -297,7 +299,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, with_wasi_0_3: bool) -> Result<L
 }
 
 /// The packages whose interfaces every linker holds.
-const GIVEN: [&str; 14] = [
+const GIVEN: [&str; 16] = [
     "micro:function/client@0.1",
     "micro:function/events@0.1",
     "micro:function/outbox@0.1",
@@ -312,6 +314,8 @@ const GIVEN: [&str; 14] = [
     "wasi:config/",
     "wasi:logging/",
     "wasi:keyvalue/",
+    "wasi:messaging/types@0.2.0-draft",
+    "wasi:messaging/producer@0.2.0-draft",
 ];
 
 /// The imports of `component` that are from no package that the host gives. Imports of nothing but types need nobody.

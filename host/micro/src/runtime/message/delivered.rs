@@ -2,12 +2,12 @@
 
 use super::raw::context;
 use micro_engine::Value;
-use micro_engine::inspect::SUBSCRIBER;
+use micro_engine::inspect::{MESSAGING, SUBSCRIBER};
 use micro_engine::schema::Endpoint;
 use micro_mesh::{Call, Payload};
 
-/// The interfaces whose one function takes messages as they are: ours, and that of wasmCloud.
-pub(in crate::runtime) const MESSAGE_HANDLERS: [&str; 2] = [SUBSCRIBER, WASMCLOUD];
+/// The interfaces whose one function takes messages as they are: ours, that of wasmCloud, and WASI's.
+pub(in crate::runtime) const MESSAGE_HANDLERS: [&str; 3] = [SUBSCRIBER, WASMCLOUD, MESSAGING];
 
 const WASMCLOUD: &str = "wasmcloud:messaging/handler@";
 
