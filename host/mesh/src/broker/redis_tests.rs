@@ -80,6 +80,26 @@ async fn what_is_worked_on_when_a_subscription_ends_may_still_be_acknowledged() 
 }
 
 #[tokio::test]
+async fn more_than_the_next_one_has_room_for_is_not_left_lying() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut leaves = subscribe(&*broker, "a", Some(Group::durable("g")), 32).await;
+    let mut held = Vec::new();
+    for number in 0..20 {
+        publish(&*broker, "a", Message::new(number.to_string())).await;
+        held.push(next(&mut leaves).await);
+    }
+    drop((leaves, held));
+    let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    let mut came = BTreeSet::new();
+    while came.len() < 20 {
+        let delivery = next(&mut stays).await;
+        came.insert(text(&delivery));
+        delivery.ack();
+    }
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;

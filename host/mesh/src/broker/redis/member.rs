@@ -48,8 +48,11 @@ pub struct Member {
     /// What is done with, and the server does not know yet.
     acked: ByTopic,
     released: ByTopic,
-    /// The counts of new topics and of messages that were left, when they were last looked at.
-    seen: (u64, u64),
+    /// The count of new topics, when it was last looked at.
+    created: u64,
+    /// The count of messages that were left, when all of them had been taken that there were; none where there may be more
+    /// to take.
+    left: Option<u64>,
     is_over: watch::Receiver<bool>,
     _alive: mpsc::Sender<()>,
 }
@@ -79,7 +82,8 @@ impl Member {
             ready: VecDeque::new(),
             acked: ByTopic::new(),
             released: ByTopic::new(),
-            seen: (0, 0),
+            created: 0,
+            left: None,
             is_over,
             _alive: alive,
         }
@@ -135,7 +139,7 @@ impl Member {
             self.is_known = true;
         }
         self.recover().await?;
-        self.take().await?;
+        self.left = None;
         let mut keep = interval(KEEP);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reading: Option<Reading> = None;
@@ -160,9 +164,7 @@ impl Member {
                 () = sleep(READ_TIME), if reading.is_none() => {}
                 _ = keep.tick() => {
                     self.keep().await?;
-                    if reading.is_none() {
-                        self.take().await?;
-                    }
+                    self.left = None;
                 }
                 () = self.deliveries.closed() => break,
                 () = over(&mut self.is_over) => break,
@@ -299,38 +301,42 @@ impl Member {
         Ok(())
     }
 
-    /// Takes over what others left or fell silent with.
-    async fn take(&mut self) -> RedisResult<()> {
+    /// How much more may be taken.
+    fn room(&self) -> usize {
+        self.prefetch.saturating_sub(self.held.len() + self.ready.len())
+    }
+
+    /// Takes over what others left or fell silent with, and says whether there was room for all of it.
+    async fn take(&mut self) -> RedisResult<bool> {
         for topic in self.topics.clone() {
-            let room = self.prefetch.saturating_sub(self.held.len() + self.ready.len());
+            let room = self.room();
             if room == 0 {
-                return Ok(());
+                return Ok(false);
             }
             let mut call = scripts::TAKE.key(keys::stream(&topic));
             call.arg(&self.group).arg(&self.name).arg(SILENCE.as_secs() * 1_000).arg(room);
             let reply = self.shared.run(&mut call).await?;
             self.ready.extend(keys::claimed(&topic, reply));
         }
-        Ok(())
+        Ok(self.room() > 0)
     }
 
     /// Looks for new topics, and for what others left.
     async fn look(&mut self) -> RedisResult<()> {
         let counts: (Option<u64>, Option<u64>) =
             self.shared.connection.clone().mget(&[keys::CREATED, keys::LEFT]).await?;
-        let seen = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
-        if seen.0 != self.seen.0 && self.pattern.topic().is_none() {
+        let (created, left) = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
+        if created != self.created && self.pattern.topic().is_none() {
             let topics = self.shared.topics(&self.pattern).await?;
             let known: HashSet<_> = self.topics.iter().map(|topic| &**topic).collect();
             let new = topics.iter().map(|topic| &**topic).filter(|topic| !known.contains(topic));
             self.shared.begin(&self.group, new, "0-0").await?;
             self.topics = topics.into_iter().map(Arc::from).collect();
         }
-        let has_room = self.held.len() + self.ready.len() < self.prefetch;
-        if seen.1 != self.seen.1 && has_room {
-            self.take().await?;
+        self.created = created;
+        if self.left != Some(left) {
+            self.left = self.take().await?.then_some(left);
         }
-        self.seen = (seen.0, if has_room { seen.1 } else { self.seen.1 });
         Ok(())
     }
 
