@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use redis::aio::MultiplexedConnection;
+
 use super::*;
 use crate::broker::contract::{next, publish, subscribe, text};
 use crate::broker::servers::{RedisServer, free_port};
@@ -100,10 +102,39 @@ async fn more_than_the_next_one_has_room_for_is_not_left_lying() {
 }
 
 #[tokio::test]
+async fn what_a_member_holds_while_the_server_is_long_away_comes_once() {
+    let mut server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "a", Some(Group::durable("g")), 4).await;
+    publish(&*broker, "a", Message::new("held")).await;
+    publish(&*broker, "a", Message::new("acknowledged")).await;
+    let (held, acknowledged) = (next(&mut group).await, next(&mut group).await);
+    let mut connection = connect(&server).await;
+    let pending = redis::cmd("XPENDING").arg("micro:topic:a").arg("g a").arg("-").arg("+").arg(9).to_owned();
+    let pending: Vec<(String, String, u64, u64)> = pending.query_async(&mut connection).await.unwrap();
+    // The server counts the time that it was away, and takes these for forgotten when it is back.
+    let mut claim = redis::cmd("XCLAIM");
+    claim.arg("micro:topic:a").arg("g a").arg(&pending[0].1).arg(0);
+    claim.arg(&pending[0].0).arg(&pending[1].0).arg("IDLE").arg(SILENCE.as_secs() * 2_000).arg("JUSTID");
+    let _: Vec<String> = claim.query_async(&mut connection).await.unwrap();
+    server.kill().await;
+    acknowledged.ack();
+    server.start_again().await;
+    publish(&*broker, "a", Message::new("mark")).await;
+    let mark = next(&mut group).await;
+    assert_eq!((text(&mark).as_str(), mark.attempt), ("mark", 1));
+    mark.ack();
+    held.ack();
+    let lag = async || broker.groups("a").await.unwrap().remove(0).lag;
+    tokio::time::timeout(PATIENCE, async { while lag().await > 0 {} }).await.expect("nothing is left");
+    assert!(group.try_next().is_none());
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;
-    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(&server).await;
     let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
     let lone = subscribe(&*broker, "a", None, 8).await;
     publish(&*broker, "a", Message::new("1")).await;
@@ -129,6 +160,10 @@ async fn who_falls_silent_is_struck_off_and_others_take_over() {
     drop(lone);
 }
 
+async fn connect(server: &RedisServer) -> MultiplexedConnection {
+    Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
 async fn broker_of(server: &RedisServer) -> Redis {
     Redis::open(&server.address(), Clock::default()).await.unwrap()
 }
@@ -137,7 +172,7 @@ async fn broker_of(server: &RedisServer) -> Redis {
 async fn a_server_without_room_says_so() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;
-    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(&server).await;
     let config = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").to_owned();
     let () = config.query_async(&mut connection).await.unwrap();
     let refused = broker.publish("a", Message::new("x"), PublishOptions::default()).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, FromRedisValue, RedisResult, Script, Value};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 use super::keys::{self, Entry};
 use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
@@ -19,6 +19,9 @@ const READ_TIME: Duration = Duration::from_millis(500);
 
 /// How often a member says that it is there and what it holds, and looks for what others held.
 const KEEP: Duration = Duration::from_secs(SILENCE.as_secs() / 3);
+
+/// What was not seen to for as long as this was left: [`scripts::LEAVE`] sets it back by a day.
+const LEFT_IDLE: Duration = Duration::from_hours(12);
 
 /// A reading that waits for its answer.
 type Reading = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
@@ -53,6 +56,8 @@ pub struct Member {
     /// The count of messages that were left, when all of them had been taken that there were; none where there may be more
     /// to take.
     left: Option<u64>,
+    /// Since when the server answers.
+    answers_since: Instant,
     is_over: watch::Receiver<bool>,
     _alive: mpsc::Sender<()>,
 }
@@ -84,6 +89,7 @@ impl Member {
             released: ByTopic::new(),
             created: 0,
             left: None,
+            answers_since: Instant::now(),
             is_over,
             _alive: alive,
         }
@@ -138,9 +144,11 @@ impl Member {
             self.shared.begin(&self.group, self.topics.iter().map(|topic| &**topic), "0-0").await?;
             self.is_known = true;
         }
+        (self.left, self.answers_since) = (None, Instant::now());
+        // Before anything is taken over: where the server was away for long, what is held here looks forgotten too.
         self.recover().await?;
-        self.left = None;
-        let mut keep = interval(KEEP);
+        self.keep().await?;
+        let mut keep = interval_at(Instant::now() + KEEP, KEEP);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reading: Option<Reading> = None;
         loop {
@@ -306,15 +314,17 @@ impl Member {
         self.prefetch.saturating_sub(self.held.len() + self.ready.len())
     }
 
-    /// Takes over what others left or fell silent with, and says whether there was room for all of it.
+    /// Takes over what others left or fell silent with, and says whether there was room for all of it. A server that was
+    /// away takes all for silent: who held something has the time until the next [`KEEP`] to say so.
     async fn take(&mut self) -> RedisResult<bool> {
+        let silence = if self.answers_since.elapsed() < KEEP { LEFT_IDLE } else { SILENCE };
         for topic in self.topics.clone() {
             let room = self.room();
             if room == 0 {
                 return Ok(false);
             }
             let mut call = scripts::TAKE.key(keys::stream(&topic));
-            call.arg(&self.group).arg(&self.name).arg(SILENCE.as_secs() * 1_000).arg(room);
+            call.arg(&self.group).arg(&self.name).arg(silence.as_secs() * 1_000).arg(room);
             let reply = self.shared.run(&mut call).await?;
             self.ready.extend(keys::claimed(&topic, reply));
         }

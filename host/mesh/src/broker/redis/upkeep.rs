@@ -13,15 +13,19 @@ use crate::broker::over;
 /// How often to look for messages whose time has come, which others may have published.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How often to look for members that fell silent.
+/// How often to look for members that fell silent, and how long the server must have answered before.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// Goes on until the broker is closed.
 pub async fn run(shared: Arc<Shared>, mut is_over: watch::Receiver<bool>, _alive: mpsc::Sender<()>) {
     let mut swept = Instant::now();
     loop {
-        // A server that cannot be reached is asked again; who publishes or subscribes tells of it.
-        let wait = due(&shared).await.unwrap_or(LOOK);
+        // A server that cannot be reached is asked again; who publishes or subscribes tells of it. When it is back, members
+        // have time to say that they are there before anybody is struck off.
+        let wait = due(&shared).await.unwrap_or_else(|_| {
+            swept = Instant::now();
+            LOOK
+        });
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();
             drop(sweep(&shared).await);
