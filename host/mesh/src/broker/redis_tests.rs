@@ -131,6 +131,29 @@ async fn what_a_member_holds_while_the_server_is_long_away_comes_once() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_removed_while_its_messages_are_held_stops_nobody() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    publish(&*broker, "w.stays", Message::new("0")).await;
+    let mut group = subscribe(&*broker, "w.>", Some(Group::durable("g")), 8).await;
+    publish(&*broker, "w.goes", Message::new("1")).await;
+    publish(&*broker, "w.goes", Message::new("2")).await;
+    let (held, given_back) = (next(&mut group).await, next(&mut group).await);
+    assert_eq!(broker.remove(Remove::Topic("w.goes")).await, Ok(true));
+    drop(given_back);
+    for number in 3..20 {
+        publish(&*broker, "w.stays", Message::new(number.to_string())).await;
+        let delivery = next(&mut group).await;
+        assert_eq!(text(&delivery), number.to_string());
+        delivery.ack();
+    }
+    held.ack();
+    drop(group);
+    let members = async || broker.groups("w.stays").await.unwrap().remove(0).members;
+    tokio::time::timeout(PATIENCE, async { while members().await > 0 {} }).await.expect("the member leaves");
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;
