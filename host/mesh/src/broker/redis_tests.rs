@@ -154,6 +154,31 @@ async fn a_topic_that_is_removed_while_its_messages_are_held_stops_nobody() {
 }
 
 #[tokio::test]
+async fn a_group_that_was_removed_under_its_member_begins_as_it_did_at_first() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    for number in 0..3 {
+        publish(&*broker, "a", Message::new(number.to_string())).await;
+        next(&mut group).await.ack();
+    }
+    assert_eq!(broker.remove(Remove::Group(&Pattern::new("a").unwrap(), "g")).await, Ok(true));
+    let mut connection = connect(&server).await;
+    let anew = async {
+        while connection.hget(keys::GROUPS, "g a").await != Ok(Some("durable".to_owned())) {}
+    };
+    tokio::time::timeout(PATIENCE, anew).await.expect("the group is remembered again");
+    publish(&*broker, "a", Message::new("mark")).await;
+    let delivery = next(&mut group).await;
+    assert_eq!(text(&delivery), "mark", "what came before it does not come again");
+    delivery.ack();
+    // A topic that came anew is read from its beginning.
+    assert_eq!(broker.remove(Remove::Topic("a")).await, Ok(true));
+    publish(&*broker, "a", Message::new("anew")).await;
+    assert_eq!(text(&next(&mut group).await), "anew");
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;

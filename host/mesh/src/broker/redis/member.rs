@@ -35,6 +35,10 @@ pub struct Member {
     pattern: Pattern,
     /// The group's name on the server.
     group: String,
+    /// `durable` or `passing`.
+    kind: &'static str,
+    /// Where the group begins if it is not known.
+    from: Position,
     name: String,
     prefetch: usize,
     topics: Vec<Arc<str>>,
@@ -66,7 +70,7 @@ impl Member {
     pub fn new(
         shared: Arc<Shared>,
         pattern: Pattern,
-        group: String,
+        (group, kind, from): (String, &'static str, Position),
         name: String,
         deliveries: mpsc::Sender<Delivery>,
         (is_over, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
@@ -76,6 +80,8 @@ impl Member {
             shared,
             pattern,
             group,
+            kind,
+            from,
             name,
             prefetch,
             topics: Vec::new(),
@@ -95,19 +101,21 @@ impl Member {
         }
     }
 
-    /// Makes itself known, and its group where it is new.
-    pub async fn enter(&mut self, kind: &str, from: Position) -> RedisResult<()> {
+    /// Makes itself known, and its group where it is new, or was removed since.
+    pub async fn enter(&mut self) -> RedisResult<()> {
         let mut connection = self.shared.connection.clone();
         // First of all, so that the last one who leaves a passing group does not take it along.
         self.shared.present(&self.group, &self.name).await?;
         let is_known: bool = connection.hexists(keys::GROUPS, &self.group).await?;
         let topics = self.shared.topics(&self.pattern).await?;
-        let last = if is_known { "0-0".to_owned() } else { keys::before(from) };
+        // Where the group is known and the topic does not know it, the topic came later.
+        let last = if is_known { "0-0".to_owned() } else { keys::before(self.from) };
         self.shared.begin(&self.group, topics.iter().map(|topic| &**topic), &last).await?;
         self.topics = topics.into_iter().map(Arc::from).collect();
-        self.is_known = true;
         // Last of all: a topic that comes from now on is read from its beginning.
-        connection.hset_nx(keys::GROUPS, &self.group, kind).await
+        let () = connection.hset_nx(keys::GROUPS, &self.group, self.kind).await?;
+        self.is_known = true;
+        Ok(())
     }
 
     /// Goes on until nobody listens any more or the broker is closed, then leaves.
@@ -139,10 +147,7 @@ impl Member {
         let mut reader = self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
         let reader_id: i64 = redis::cmd("CLIENT").arg("ID").query_async(&mut reader).await?;
         if !self.is_known {
-            let topics = self.shared.topics(&self.pattern).await?;
-            self.topics = topics.into_iter().map(Arc::from).collect();
-            self.shared.begin(&self.group, self.topics.iter().map(|topic| &**topic), "0-0").await?;
-            self.is_known = true;
+            self.enter().await?;
         }
         (self.left, self.answers_since) = (None, Instant::now());
         // Before anything is taken over: where the server was away for long, what is held here looks forgotten too.

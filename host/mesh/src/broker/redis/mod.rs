@@ -272,14 +272,12 @@ impl Shared {
                 Ok(removed > 0)
             }
             Remove::Group(pattern, name) => {
-                let group = keys::group(name, pattern);
-                let mut removed: u64 = connection.hdel(keys::GROUPS, &group).await?;
-                for topic in self.topics(pattern).await? {
-                    let stream = keys::stream(&topic);
-                    if connection.exists(&stream).await? {
-                        removed += connection.xgroup_destroy::<_, _, u64>(&stream, &group).await?;
-                    }
+                let topics = self.topics(pattern).await?;
+                let mut forget = scripts::FORGET.key(keys::GROUPS);
+                for topic in topics {
+                    forget.key(keys::stream(&topic));
                 }
+                let removed: u64 = self.run(forget.arg(keys::group(name, pattern))).await?;
                 Ok(removed > 0)
             }
         }
@@ -330,11 +328,11 @@ impl Broker for Redis {
             Some(group) => (group.name, if group.durable { "durable" } else { "passing" }),
             None => (format!("~{serial}"), "passing"),
         };
-        let group = keys::group(&name, pattern);
+        let group = (keys::group(&name, pattern), kind, from);
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
         let is_over = self.over.subscribe();
         let mut member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, (is_over, alive));
-        member.enter(kind, from).await.map_err(failed)?;
+        member.enter().await.map_err(failed)?;
         tokio::spawn(member.run());
         Ok(Subscription::new(received, ()))
     }

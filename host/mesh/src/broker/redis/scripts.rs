@@ -141,6 +141,20 @@ pub static STRIKE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Takes a group away, in all its topics at once: a member that finds it in one of them goes on as if nothing had happened.
+/// Gives how often it was there. Keys: groups, streams. Values: group.
+pub static FORGET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local removed = redis.call('HDEL', KEYS[1], ARGV[1])
+        for at = 2, #KEYS do
+            if redis.call('EXISTS', KEYS[at]) == 1 then
+                removed = removed + redis.call('XGROUP', 'DESTROY', KEYS[at], ARGV[1])
+            end
+        end
+        return removed",
+    )
+});
+
 /// How much a topic holds: messages, bytes, the first id and the last one that was given. Keys: stream.
 pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
