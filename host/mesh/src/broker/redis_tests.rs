@@ -179,6 +179,20 @@ async fn a_group_that_was_removed_under_its_member_begins_as_it_did_at_first() {
 }
 
 #[tokio::test]
+async fn a_topic_that_nobody_published_to_leaves_nothing_behind() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let alone = subscribe(&*broker, "never", None, 8).await;
+    drop(subscribe(&*broker, "never", Some(Group::durable("g")), 8).await);
+    let pattern = Pattern::new("never").unwrap();
+    assert_eq!(broker.remove(Remove::Group(&pattern, "g")).await, Ok(true));
+    drop(alone);
+    let mut connection = connect(&server).await;
+    let gone = async { while connection.exists("micro:topic:never").await != Ok(false) {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the stream goes with the last one who waits for it");
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;

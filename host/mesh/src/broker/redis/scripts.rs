@@ -124,36 +124,42 @@ pub static LEAVE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Forgets a group in the streams among the keys, and streams that nobody needs: those that exist since somebody subscribed
+/// to them, and that nobody published to.
+const FORGETS: &str = "
+    local function forget(groups, group, first)
+        local removed = redis.call('HDEL', groups, group)
+        for at = first, #KEYS do
+            if redis.call('EXISTS', KEYS[at]) == 1 then
+                removed = removed + redis.call('XGROUP', 'DESTROY', KEYS[at], group)
+                if redis.call('XLEN', KEYS[at]) == 0 and #redis.call('XINFO', 'GROUPS', KEYS[at]) == 0 then
+                    redis.call('DEL', KEYS[at])
+                end
+            end
+        end
+        return removed
+    end
+";
+
 /// Strikes a member off; the last one of a passing group takes the group along. Keys: members, groups, streams. Values:
 /// group, member.
 pub static STRIKE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
+    Script::new(&format!(
+        "{FORGETS}
+        redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
         if redis.call('HGET', KEYS[2], ARGV[1]) == 'durable' then return end
         local prefix = ARGV[1] .. ' '
         for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
             if string.sub(member, 1, #prefix) == prefix then return end
         end
-        redis.call('HDEL', KEYS[2], ARGV[1])
-        for at = 3, #KEYS do
-            if redis.call('EXISTS', KEYS[at]) == 1 then redis.call('XGROUP', 'DESTROY', KEYS[at], ARGV[1]) end
-        end",
-    )
+        forget(KEYS[2], ARGV[1], 3)"
+    ))
 });
 
 /// Takes a group away, in all its topics at once: a member that finds it in one of them goes on as if nothing had happened.
 /// Gives how often it was there. Keys: groups, streams. Values: group.
-pub static FORGET: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local removed = redis.call('HDEL', KEYS[1], ARGV[1])
-        for at = 2, #KEYS do
-            if redis.call('EXISTS', KEYS[at]) == 1 then
-                removed = removed + redis.call('XGROUP', 'DESTROY', KEYS[at], ARGV[1])
-            end
-        end
-        return removed",
-    )
-});
+pub static FORGET: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&format!("{FORGETS} return forget(KEYS[1], ARGV[1], 2)")));
 
 /// How much a topic holds: messages, bytes, the first id and the last one that was given. Keys: stream.
 pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
