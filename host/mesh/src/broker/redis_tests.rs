@@ -193,6 +193,24 @@ async fn a_topic_that_nobody_published_to_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_the_server_does_not_count_is_counted_up_to_a_thousand() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut connection = connect(&server).await;
+    publish(&*broker, "a", Message::new("first")).await;
+    let add = redis::Script::new("for n = 1, 1500 do redis.call('XADD', KEYS[1], '*', 'Body', n) end");
+    let () = add.key("micro:topic:a").invoke_async(&mut connection).await.unwrap();
+    let stored = broker.read("a", Position::Earliest, 1500).await.unwrap();
+    let pattern = Pattern::new("a").unwrap();
+    let mut lags = Vec::new();
+    for back in [2, 1200] {
+        broker.seek(&pattern, "g", Position::Offset(stored[back].offset)).await.unwrap();
+        lags.push(broker.groups("a").await.unwrap()[0].lag);
+    }
+    assert_eq!(lags, [1000, 301]);
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;

@@ -8,6 +8,9 @@
 //! Nothing is thrown away by itself, whatever [`Limits`](super::Limits) say: a stream grows until its topic is removed or
 //! the server has no room, which publishers are told.
 //!
+//! How far a group is behind is told exactly where the server knows it, and else up to a thousand messages and those that were
+//! handed out: version 6.2 never knows it, and no version does after messages were taken away or a group was set back.
+//!
 //! Who subscribes ([`member`]) reads with a connection of its own, since reading waits, and does all else over one that
 //! everybody shares. Members note that they are there, and hold on to what is being worked on; what a member that fell
 //! silent held goes to the others after [`SILENCE`].

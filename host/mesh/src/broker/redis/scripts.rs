@@ -175,7 +175,8 @@ pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The messages behind an id. Keys: stream. Values: id.
+/// The messages behind an id, counted up to a thousand: the server reads them with their bodies to count them. Keys: stream.
+/// Values: id.
 pub static BEHIND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local count, from = 0, ARGV[1]
@@ -183,7 +184,7 @@ pub static BEHIND: LazyLock<Script> = LazyLock::new(|| {
             local page = redis.call('XRANGE', KEYS[1], '(' .. from, '+', 'COUNT', 100)
             count = count + #page
             if #page > 0 then from = page[#page][1] end
-        until #page < 100
+        until #page < 100 or count >= 1000
         return count",
     )
 });
