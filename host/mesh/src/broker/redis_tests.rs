@@ -164,9 +164,7 @@ async fn a_group_that_was_removed_under_its_member_begins_as_it_did_at_first() {
     }
     assert_eq!(broker.remove(Remove::Group(&Pattern::new("a").unwrap(), "g")).await, Ok(true));
     let mut connection = connect(&server).await;
-    let anew = async {
-        while connection.hget(keys::GROUPS, "g a").await != Ok(Some("durable".to_owned())) {}
-    };
+    let anew = async { while connection.hget(keys::GROUPS, "g a").await != Ok(Some("durable".to_owned())) {} };
     tokio::time::timeout(PATIENCE, anew).await.expect("the group is remembered again");
     publish(&*broker, "a", Message::new("mark")).await;
     let delivery = next(&mut group).await;

@@ -14,7 +14,7 @@ use super::keys::{self, Entry};
 use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
 use crate::broker::{Delivery, Done, Pattern, Position, Told, over};
 
-/// How long one reading waits for messages. Between two of them a member looks for new topics and for what others left.
+/// How long one reading waits for messages, and how often a member looks for new topics and for what others left.
 const READ_TIME: Duration = Duration::from_millis(500);
 
 /// How often a member says that it is there and what it holds, and looks for what others held.
@@ -156,12 +156,16 @@ impl Member {
         let mut keep = interval_at(Instant::now() + KEEP, KEEP);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reading: Option<Reading> = None;
+        let mut looked = Instant::now();
         loop {
             self.flush().await?;
-            if reading.is_none() {
-                self.look().await?;
-            }
             self.hand_out();
+            let is_due = looked.elapsed() >= READ_TIME || self.left.is_none() && self.room() > 0;
+            if reading.is_none() && is_due {
+                looked = Instant::now();
+                self.look().await?;
+                self.hand_out();
+            }
             let has_room = self.ready.is_empty() && self.held.len() < self.prefetch && !self.topics.is_empty();
             if reading.is_none() && has_room {
                 reading = Some(self.read(reader.clone()));
@@ -338,8 +342,9 @@ impl Member {
 
     /// Looks for new topics, and for what others left.
     async fn look(&mut self) -> RedisResult<()> {
-        let counts: (Option<u64>, Option<u64>) =
-            self.shared.connection.clone().mget(&[keys::CREATED, keys::LEFT]).await?;
+        let mut counts = redis::pipe();
+        counts.get(keys::CREATED).hget(keys::LEFT, &self.group);
+        let counts: (Option<u64>, Option<u64>) = counts.query_async(&mut self.shared.connection.clone()).await?;
         let (created, left) = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
         if created != self.created && self.pattern.topic().is_none() {
             let topics = self.shared.topics(&self.pattern).await?;

@@ -192,7 +192,7 @@ impl Shared {
             None => Vec::new(),
         };
         let mut strike = scripts::STRIKE.key(keys::MEMBERS);
-        strike.key(keys::GROUPS).arg(group).arg(member);
+        strike.key(keys::GROUPS).key(keys::LEFT).arg(group).arg(member);
         for topic in &topics {
             let stream = keys::stream(topic);
             let left: RedisResult<()> =
@@ -277,9 +277,8 @@ impl Shared {
             Remove::Group(pattern, name) => {
                 let topics = self.topics(pattern).await?;
                 let mut forget = scripts::FORGET.key(keys::GROUPS);
-                for topic in topics {
-                    forget.key(keys::stream(&topic));
-                }
+                forget.key(keys::LEFT);
+                topics.iter().for_each(|topic| drop(forget.key(keys::stream(topic))));
                 let removed: u64 = self.run(forget.arg(keys::group(name, pattern))).await?;
                 Ok(removed > 0)
             }
