@@ -139,3 +139,11 @@ async fn a_server_that_is_not_there_is_named() {
     let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
     assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn an_address_that_asks_for_tls_is_refused() {
+    let address = Some(format!("amqps://user:secret@127.0.0.1:{}", free_port()));
+    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
+    let BrokerError::Setting(text) = &error else { panic!("{error:?}") };
+    assert!(text.contains("TLS") && !text.contains("secret"), "{text}");
+}

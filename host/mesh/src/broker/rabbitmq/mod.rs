@@ -35,7 +35,7 @@ use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -83,16 +83,24 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`, or `amqps://` for TLS.
+    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`. TLS is not offered.
     ///
     /// # Errors
-    /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers.
+    /// [`BrokerError::Setting`] for an address that is none or that asks for TLS, and [`BrokerError::Unavailable`] when no
+    /// server answers.
     pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
         let uri: AMQPUri = address.parse().map_err(|error: String| {
             BrokerError::Setting(format!(
                 "the address of broker {NAME} cannot be read: {error}: write it like {ADDRESS}"
             ))
         })?;
+        // Without TLS lapin would take this for plain text, and send the password that way.
+        if matches!(uri.scheme, AMQPScheme::AMQPS) {
+            return Err(BrokerError::Setting(format!(
+                "broker {NAME} has no TLS, which amqps:// asks for: write the address like {ADDRESS} and lead it through a \
+                 tunnel, or take the broker nats-jetstream or redis, which have TLS"
+            )));
+        }
         let (alive, ended) = mpsc::channel(1);
         let broker = Self {
             publishing: Link::new(uri.clone()),
