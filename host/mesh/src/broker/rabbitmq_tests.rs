@@ -135,9 +135,15 @@ async fn a_server_that_is_not_there_is_named() {
     let address = Some(format!("amqp://user:secret@127.0.0.1:{}", free_port()));
     let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
     assert!(matches!(&error, BrokerError::Unavailable(text) if !text.contains("secret")), "{error:?}");
-    let address = Some("http://here".to_owned());
-    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
-    assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_address_is_refused_without_its_password() {
+    for address in ["http://user:secret@here", "user:secret@127.0.0.1:1", "amqp://user:secret@here:port"] {
+        let options = OpenOptions { address: Some(address.to_owned()), ..OpenOptions::default() };
+        let error = open(NAME, options).await.err().unwrap();
+        assert!(matches!(&error, BrokerError::Setting(text) if !text.contains("secret")), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -89,10 +89,9 @@ impl RabbitMq {
     /// [`BrokerError::Setting`] for an address that is none or that asks for TLS, and [`BrokerError::Unavailable`] when no
     /// server answers.
     pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
-        let uri: AMQPUri = address.parse().map_err(|error: String| {
-            BrokerError::Setting(format!(
-                "the address of broker {NAME} cannot be read: {error}: write it like {ADDRESS}"
-            ))
+        // The cause is not told: it may repeat the address, with its password.
+        let uri: AMQPUri = address.parse().map_err(|_| {
+            BrokerError::Setting(format!("the address of broker {NAME} cannot be read: write it like {ADDRESS}"))
         })?;
         // Without TLS lapin would take this for plain text, and send the password that way.
         if matches!(uri.scheme, AMQPScheme::AMQPS) {
