@@ -153,3 +153,26 @@ async fn an_address_that_asks_for_tls_is_refused() {
     let BrokerError::Setting(text) = &error else { panic!("{error:?}") };
     assert!(text.contains("TLS") && !text.contains("secret"), "{text}");
 }
+
+#[tokio::test]
+async fn a_server_that_takes_no_messages_says_so_at_once() {
+    let server = RabbitServer::start_without_room().await;
+    let broker = broker(&server).await;
+    for _ in 0..2 {
+        let refused = broker.publish("a", Message::new("x"), PublishOptions::default());
+        let refused = timeout(ANSWER_TIME / 2, refused).await.expect("it is told at once");
+        assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
+    }
+    timeout(ANSWER_TIME / 2, broker.close()).await.expect("closing does not wait for it").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishers_do_not_wait_for_each_other_for_long() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap());
+    let begun = Instant::now();
+    let publishers = futures::future::join_all((0..10).map(|_| link.publisher())).await;
+    assert!(publishers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));
+    assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
+    link.close().await;
+}

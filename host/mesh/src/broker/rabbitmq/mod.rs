@@ -124,18 +124,25 @@ impl RabbitMq {
 
     fn failed(&self, what: &str, error: &LinkError) -> BrokerError {
         let place = self.reading.place();
-        if matches!(error, LinkError::Refused) {
-            return BrokerError::Full(format!(
-                "{what}: rabbitmq at {place}: {error}: let more subscribe to it, or raise the limit of the queue"
-            ));
+        let said = |way| format!("{what}: rabbitmq at {place}: {error}: {way}");
+        match error {
+            LinkError::Refused => BrokerError::Full(said("let more subscribe to it, or raise the limit of the queue")),
+            LinkError::Blocked => BrokerError::Full(said("see its alarms")),
+            _ => BrokerError::Unavailable(said("see that the server runs and can be reached")),
         }
-        BrokerError::Unavailable(format!(
-            "{what}: rabbitmq at {place}: {error}: see that the server runs and can be reached"
-        ))
+    }
+
+    /// Publishes once, unless the server takes nothing.
+    async fn attempt(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
+        tokio::select! {
+            biased;
+            () = self.publishing.blocked() => Err(LinkError::Blocked),
+            outcome = self.send(topic, body, properties) => outcome,
+        }
     }
 
     /// Publishes once, and once more if the channel that was there turns out to be gone.
-    async fn attempt(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
+    async fn send(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
         loop {
             let (channel, was_there) = self.publishing.publisher().await?;
             let published = within(ANSWER_TIME, async {
@@ -147,7 +154,7 @@ impl RabbitMq {
                 Ok(_) => return Err(LinkError::Refused),
                 Err(LinkError::Server(_)) if was_there => {}
                 Err(error) => {
-                    self.publishing.forget_publisher().await;
+                    self.publishing.forget_publisher(&channel).await;
                     return Err(error);
                 }
             }
@@ -206,14 +213,7 @@ impl Broker for RabbitMq {
         loop {
             let Err(error) = self.attempt(&name, &message.body, &properties).await else { return Ok(()) };
             if Instant::now() + wait > deadline || self.open_still().is_err() {
-                let what = format!("publish to topic {topic}");
-                if self.publishing.is_blocked().await {
-                    let place = self.publishing.place();
-                    return Err(BrokerError::Full(format!(
-                        "{what}: rabbitmq at {place} takes no messages for want of memory or disk: see its alarms"
-                    )));
-                }
-                return Err(self.failed(&what, &error));
+                return Err(self.failed(&format!("publish to topic {topic}"), &error));
             }
             sleep(wait).await;
             wait = (wait * 2).min(WAITS.1);

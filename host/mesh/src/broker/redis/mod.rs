@@ -278,7 +278,9 @@ impl Shared {
                 let topics = self.topics(pattern).await?;
                 let mut forget = scripts::FORGET.key(keys::GROUPS);
                 forget.key(keys::LEFT);
-                topics.iter().for_each(|topic| drop(forget.key(keys::stream(topic))));
+                for topic in topics {
+                    forget.key(keys::stream(&topic));
+                }
                 let removed: u64 = self.run(forget.arg(keys::group(name, pattern))).await?;
                 Ok(removed > 0)
             }
