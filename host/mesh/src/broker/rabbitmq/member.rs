@@ -20,7 +20,8 @@ use super::link::{Link, LinkError, within};
 use super::{ANSWER_TIME, EXCHANGE, WAITS, wire};
 use crate::broker::{Delivery, Done, Pattern, Told, over};
 
-/// How long the queue of a passing group is kept while nobody is connected: it outlasts a restart of the server.
+/// How long the queue of a passing group is kept where nobody has read from it since it was declared or the server started.
+/// It outlasts a crash of the server; while that runs, the queue goes at once with the connection of the last one who reads.
 const PASSING: Duration = Duration::from_secs(60);
 
 /// What messages are read from.
@@ -28,7 +29,7 @@ const PASSING: Duration = Duration::from_secs(60);
 pub enum Queue {
     /// Kept, with the messages in it.
     Durable(ShortString),
-    /// Gone with the last one that reads from it.
+    /// Gone with the last one that reads from it, and with the connection of that one.
     Passing(ShortString),
     /// Of this subscription alone.
     Own,

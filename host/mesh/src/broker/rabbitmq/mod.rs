@@ -6,9 +6,10 @@
 //!
 //! A group that is remembered reads from a durable queue named `group:pattern`, which keeps messages for it from the
 //! first subscription on; a passing one from a queue that is gone with its last member; and who has none from a queue of
-//! its own, which does not outlive its connection: what is published while that is down is missed. A message that no
-//! queue wants is gone. What was handed out when a connection broke comes again, even if it is acknowledged meanwhile; and
-//! after a crash of the server, what it had not yet written down as acknowledged.
+//! its own. The server deletes these two when the connection of the last one who reads breaks: what is published until it
+//! is back is missed. Where the server itself is gone and back, the queue of a passing group may be there still, and is kept
+//! for a minute. A message that no queue wants is gone. What was handed out when a connection broke comes again, even if it
+//! is acknowledged meanwhile; and after a crash of the server, what it had not yet written down as acknowledged.
 //!
 //! Queues are of the classic kind, which does not count how often it handed a message out: [`Delivery::attempt`] is 1 the
 //! first time and 2 from then on. Who needs the number, or copies on several servers, declares the queue of a group as a
