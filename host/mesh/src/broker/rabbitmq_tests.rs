@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
 use super::*;
@@ -34,6 +35,27 @@ async fn rabbitmq_keeps_the_contract_and_the_shape_of_go_micro() {
     contract::all(async || broker(&server).await).await;
     a_group_can_be_removed(&server).await;
     attempts_are_counted_where_the_queue_does(&server).await;
+    closing_waits_for_publishers_and_none_publishes_twice(&server).await;
+}
+
+async fn closing_waits_for_publishers_and_none_publishes_twice(server: &RabbitServer) {
+    let (publishing, reading) = (broker(server).await, broker(server).await);
+    let mut group = subscribe(&*reading, "closing", Some(Group::durable("g")), 300).await;
+    let publishers = (0..200).map(async |number: u32| publish(&*publishing, "closing", &number.to_string()).await);
+    let (_, closed) = tokio::join!(futures::future::join_all(publishers), publishing.close());
+    closed.unwrap();
+    publish(&*reading, "closing", "mark").await;
+    let mut came = Vec::new();
+    loop {
+        let delivery = next(&mut group).await;
+        if text(&delivery) == "mark" {
+            break;
+        }
+        came.push(text(&delivery).parse::<u32>().unwrap());
+        delivery.ack();
+    }
+    came.sort_unstable();
+    assert_eq!(came, (0..200).collect::<Vec<_>>());
 }
 
 async fn a_program_of_go_micro_understands_and_is_understood(server: &RabbitServer) {

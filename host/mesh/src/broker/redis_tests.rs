@@ -202,7 +202,7 @@ async fn what_the_server_does_not_count_is_counted_up_to_a_thousand() {
     let broker = broker(&server).await;
     let mut connection = connect(&server).await;
     publish(&*broker, "a", Message::new("first")).await;
-    let add = redis::Script::new("for n = 1, 1500 do redis.call('XADD', KEYS[1], '*', 'Body', n) end");
+    let add = Script::new("for n = 1, 1500 do redis.call('XADD', KEYS[1], '*', 'Body', n) end");
     let () = add.key("micro:topic:a").invoke_async(&mut connection).await.unwrap();
     let stored = broker.read("a", Position::Earliest, 1500).await.unwrap();
     let pattern = Pattern::new("a").unwrap();

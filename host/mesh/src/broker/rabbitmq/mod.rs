@@ -28,7 +28,7 @@ mod link;
 mod member;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,13 +37,13 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOption
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
 
+use super::open::{Held, Open};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, Message, Pattern, Position, PublishOptions, Remove, SubscribeOptions,
-    Subscription, closed, unsupported,
+    Subscription, unsupported,
 };
 use link::{Link, LinkError, within};
 use member::{Member, Queue};
@@ -64,9 +64,6 @@ pub const EXCHANGE: &str = "micro";
 /// How long to wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// The waits before something is tried again: the first one, doubled each time up to the last.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// The most messages that one subscription may hold.
 const MANY: usize = 10_000;
 
@@ -75,12 +72,8 @@ pub struct RabbitMq {
     publishing: Link,
     reading: Arc<Link>,
     clock: Clock,
-    /// Gone, all members leave.
-    over: watch::Sender<bool>,
-    /// Cloned by each member; empty once the broker was closed.
-    alive: Mutex<Option<mpsc::Sender<()>>>,
-    /// Closed when the last member has left.
-    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    /// Held by the members, and by whoever asks for something.
+    open: Open,
 }
 
 impl RabbitMq {
@@ -101,26 +94,10 @@ impl RabbitMq {
                  tunnel, or take the broker nats-jetstream or redis, which have TLS"
             )));
         }
-        let (alive, ended) = mpsc::channel(1);
-        let broker = Self {
-            publishing: Link::new(uri.clone()),
-            reading: Arc::new(Link::new(uri)),
-            clock,
-            over: watch::channel(false).0,
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(ended),
-        };
+        let broker =
+            Self { publishing: Link::new(uri.clone()), reading: Arc::new(Link::new(uri)), clock, open: Open::new() };
         broker.publishing.publisher().await.map_err(|error| broker.failed("connect", &error))?;
         Ok(broker)
-    }
-
-    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What must have ended before closing is over, or that it is closed already.
-    fn open_still(&self) -> Result<mpsc::Sender<()>, BrokerError> {
-        self.alive().clone().ok_or_else(closed)
     }
 
     fn failed(&self, what: &str, error: &LinkError) -> BrokerError {
@@ -133,17 +110,14 @@ impl RabbitMq {
         }
     }
 
-    /// Publishes once, unless the server takes nothing.
-    async fn attempt(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
-        tokio::select! {
-            biased;
-            () = self.publishing.blocked() => Err(LinkError::Blocked),
-            outcome = self.send(topic, body, properties) => outcome,
-        }
-    }
-
-    /// Publishes once, and once more if the channel that was there turns out to be gone.
-    async fn send(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
+    /// Publishes once, and once more if the channel that was there turns out to be gone, but not because it was closed here.
+    async fn send(
+        &self,
+        held: &Held,
+        topic: &ShortString,
+        body: &[u8],
+        properties: &BasicProperties,
+    ) -> Result<(), LinkError> {
         loop {
             let (channel, was_there) = self.publishing.publisher().await?;
             let published = within(ANSWER_TIME, async {
@@ -153,7 +127,7 @@ impl RabbitMq {
             match published.await {
                 Ok(confirmation) if confirmation.is_ack() => return Ok(()),
                 Ok(_) => return Err(LinkError::Refused),
-                Err(LinkError::Server(_)) if was_there => {}
+                Err(LinkError::Server(_)) if was_there && !held.is_over() => {}
                 Err(error) => {
                     self.publishing.forget_publisher(&channel).await;
                     return Err(error);
@@ -206,19 +180,18 @@ impl Broker for RabbitMq {
         if options.deliver_at.is_some() {
             return Err(unsupported(NAME, "publish for later"));
         }
-        self.open_still()?;
+        let held = self.open.hold()?;
         let properties = wire::properties(topic, &message.header, self.clock.now())?;
         let name = ShortString::try_new(topic).unwrap_or_default();
-        let deadline = Instant::now() + options.patience.min(Duration::from_hours(24));
-        let mut wait = WAITS.0;
-        loop {
-            let Err(error) = self.attempt(&name, &message.body, &properties).await else { return Ok(()) };
-            if Instant::now() + wait > deadline || self.open_still().is_err() {
-                return Err(self.failed(&format!("publish to topic {topic}"), &error));
+        let publish = || async {
+            tokio::select! {
+                biased;
+                () = self.publishing.blocked() => Err(LinkError::Blocked),
+                outcome = self.send(&held, &name, &message.body, &properties) => outcome,
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+        };
+        let published = held.patiently(options.patience, publish).await;
+        published.map_err(|error| self.failed(&format!("publish to topic {topic}"), &error))
     }
 
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
@@ -231,10 +204,9 @@ impl Broker for RabbitMq {
         if !matches!(from, Position::Latest) {
             return Err(unsupported(NAME, "read old messages"));
         }
-        let alive = self.open_still()?;
+        let held = self.open.hold()?;
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
-        let over = (self.over.subscribe(), alive);
-        let member = Member::new(self.reading.clone(), pattern.clone(), queue, deliveries, over);
+        let member = Member::new(self.reading.clone(), pattern.clone(), queue, deliveries, held);
         let begun = member.begin().await;
         let (channel, consumer) = begun.map_err(|error| self.failed(&format!("subscribe to {pattern}"), &error))?;
         tokio::spawn(member.run(channel, consumer));
@@ -246,18 +218,14 @@ impl Broker for RabbitMq {
             return Err(unsupported(NAME, "take messages away"));
         };
         let queue = Self::queue(pattern, group)?;
-        self.open_still()?;
+        let _held = self.open.hold()?;
         let deleted = self.delete(queue).await;
         deleted.map_err(|error| self.failed(&format!("remove group {group} of {pattern}"), &error))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
-        self.alive().take();
-        self.over.send_replace(true);
-        // A server that does not answer must not keep the host from stopping: it gives all to others by itself.
-        drop(timeout(ANSWER_TIME, async { self.ended.lock().await.recv().await }).await);
-        self.publishing.close().await;
-        self.reading.close().await;
+        self.open.close(ANSWER_TIME).await;
+        tokio::join!(self.publishing.close(), self.reading.close());
         Ok(())
     }
 }

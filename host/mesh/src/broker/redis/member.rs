@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, FromRedisValue, RedisResult, Script, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 use super::keys::{self, Entry};
-use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
-use crate::broker::{Delivery, Done, Pattern, Position, Told, over};
+use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, scripts};
+use crate::broker::open::{Held, WAITS};
+use crate::broker::{Delivery, Done, Pattern, Position, Told};
 
 /// How long one reading waits for messages, and how often a member looks for new topics and for what others left.
 const READ_TIME: Duration = Duration::from_millis(500);
@@ -62,8 +63,7 @@ pub struct Member {
     left: Option<u64>,
     /// Since when the server answers.
     answers_since: Instant,
-    is_over: watch::Receiver<bool>,
-    _alive: mpsc::Sender<()>,
+    open: Held,
 }
 
 impl Member {
@@ -73,7 +73,7 @@ impl Member {
         (group, kind, from): (String, &'static str, Position),
         name: String,
         deliveries: mpsc::Sender<Delivery>,
-        (is_over, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
+        open: Held,
     ) -> Self {
         let prefetch = deliveries.max_capacity();
         Self {
@@ -96,8 +96,7 @@ impl Member {
             created: 0,
             left: None,
             answers_since: Instant::now(),
-            is_over,
-            _alive: alive,
+            open,
         }
     }
 
@@ -132,7 +131,7 @@ impl Member {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
             }
             wait = (wait * 2).min(WAITS.1);
         }
@@ -184,7 +183,7 @@ impl Member {
                     self.left = None;
                 }
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
             }
         }
         if let Some(reading) = reading {
@@ -287,7 +286,7 @@ impl Member {
     async fn ask<T: FromRedisValue>(&self, script: &Script, topic: &str, ids: &[String]) -> RedisResult<T> {
         let mut call = script.key(keys::stream(topic));
         call.key(keys::LEFT).arg(&self.group).arg(&self.name).arg(ids);
-        self.shared.run(&mut call).await
+        self.shared.run(&call).await
     }
 
     /// Gets what the server gave to this member, and the answer was lost.
@@ -334,7 +333,7 @@ impl Member {
             }
             let mut call = scripts::TAKE.key(keys::stream(&topic));
             call.arg(&self.group).arg(&self.name).arg(silence.as_secs() * 1_000).arg(room);
-            let reply = self.shared.run(&mut call).await?;
+            let reply = self.shared.run(&call).await?;
             self.ready.extend(keys::claimed(&topic, reply));
         }
         Ok(self.room() > 0)
@@ -381,7 +380,7 @@ impl Member {
         // Ends the subscription, whose messages come back as released.
         self.deliveries = mpsc::channel(1).0;
         let mut keep = interval(KEEP);
-        while !self.is_closed() {
+        while !self.open.is_over() {
             drop(self.pass_on().await);
             if self.held.is_empty() {
                 break;
@@ -389,7 +388,7 @@ impl Member {
             tokio::select! {
                 Some(done) = self.done.1.recv() => self.note(done),
                 _ = keep.tick() => drop(self.keep().await),
-                () = over(&mut self.is_over) => {}
+                () = self.open.over() => {}
             }
         }
         // What was acknowledged until now counts.
@@ -402,11 +401,6 @@ impl Member {
             let group = &self.group;
             tracing::warn!(group, %error, "redis: a member could not say that it leaves, others take over after {SILENCE:?}");
         }
-    }
-
-    /// Whether the broker was closed or dropped.
-    fn is_closed(&self) -> bool {
-        *self.is_over.borrow() || self.is_over.has_changed().is_err()
     }
 
     /// Gives what is not held to the others.
