@@ -189,12 +189,16 @@ async fn a_server_that_takes_no_messages_says_so_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn publishers_do_not_wait_for_each_other_for_long() {
+async fn publishers_and_subscribers_do_not_wait_for_each_other_for_long() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap());
     let begun = Instant::now();
     let publishers = futures::future::join_all((0..10).map(|_| link.publisher())).await;
     assert!(publishers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));
+    assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    let subscribers = futures::future::join_all((0..10).map(|_| link.channel())).await;
+    assert!(subscribers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));
     assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
     link.close().await;
 }

@@ -15,8 +15,8 @@ use super::{ANSWER_TIME, EXCHANGE};
 /// How long to wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How often to look whether the server takes messages still. lapin tells its events to one listener only, and its state to
-/// whoever looks.
+/// A moment; and how often to look whether the server takes messages still. lapin tells its events to one listener only,
+/// and its state to whoever looks.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the server has to be heard of, in seconds, where the address does not say.
@@ -63,9 +63,10 @@ impl Link {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
     }
 
-    /// A new channel, over a new connection if need be.
+    /// A new channel, over a new connection if need be. Where others make one already, the wait for that has an end too.
     pub async fn channel(&self) -> Result<Channel, LinkError> {
-        let mut kept = self.connection.lock().await;
+        let kept = timeout(ANSWER_TIME, self.connection.lock()).await;
+        let mut kept = kept.map_err(|_| LinkError::Late(ANSWER_TIME))?;
         if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
             return within(ANSWER_TIME, connection.create_channel()).await;
         }
@@ -94,8 +95,8 @@ impl Link {
 
     /// Publishes over another channel than this one from now on: it was not answered over, and may be stuck.
     pub async fn forget_publisher(&self, stuck: &Channel) {
-        // Who makes another one at the moment has forgotten it.
-        if let Ok(mut kept) = self.publisher.try_lock() {
+        // Whoever keeps it longer than a moment makes another one already.
+        if let Ok(mut kept) = timeout(LOOK, self.publisher.lock()).await {
             kept.take_if(|kept| kept.id() == stuck.id());
         }
     }
