@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions};
@@ -150,6 +151,22 @@ async fn a_server_that_comes_back_has_lost_nothing() {
         delivery.ack();
     }
     while text(&next(&mut alone).await) != "9" {}
+
+    // Who is patient with a server that is gone is not left behind by closing.
+    let lone = self::broker(&server).await;
+    server.kill().await;
+    let is_over = Cell::new(false);
+    let publisher = async {
+        let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+        let refused = lone.publish("orders.a", Message::new("late"), options).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+        is_over.set(true);
+    };
+    let closing = async {
+        lone.close().await.unwrap();
+        assert!(is_over.get(), "closing waits for publishers");
+    };
+    tokio::join!(publisher, closing);
 }
 
 #[tokio::test]

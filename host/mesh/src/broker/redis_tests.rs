@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
@@ -59,6 +60,21 @@ async fn a_server_that_comes_back_has_lost_nothing() {
         delivery.ack();
     }
     assert_eq!(came, (2..=10).collect(), "what was acknowledged does not come again");
+
+    // Who is patient with a server that is gone is not left behind by closing.
+    server.kill().await;
+    let is_over = Cell::new(false);
+    let publisher = async {
+        let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+        let refused = broker.publish("orders.a", Message::new("late"), options).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+        is_over.set(true);
+    };
+    let closing = async {
+        broker.close().await.unwrap();
+        assert!(is_over.get(), "closing waits for publishers");
+    };
+    tokio::join!(publisher, closing);
 }
 
 #[tokio::test]
