@@ -17,6 +17,7 @@ mod delivery;
 pub mod memory;
 mod message;
 pub mod nats;
+mod open;
 pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]
@@ -30,7 +31,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::sqlite::ReadError;
@@ -321,12 +321,6 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
         }
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
-}
-
-/// Waits until a broker was closed, or dropped.
-async fn over(is_over: &mut watch::Receiver<bool>) {
-    // An error means that it was dropped.
-    drop(is_over.wait_for(|is_over| *is_over).await);
 }
 
 impl From<ReadError> for BrokerError {

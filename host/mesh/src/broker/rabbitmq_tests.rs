@@ -1,8 +1,10 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
 use super::*;
@@ -34,6 +36,27 @@ async fn rabbitmq_keeps_the_contract_and_the_shape_of_go_micro() {
     contract::all(async || broker(&server).await).await;
     a_group_can_be_removed(&server).await;
     attempts_are_counted_where_the_queue_does(&server).await;
+    closing_waits_for_publishers_and_none_publishes_twice(&server).await;
+}
+
+async fn closing_waits_for_publishers_and_none_publishes_twice(server: &RabbitServer) {
+    let (publishing, reading) = (broker(server).await, broker(server).await);
+    let mut group = subscribe(&*reading, "closing", Some(Group::durable("g")), 300).await;
+    let publishers = (0..200).map(async |number: u32| publish(&*publishing, "closing", &number.to_string()).await);
+    let (_, closed) = tokio::join!(futures::future::join_all(publishers), publishing.close());
+    closed.unwrap();
+    publish(&*reading, "closing", "mark").await;
+    let mut came = Vec::new();
+    loop {
+        let delivery = next(&mut group).await;
+        if text(&delivery) == "mark" {
+            break;
+        }
+        came.push(text(&delivery).parse::<u32>().unwrap());
+        delivery.ack();
+    }
+    came.sort_unstable();
+    assert_eq!(came, (0..200).collect::<Vec<_>>());
 }
 
 async fn a_program_of_go_micro_understands_and_is_understood(server: &RabbitServer) {
@@ -128,6 +151,22 @@ async fn a_server_that_comes_back_has_lost_nothing() {
         delivery.ack();
     }
     while text(&next(&mut alone).await) != "9" {}
+
+    // Who is patient with a server that is gone is not left behind by closing.
+    let lone = self::broker(&server).await;
+    server.kill().await;
+    let is_over = Cell::new(false);
+    let publisher = async {
+        let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+        let refused = lone.publish("orders.a", Message::new("late"), options).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+        is_over.set(true);
+    };
+    let closing = async {
+        lone.close().await.unwrap();
+        assert!(is_over.get(), "closing waits for publishers");
+    };
+    tokio::join!(publisher, closing);
 }
 
 #[tokio::test]
@@ -135,7 +174,48 @@ async fn a_server_that_is_not_there_is_named() {
     let address = Some(format!("amqp://user:secret@127.0.0.1:{}", free_port()));
     let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
     assert!(matches!(&error, BrokerError::Unavailable(text) if !text.contains("secret")), "{error:?}");
-    let address = Some("http://here".to_owned());
+}
+
+#[tokio::test]
+async fn what_is_no_address_is_refused_without_its_password() {
+    for address in ["http://user:secret@here", "user:secret@127.0.0.1:1", "amqp://user:secret@here:port"] {
+        let options = OpenOptions { address: Some(address.to_owned()), ..OpenOptions::default() };
+        let error = open(NAME, options).await.err().unwrap();
+        assert!(matches!(&error, BrokerError::Setting(text) if !text.contains("secret")), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_asks_for_tls_is_refused() {
+    let address = Some(format!("amqps://user:secret@127.0.0.1:{}", free_port()));
     let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
-    assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
+    let BrokerError::Setting(text) = &error else { panic!("{error:?}") };
+    assert!(text.contains("TLS") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_messages_says_so_at_once() {
+    let server = RabbitServer::start_without_room().await;
+    let broker = broker(&server).await;
+    for _ in 0..2 {
+        let refused = broker.publish("a", Message::new("x"), PublishOptions::default());
+        let refused = timeout(ANSWER_TIME / 2, refused).await.expect("it is told at once");
+        assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
+    }
+    timeout(ANSWER_TIME / 2, broker.close()).await.expect("closing does not wait for it").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishers_and_subscribers_do_not_wait_for_each_other_for_long() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap());
+    let begun = Instant::now();
+    let publishers = futures::future::join_all((0..10).map(|_| link.publisher())).await;
+    assert!(publishers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));
+    assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    let subscribers = futures::future::join_all((0..10).map(|_| link.channel())).await;
+    assert!(subscribers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));
+    assert!(begun.elapsed() < ANSWER_TIME * 2, "{:?}", begun.elapsed());
+    link.close().await;
 }

@@ -1,4 +1,7 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
+
+use redis::aio::MultiplexedConnection;
 
 use super::*;
 use crate::broker::contract::{next, publish, subscribe, text};
@@ -23,9 +26,15 @@ async fn a_server_that_is_not_there_is_named() {
     let address = Some(format!("redis://user:secret@127.0.0.1:{}", free_port()));
     let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
     assert!(matches!(&error, BrokerError::Unavailable(text) if !text.contains("secret")), "{error:?}");
-    let address = Some("http://here".to_owned());
-    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
-    assert!(matches!(error, BrokerError::Setting(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_address_is_refused_without_its_password() {
+    for address in ["http://user:secret@here", "user:secret@127.0.0.1:1", "redis://user:secret@here:port"] {
+        let options = OpenOptions { address: Some(address.to_owned()), ..OpenOptions::default() };
+        let error = open(NAME, options).await.err().unwrap();
+        assert!(matches!(&error, BrokerError::Setting(text) if !text.contains("secret")), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -51,6 +60,21 @@ async fn a_server_that_comes_back_has_lost_nothing() {
         delivery.ack();
     }
     assert_eq!(came, (2..=10).collect(), "what was acknowledged does not come again");
+
+    // Who is patient with a server that is gone is not left behind by closing.
+    server.kill().await;
+    let is_over = Cell::new(false);
+    let publisher = async {
+        let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+        let refused = broker.publish("orders.a", Message::new("late"), options).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+        is_over.set(true);
+    };
+    let closing = async {
+        broker.close().await.unwrap();
+        assert!(is_over.get(), "closing waits for publishers");
+    };
+    tokio::join!(publisher, closing);
 }
 
 #[tokio::test]
@@ -80,10 +104,137 @@ async fn what_is_worked_on_when_a_subscription_ends_may_still_be_acknowledged() 
 }
 
 #[tokio::test]
+async fn more_than_the_next_one_has_room_for_is_not_left_lying() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut leaves = subscribe(&*broker, "a", Some(Group::durable("g")), 32).await;
+    let mut held = Vec::new();
+    for number in 0..20 {
+        publish(&*broker, "a", Message::new(number.to_string())).await;
+        held.push(next(&mut leaves).await);
+    }
+    drop((leaves, held));
+    let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    let mut came = BTreeSet::new();
+    while came.len() < 20 {
+        let delivery = next(&mut stays).await;
+        came.insert(text(&delivery));
+        delivery.ack();
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_holds_while_the_server_is_long_away_comes_once() {
+    let mut server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "a", Some(Group::durable("g")), 4).await;
+    publish(&*broker, "a", Message::new("held")).await;
+    publish(&*broker, "a", Message::new("acknowledged")).await;
+    let (held, acknowledged) = (next(&mut group).await, next(&mut group).await);
+    let mut connection = connect(&server).await;
+    let pending = redis::cmd("XPENDING").arg("micro:topic:a").arg("g a").arg("-").arg("+").arg(9).to_owned();
+    let pending: Vec<(String, String, u64, u64)> = pending.query_async(&mut connection).await.unwrap();
+    // The server counts the time that it was away, and takes these for forgotten when it is back.
+    let mut claim = redis::cmd("XCLAIM");
+    claim.arg("micro:topic:a").arg("g a").arg(&pending[0].1).arg(0);
+    claim.arg(&pending[0].0).arg(&pending[1].0).arg("IDLE").arg(SILENCE.as_secs() * 2_000).arg("JUSTID");
+    let _: Vec<String> = claim.query_async(&mut connection).await.unwrap();
+    server.kill().await;
+    acknowledged.ack();
+    server.start_again().await;
+    publish(&*broker, "a", Message::new("mark")).await;
+    let mark = next(&mut group).await;
+    assert_eq!((text(&mark).as_str(), mark.attempt), ("mark", 1));
+    mark.ack();
+    held.ack();
+    let lag = async || broker.groups("a").await.unwrap().remove(0).lag;
+    tokio::time::timeout(PATIENCE, async { while lag().await > 0 {} }).await.expect("nothing is left");
+    assert!(group.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_removed_while_its_messages_are_held_stops_nobody() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    publish(&*broker, "w.stays", Message::new("0")).await;
+    let mut group = subscribe(&*broker, "w.>", Some(Group::durable("g")), 8).await;
+    publish(&*broker, "w.goes", Message::new("1")).await;
+    publish(&*broker, "w.goes", Message::new("2")).await;
+    let (held, given_back) = (next(&mut group).await, next(&mut group).await);
+    assert_eq!(broker.remove(Remove::Topic("w.goes")).await, Ok(true));
+    drop(given_back);
+    for number in 3..20 {
+        publish(&*broker, "w.stays", Message::new(number.to_string())).await;
+        let delivery = next(&mut group).await;
+        assert_eq!(text(&delivery), number.to_string());
+        delivery.ack();
+    }
+    held.ack();
+    drop(group);
+    let members = async || broker.groups("w.stays").await.unwrap().remove(0).members;
+    tokio::time::timeout(PATIENCE, async { while members().await > 0 {} }).await.expect("the member leaves");
+}
+
+#[tokio::test]
+async fn a_group_that_was_removed_under_its_member_begins_as_it_did_at_first() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut group = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
+    for number in 0..3 {
+        publish(&*broker, "a", Message::new(number.to_string())).await;
+        next(&mut group).await.ack();
+    }
+    assert_eq!(broker.remove(Remove::Group(&Pattern::new("a").unwrap(), "g")).await, Ok(true));
+    let mut connection = connect(&server).await;
+    let anew = async { while connection.hget(keys::GROUPS, "g a").await != Ok(Some("durable".to_owned())) {} };
+    tokio::time::timeout(PATIENCE, anew).await.expect("the group is remembered again");
+    publish(&*broker, "a", Message::new("mark")).await;
+    let delivery = next(&mut group).await;
+    assert_eq!(text(&delivery), "mark", "what came before it does not come again");
+    delivery.ack();
+    // A topic that came anew is read from its beginning.
+    assert_eq!(broker.remove(Remove::Topic("a")).await, Ok(true));
+    publish(&*broker, "a", Message::new("anew")).await;
+    assert_eq!(text(&next(&mut group).await), "anew");
+}
+
+#[tokio::test]
+async fn a_topic_that_nobody_published_to_leaves_nothing_behind() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let alone = subscribe(&*broker, "never", None, 8).await;
+    drop(subscribe(&*broker, "never", Some(Group::durable("g")), 8).await);
+    let pattern = Pattern::new("never").unwrap();
+    assert_eq!(broker.remove(Remove::Group(&pattern, "g")).await, Ok(true));
+    drop(alone);
+    let mut connection = connect(&server).await;
+    let gone = async { while connection.exists("micro:topic:never").await != Ok(false) {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the stream goes with the last one who waits for it");
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_count_is_counted_up_to_a_thousand() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let mut connection = connect(&server).await;
+    publish(&*broker, "a", Message::new("first")).await;
+    let add = Script::new("for n = 1, 1500 do redis.call('XADD', KEYS[1], '*', 'Body', n) end");
+    let () = add.key("micro:topic:a").invoke_async(&mut connection).await.unwrap();
+    let stored = broker.read("a", Position::Earliest, 1500).await.unwrap();
+    let pattern = Pattern::new("a").unwrap();
+    let mut lags = Vec::new();
+    for back in [2, 1200] {
+        broker.seek(&pattern, "g", Position::Offset(stored[back].offset)).await.unwrap();
+        lags.push(broker.groups("a").await.unwrap()[0].lag);
+    }
+    assert_eq!(lags, [1000, 301]);
+}
+
+#[tokio::test]
 async fn who_falls_silent_is_struck_off_and_others_take_over() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;
-    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(&server).await;
     let mut stays = subscribe(&*broker, "a", Some(Group::durable("g")), 8).await;
     let lone = subscribe(&*broker, "a", None, 8).await;
     publish(&*broker, "a", Message::new("1")).await;
@@ -109,6 +260,10 @@ async fn who_falls_silent_is_struck_off_and_others_take_over() {
     drop(lone);
 }
 
+async fn connect(server: &RedisServer) -> MultiplexedConnection {
+    Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
 async fn broker_of(server: &RedisServer) -> Redis {
     Redis::open(&server.address(), Clock::default()).await.unwrap()
 }
@@ -117,7 +272,7 @@ async fn broker_of(server: &RedisServer) -> Redis {
 async fn a_server_without_room_says_so() {
     let server = RedisServer::start().await;
     let broker = broker(&server).await;
-    let mut connection = Client::open(server.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = connect(&server).await;
     let config = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").to_owned();
     let () = config.query_async(&mut connection).await.unwrap();
     let refused = broker.publish("a", Message::new("x"), PublishOptions::default()).await;

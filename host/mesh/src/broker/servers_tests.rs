@@ -103,12 +103,23 @@ pub struct RabbitServer {
     folder: TempDir,
     /// Of the server, of its node, and of the directory.
     ports: [u16; 3],
+    /// What Erlang is told besides.
+    arguments: &'static str,
     child: Option<Child>,
     _directory: Child,
 }
 
 impl RabbitServer {
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One that takes no messages for want of memory.
+    pub async fn start_without_room() -> Self {
+        Self::start_with("-rabbit vm_memory_high_watermark 0.0").await
+    }
+
+    async fn start_with(arguments: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = [free_port(), free_port(), free_port()];
         let mut directory = command(&program(&["lib/erlang/bin/epmd"]), &folder);
@@ -117,7 +128,7 @@ impl RabbitServer {
         // Asked for the names of nodes, it begins with its port.
         let port = u32::from(ports[2]).to_be_bytes();
         until_ready(ports[2], &mut directory, &[0, 1, b'n'], &port).await;
-        let mut server = Self { folder, ports, child: None, _directory: directory };
+        let mut server = Self { folder, ports, arguments, child: None, _directory: directory };
         server.start_again().await;
         server
     }
@@ -142,7 +153,8 @@ impl RabbitServer {
         command.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("ERL_EPMD_PORT", directory);
         command.env("RABBITMQ_NODENAME", format!("micro{node}@localhost")).env("RABBITMQ_DIST_PORT", node);
         command.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1").env("RABBITMQ_NODE_PORT", port);
-        command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}");
+        let arguments = format!("-kernel inet_dist_use_interface {{127,0,0,1}} {}", self.arguments);
+        command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", arguments);
         // Replaced by the server, the script does not stay behind when it is killed.
         command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_LOGS", "-");
         for (name, file) in [

@@ -96,7 +96,7 @@ impl Broker for Nats {
         if options.deliver_at.is_some() {
             return Err(unsupported(NAME, "publish for later"));
         }
-        self.link.check_open()?;
+        let _held = self.link.hold()?;
         let payload = envelope::write(topic, &message)?;
         check_size(&self.link, topic, payload.len())?;
         self.link.connected(options.patience).await?;
@@ -115,7 +115,7 @@ impl Broker for Nats {
         if !matches!(options.from, Position::Latest) {
             return Err(unsupported(NAME, "read old messages"));
         }
-        self.link.check_open()?;
+        let _held = self.link.hold()?;
         let (client, subject) = (&self.link.client, pattern.to_string());
         let subscribe = async {
             let subscriber = match group {
@@ -138,7 +138,7 @@ impl Broker for Nats {
         let (deliveries, received) = mpsc::channel(prefetch);
         let shared = Arc::new(Mutex::new(Some(subscriber)));
         let room = Arc::new(Semaphore::new(prefetch));
-        tokio::spawn(pump(pattern.clone(), shared.clone(), room, deliveries, self.link.watch()));
+        tokio::spawn(pump(pattern.clone(), shared.clone(), room, deliveries, self.link.watch()?));
         Ok(Subscription::new(received, Held(shared)))
     }
 

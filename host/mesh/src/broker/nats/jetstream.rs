@@ -240,7 +240,7 @@ impl Broker for JetStream {
             None => (format!("reader-{}", unique(client)), false),
         };
         let policy = policy(options.from)?;
-        stream.link.check_open()?;
+        let _held = stream.link.hold()?;
         stream.link.connected(ANSWER).await?;
         stream.keep(pattern.as_str()).await?;
         let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0 };
@@ -253,12 +253,12 @@ impl Broker for JetStream {
         let (deliveries, received) = mpsc::channel(prefetch);
         let member = Member::new(&reader.name, &self.members);
         let pump = Pump::new(stream.clone(), reader, prefetch, subscriber, inbox);
-        tokio::spawn(pump.run(deliveries, stream.link.watch(), member));
+        tokio::spawn(pump.run(deliveries, stream.link.watch()?, member));
         Ok(Subscription::new(received, ()))
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
-        self.stream.link.check_open()?;
+        let _held = self.stream.link.hold()?;
         let failed = |refusal| self.stream.error("list", refusal);
         let (state, subjects) = self.stream.subjects().await.map_err(failed)?;
         let later = self.stream.later("");
@@ -280,7 +280,7 @@ impl Broker for JetStream {
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
-        self.stream.link.check_open()?;
+        let _held = self.stream.link.hold()?;
         let consumers =
             self.stream.consumers().await.map_err(|refusal| self.stream.error("list groups of", refusal))?;
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
@@ -301,7 +301,7 @@ impl Broker for JetStream {
         check_topic(topic)?;
         check_own(topic)?;
         let deliver_policy = policy(from)?;
-        self.stream.link.check_open()?;
+        let _held = self.stream.link.hold()?;
         if from == Position::Latest || limit == 0 {
             return Ok(Vec::new());
         }
@@ -322,7 +322,7 @@ impl Broker for JetStream {
     async fn seek(&self, pattern: &Pattern, group: &str, to: Position) -> Result<(), BrokerError> {
         let name = Self::group_name(pattern, group)?;
         let policy = policy(to)?;
-        self.stream.link.check_open()?;
+        let _held = self.stream.link.hold()?;
         let failed = |refusal| self.stream.error("set a group back in", refusal);
         let Some(info) = self.stream.consumer(&name).await.map_err(failed)? else {
             return Err(BrokerError::BadName(format!(
@@ -340,7 +340,7 @@ impl Broker for JetStream {
     }
 
     async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {
-        self.stream.link.check_open()?;
+        let _held = self.stream.link.hold()?;
         let failed = |refusal| self.stream.error("remove something of", refusal);
         match what {
             Remove::Topic(topic) => {

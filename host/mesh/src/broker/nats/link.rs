@@ -1,17 +1,17 @@
 //! The connection to a NATS server, which comes back by itself, and what is to be known of it.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use percent_encoding::percent_decode_str;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::ADDRESS;
+use crate::broker::open::{Held, Open};
 use crate::broker::{BrokerError, closed};
 
 /// How long a connection may take to come about, and an answer to come.
@@ -35,10 +35,8 @@ pub(super) struct Link {
     /// Its name and its servers, for people; without passwords.
     pub(super) shown: String,
     seen: watch::Receiver<Seen>,
-    is_closed: watch::Sender<bool>,
-    /// Held by each task, so that closing knows when all have ended.
-    alive: Mutex<Option<mpsc::Sender<Infallible>>>,
-    ended: tokio::sync::Mutex<mpsc::Receiver<Infallible>>,
+    /// Held by each task, and by whoever asks for something.
+    open: Open,
 }
 
 /// What happened to the connection.
@@ -54,9 +52,8 @@ struct Seen {
 /// What a task needs to know of the connection.
 pub(super) struct Watch {
     seen: watch::Receiver<Seen>,
-    is_closed: watch::Receiver<bool>,
+    open: Held,
     connected: u64,
-    _alive: Option<mpsc::Sender<Infallible>>,
 }
 
 impl Link {
@@ -101,33 +98,31 @@ impl Link {
         // Told in a moment; tasks that begin now are not to take it for a new connection.
         let mut first = seen.clone();
         let _ = timeout(ANSWER, first.wait_for(|seen| seen.connected > 0)).await;
-        let (alive, ended) = mpsc::channel(1);
-        Ok(Self {
-            client,
-            shown,
-            seen,
-            is_closed: watch::Sender::new(false),
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(ended),
-        })
+        Ok(Self { client, shown, seen, open: Open::new() })
     }
 
-    /// Whether it was closed from here.
-    pub(super) fn check_open(&self) -> Result<(), BrokerError> {
-        if *self.is_closed.borrow() { Err(closed()) } else { Ok(()) }
+    /// What closing waits for while it is held, or that it was closed.
+    pub(super) fn hold(&self) -> Result<Held, BrokerError> {
+        self.open.hold()
     }
 
     /// Waits for as long as this for a server to be there.
     pub(super) async fn connected(&self, patience: Duration) -> Result<(), BrokerError> {
-        let mut watch = self.watch();
+        if self.client.connection_state() == State::Connected {
+            return Ok(());
+        }
+        let (open, mut watch) = (self.hold()?, self.watch()?);
         let wait = async {
             while self.client.connection_state() != State::Connected {
                 // Told late at worst: what the client tells can be lost where much happens.
                 let _ = timeout(RECONNECT, watch.changed()).await;
             }
         };
-        let is_there = timeout(patience, wait).await.is_ok();
-        self.check_open()?;
+        let is_there = tokio::select! {
+            biased;
+            () = open.over() => return Err(closed()),
+            is_there = timeout(patience, wait) => is_there.is_ok(),
+        };
         if is_there { Ok(()) } else { Err(self.lost("the connection is lost, and is being tried again")) }
     }
 
@@ -156,19 +151,17 @@ impl Link {
     }
 
     /// What a task of this connection holds for as long as it goes on.
-    pub(super) fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> Result<Watch, BrokerError> {
+        let open = self.hold()?;
         let seen = self.seen.clone();
         let connected = seen.borrow().connected;
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Watch { seen, is_closed: self.is_closed.subscribe(), connected, _alive: alive }
+        Ok(Watch { seen, open, connected })
     }
 
     /// Refuses what comes from now on, lets the tasks end, and says goodbye to the server.
     pub(super) async fn close(&self) {
-        self.is_closed.send_replace(true);
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
         let deadline = Instant::now() + CLOSING;
-        let _ = timeout_at(deadline, async { self.ended.lock().await.recv().await }).await;
+        self.open.close(CLOSING).await;
         if self.client.connection_state() == State::Connected {
             let _ = timeout_at(deadline, self.client.flush()).await;
         }
@@ -182,8 +175,7 @@ impl Link {
 impl Watch {
     /// Waits until the broker is closed or gone.
     pub(super) async fn closed(&self) {
-        let mut is_closed = self.is_closed.clone();
-        let _ = is_closed.wait_for(|is_closed| *is_closed).await;
+        self.open.over().await;
     }
 
     /// Waits until there is another connection than the one that is known, and knows that one.

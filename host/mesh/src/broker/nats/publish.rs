@@ -15,7 +15,7 @@ use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
 use super::{check_own, envelope};
 use crate::broker::topic::check_topic;
-use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, unsupported};
+use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, unsupported};
 
 /// How soon a message that was not taken is published again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -30,7 +30,7 @@ impl JetStream {
         check_topic(topic)?;
         check_own(topic)?;
         message.check(topic)?;
-        self.stream().link.check_open()?;
+        let held = self.stream().link.hold()?;
         let payload = envelope::write(topic, &message)?;
         check_size(&self.stream().link, topic, payload.len())?;
         // The server knows ids across all topics, and a message may be published to several.
@@ -54,8 +54,11 @@ impl JetStream {
             if !may_pass || left.is_zero() {
                 return Err(error);
             }
-            self.stream().link.check_open()?;
-            sleep(wait.min(left)).await;
+            tokio::select! {
+                biased;
+                () = held.over() => return Err(closed()),
+                () = sleep(wait.min(left)) => {}
+            }
             wait = (wait * 2).min(RETRY.1);
         }
     }

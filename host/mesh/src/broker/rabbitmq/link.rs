@@ -8,12 +8,16 @@ use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{ANSWER_TIME, EXCHANGE};
 
 /// How long to wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// A moment; and how often to look whether the server takes messages still. lapin tells its events to one listener only,
+/// and its state to whoever looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the server has to be heard of, in seconds, where the address does not say.
 const HEARTBEAT: u16 = 10;
@@ -27,6 +31,8 @@ pub enum LinkError {
     Late(Duration),
     #[error("the server refuses the message")]
     Refused,
+    #[error("the server takes no messages for want of memory or disk")]
+    Blocked,
 }
 
 impl LinkError {
@@ -57,9 +63,10 @@ impl Link {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
     }
 
-    /// A new channel, over a new connection if need be.
+    /// A new channel, over a new connection if need be. Where others make one already, the wait for that has an end too.
     pub async fn channel(&self) -> Result<Channel, LinkError> {
-        let mut kept = self.connection.lock().await;
+        let kept = timeout(ANSWER_TIME, self.connection.lock()).await;
+        let mut kept = kept.map_err(|_| LinkError::Late(ANSWER_TIME))?;
         if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
             return within(ANSWER_TIME, connection.create_channel()).await;
         }
@@ -70,21 +77,28 @@ impl Link {
         within(ANSWER_TIME, connection.create_channel()).await
     }
 
-    /// The channel to publish over, which has the exchange, and whether it was there before.
+    /// The channel to publish over, which has the exchange, and whether it was there before. Where somebody else makes it
+    /// already, the wait for that counts too.
     pub async fn publisher(&self) -> Result<(Channel, bool), LinkError> {
-        let mut kept = self.publisher.lock().await;
-        if let Some(channel) = kept.as_ref().filter(|channel| channel.status().connected()) {
-            return Ok((channel.clone(), true));
-        }
-        let channel = self.with_exchange().await?;
-        within(ANSWER_TIME, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        *kept = Some(channel.clone());
-        Ok((channel, false))
+        let made = timeout(ANSWER_TIME, async {
+            let mut kept = self.publisher.lock().await;
+            if let Some(channel) = kept.as_ref().filter(|channel| channel.status().connected()) {
+                return Ok((channel.clone(), true));
+            }
+            let channel = self.with_exchange().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            *kept = Some(channel.clone());
+            Ok((channel, false))
+        });
+        made.await.unwrap_or(Err(LinkError::Late(ANSWER_TIME)))
     }
 
-    /// Publishes over another channel from now on: one that was not answered over may be stuck.
-    pub async fn forget_publisher(&self) {
-        *self.publisher.lock().await = None;
+    /// Publishes over another channel than this one from now on: it was not answered over, and may be stuck.
+    pub async fn forget_publisher(&self, stuck: &Channel) {
+        // Whoever keeps it longer than a moment makes another one already.
+        if let Ok(mut kept) = timeout(LOOK, self.publisher.lock()).await {
+            kept.take_if(|kept| kept.id() == stuck.id());
+        }
     }
 
     /// A new channel on a server that has the exchange: whatever it is like if it is there, else a durable one.
@@ -108,18 +122,30 @@ impl Link {
         }
     }
 
-    /// Whether the server takes no messages for want of memory or disk.
-    pub async fn is_blocked(&self) -> bool {
-        self.connection.lock().await.as_ref().is_some_and(|connection| connection.status().blocked())
+    /// Waits until the server takes no messages for want of memory or disk, which it says when one comes.
+    pub async fn blocked(&self) {
+        while !self.is_blocked().await {
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn is_blocked(&self) -> bool {
+        let kept = self.connection.lock().await;
+        kept.as_ref().is_some_and(|open| open.status().connected() && open.status().blocked())
     }
 
     /// Closes the connection, if there is one.
     pub async fn close(&self) {
-        *self.publisher.lock().await = None;
-        if let Some(connection) = self.connection.lock().await.take().filter(|open| open.status().connected()) {
-            // One that fails is as closed as any.
-            drop(within(ANSWER_TIME, connection.close(200, "closed".into())).await);
-        }
+        let close = async {
+            *self.publisher.lock().await = None;
+            let kept = self.connection.lock().await.take();
+            // Over one that is blocked nothing can be said.
+            if let Some(connection) = kept.filter(|open| open.status().connected() && !open.status().blocked()) {
+                // One that fails is as closed as any.
+                drop(connection.close(200, "closed".into()).await);
+            }
+        };
+        drop(timeout(ANSWER_TIME, close).await);
     }
 }
 

@@ -12,15 +12,17 @@ use lapin::options::{
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt;
 
 use super::link::{Link, LinkError, within};
-use super::{ANSWER_TIME, EXCHANGE, WAITS, wire};
-use crate::broker::{Delivery, Done, Pattern, Told, over};
+use super::{ANSWER_TIME, EXCHANGE, wire};
+use crate::broker::open::{Held, WAITS};
+use crate::broker::{Delivery, Done, Pattern, Told};
 
-/// How long the queue of a passing group is kept while nobody is connected: it outlasts a restart of the server.
+/// How long the queue of a passing group is kept where nobody has read from it since it was declared or the server started.
+/// It outlasts a crash of the server; while that runs, the queue goes at once with the connection of the last one who reads.
 const PASSING: Duration = Duration::from_secs(60);
 
 /// What messages are read from.
@@ -28,7 +30,7 @@ const PASSING: Duration = Duration::from_secs(60);
 pub enum Queue {
     /// Kept, with the messages in it.
     Durable(ShortString),
-    /// Gone with the last one that reads from it.
+    /// Gone with the last one that reads from it, and with the connection of that one.
     Passing(ShortString),
     /// Of this subscription alone.
     Own,
@@ -47,8 +49,7 @@ pub struct Member {
     held: HashMap<u64, (u64, u64)>,
     /// Counts channels. What was handed out over one before comes again by itself.
     epoch: u64,
-    is_over: watch::Receiver<bool>,
-    _alive: mpsc::Sender<()>,
+    open: Held,
 }
 
 impl Member {
@@ -57,23 +58,11 @@ impl Member {
         pattern: Pattern,
         queue: Queue,
         deliveries: mpsc::Sender<Delivery>,
-        (is_over, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
+        open: Held,
     ) -> Self {
         let prefetch = deliveries.max_capacity();
         let done = mpsc::channel(prefetch);
-        Self {
-            link,
-            pattern,
-            queue,
-            prefetch,
-            deliveries,
-            done,
-            serial: 0,
-            held: HashMap::new(),
-            epoch: 0,
-            is_over,
-            _alive: alive,
-        }
+        Self { link, pattern, queue, prefetch, deliveries, done, serial: 0, held: HashMap::new(), epoch: 0, open }
     }
 
     /// Begins to read from the queue, which is declared and bound where it is not yet.
@@ -144,7 +133,7 @@ impl Member {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.deliveries.closed() => return,
-                () = over(&mut self.is_over) => return,
+                () = self.open.over() => return,
             }
             wait = (wait * 2).min(WAITS.1);
         }
@@ -164,7 +153,7 @@ impl Member {
                 biased;
                 Some(done) = self.done.1.recv() => self.settle(&channel, done).await?,
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
                 received = consumer.next(), if has_room => match received {
                     Some(received) => self.hand_out(&channel, received?).await?,
                     // The queue was deleted, or the channel is gone.
@@ -214,10 +203,10 @@ impl Member {
         }
         // Ends the subscription.
         self.deliveries = mpsc::channel(1).0;
-        while !self.held.is_empty() && !*self.is_over.borrow() && self.is_over.has_changed().is_ok() {
+        while !self.held.is_empty() && !self.open.is_over() {
             tokio::select! {
                 Some(done) = self.done.1.recv() => self.settle(channel, done).await?,
-                () = over(&mut self.is_over) => {}
+                () = self.open.over() => {}
             }
         }
         while let Ok(done) = self.done.1.try_recv() {

@@ -6,9 +6,10 @@
 //!
 //! A group that is remembered reads from a durable queue named `group:pattern`, which keeps messages for it from the
 //! first subscription on; a passing one from a queue that is gone with its last member; and who has none from a queue of
-//! its own, which does not outlive its connection: what is published while that is down is missed. A message that no
-//! queue wants is gone. What was handed out when a connection broke comes again, even if it is acknowledged meanwhile; and
-//! after a crash of the server, what it had not yet written down as acknowledged.
+//! its own. The server deletes these two when the connection of the last one who reads breaks: what is published until it
+//! is back is missed. Where the server itself is gone and back, the queue of a passing group may be there still, and is kept
+//! for a minute. A message that no queue wants is gone. What was handed out when a connection broke comes again, even if it
+//! is acknowledged meanwhile; and after a crash of the server, what it had not yet written down as acknowledged.
 //!
 //! Queues are of the classic kind, which does not count how often it handed a message out: [`Delivery::attempt`] is 1 the
 //! first time and 2 from then on. Who needs the number, or copies on several servers, declares the queue of a group as a
@@ -27,7 +28,7 @@ mod link;
 mod member;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,14 +36,14 @@ use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::AMQPUri;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use tokio::sync::mpsc;
 
+use super::open::{Held, Open};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, Message, Pattern, Position, PublishOptions, Remove, SubscribeOptions,
-    Subscription, closed, unsupported,
+    Subscription, unsupported,
 };
 use link::{Link, LinkError, within};
 use member::{Member, Queue};
@@ -63,9 +64,6 @@ pub const EXCHANGE: &str = "micro";
 /// How long to wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// The waits before something is tried again: the first one, doubled each time up to the last.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// The most messages that one subscription may hold.
 const MANY: usize = 10_000;
 
@@ -74,61 +72,52 @@ pub struct RabbitMq {
     publishing: Link,
     reading: Arc<Link>,
     clock: Clock,
-    /// Gone, all members leave.
-    over: watch::Sender<bool>,
-    /// Cloned by each member; empty once the broker was closed.
-    alive: Mutex<Option<mpsc::Sender<()>>>,
-    /// Closed when the last member has left.
-    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    /// Held by the members, and by whoever asks for something.
+    open: Open,
 }
 
 impl RabbitMq {
-    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`, or `amqps://` for TLS.
+    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`. TLS is not offered.
     ///
     /// # Errors
-    /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers.
+    /// [`BrokerError::Setting`] for an address that is none or that asks for TLS, and [`BrokerError::Unavailable`] when no
+    /// server answers.
     pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
-        let uri: AMQPUri = address.parse().map_err(|error: String| {
-            BrokerError::Setting(format!(
-                "the address of broker {NAME} cannot be read: {error}: write it like {ADDRESS}"
-            ))
+        // The cause is not told: it may repeat the address, with its password.
+        let uri: AMQPUri = address.parse().map_err(|_| {
+            BrokerError::Setting(format!("the address of broker {NAME} cannot be read: write it like {ADDRESS}"))
         })?;
-        let (alive, ended) = mpsc::channel(1);
-        let broker = Self {
-            publishing: Link::new(uri.clone()),
-            reading: Arc::new(Link::new(uri)),
-            clock,
-            over: watch::channel(false).0,
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(ended),
-        };
+        // Without TLS lapin would take this for plain text, and send the password that way.
+        if matches!(uri.scheme, AMQPScheme::AMQPS) {
+            return Err(BrokerError::Setting(format!(
+                "broker {NAME} has no TLS, which amqps:// asks for: write the address like {ADDRESS} and lead it through a \
+                 tunnel, or take the broker nats-jetstream or redis, which have TLS"
+            )));
+        }
+        let broker =
+            Self { publishing: Link::new(uri.clone()), reading: Arc::new(Link::new(uri)), clock, open: Open::new() };
         broker.publishing.publisher().await.map_err(|error| broker.failed("connect", &error))?;
         Ok(broker)
     }
 
-    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What must have ended before closing is over, or that it is closed already.
-    fn open_still(&self) -> Result<mpsc::Sender<()>, BrokerError> {
-        self.alive().clone().ok_or_else(closed)
-    }
-
     fn failed(&self, what: &str, error: &LinkError) -> BrokerError {
         let place = self.reading.place();
-        if matches!(error, LinkError::Refused) {
-            return BrokerError::Full(format!(
-                "{what}: rabbitmq at {place}: {error}: let more subscribe to it, or raise the limit of the queue"
-            ));
+        let said = |way| format!("{what}: rabbitmq at {place}: {error}: {way}");
+        match error {
+            LinkError::Refused => BrokerError::Full(said("let more subscribe to it, or raise the limit of the queue")),
+            LinkError::Blocked => BrokerError::Full(said("see its alarms")),
+            _ => BrokerError::Unavailable(said("see that the server runs and can be reached")),
         }
-        BrokerError::Unavailable(format!(
-            "{what}: rabbitmq at {place}: {error}: see that the server runs and can be reached"
-        ))
     }
 
-    /// Publishes once, and once more if the channel that was there turns out to be gone.
-    async fn attempt(&self, topic: &ShortString, body: &[u8], properties: &BasicProperties) -> Result<(), LinkError> {
+    /// Publishes once, and once more if the channel that was there turns out to be gone, but not because it was closed here.
+    async fn send(
+        &self,
+        held: &Held,
+        topic: &ShortString,
+        body: &[u8],
+        properties: &BasicProperties,
+    ) -> Result<(), LinkError> {
         loop {
             let (channel, was_there) = self.publishing.publisher().await?;
             let published = within(ANSWER_TIME, async {
@@ -138,9 +127,9 @@ impl RabbitMq {
             match published.await {
                 Ok(confirmation) if confirmation.is_ack() => return Ok(()),
                 Ok(_) => return Err(LinkError::Refused),
-                Err(LinkError::Server(_)) if was_there => {}
+                Err(LinkError::Server(_)) if was_there && !held.is_over() => {}
                 Err(error) => {
-                    self.publishing.forget_publisher().await;
+                    self.publishing.forget_publisher(&channel).await;
                     return Err(error);
                 }
             }
@@ -191,26 +180,18 @@ impl Broker for RabbitMq {
         if options.deliver_at.is_some() {
             return Err(unsupported(NAME, "publish for later"));
         }
-        self.open_still()?;
+        let held = self.open.hold()?;
         let properties = wire::properties(topic, &message.header, self.clock.now())?;
         let name = ShortString::try_new(topic).unwrap_or_default();
-        let deadline = Instant::now() + options.patience.min(Duration::from_hours(24));
-        let mut wait = WAITS.0;
-        loop {
-            let Err(error) = self.attempt(&name, &message.body, &properties).await else { return Ok(()) };
-            if Instant::now() + wait > deadline || self.open_still().is_err() {
-                let what = format!("publish to topic {topic}");
-                if self.publishing.is_blocked().await {
-                    let place = self.publishing.place();
-                    return Err(BrokerError::Full(format!(
-                        "{what}: rabbitmq at {place} takes no messages for want of memory or disk: see its alarms"
-                    )));
-                }
-                return Err(self.failed(&what, &error));
+        let publish = || async {
+            tokio::select! {
+                biased;
+                () = self.publishing.blocked() => Err(LinkError::Blocked),
+                outcome = self.send(&held, &name, &message.body, &properties) => outcome,
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+        };
+        let published = held.patiently(options.patience, publish).await;
+        published.map_err(|error| self.failed(&format!("publish to topic {topic}"), &error))
     }
 
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
@@ -223,10 +204,9 @@ impl Broker for RabbitMq {
         if !matches!(from, Position::Latest) {
             return Err(unsupported(NAME, "read old messages"));
         }
-        let alive = self.open_still()?;
+        let held = self.open.hold()?;
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
-        let over = (self.over.subscribe(), alive);
-        let member = Member::new(self.reading.clone(), pattern.clone(), queue, deliveries, over);
+        let member = Member::new(self.reading.clone(), pattern.clone(), queue, deliveries, held);
         let begun = member.begin().await;
         let (channel, consumer) = begun.map_err(|error| self.failed(&format!("subscribe to {pattern}"), &error))?;
         tokio::spawn(member.run(channel, consumer));
@@ -238,18 +218,14 @@ impl Broker for RabbitMq {
             return Err(unsupported(NAME, "take messages away"));
         };
         let queue = Self::queue(pattern, group)?;
-        self.open_still()?;
+        let _held = self.open.hold()?;
         let deleted = self.delete(queue).await;
         deleted.map_err(|error| self.failed(&format!("remove group {group} of {pattern}"), &error))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
-        self.alive().take();
-        self.over.send_replace(true);
-        // A server that does not answer must not keep the host from stopping: it gives all to others by itself.
-        drop(timeout(ANSWER_TIME, async { self.ended.lock().await.recv().await }).await);
-        self.publishing.close().await;
-        self.reading.close().await;
+        self.open.close(ANSWER_TIME).await;
+        tokio::join!(self.publishing.close(), self.reading.close());
         Ok(())
     }
 }

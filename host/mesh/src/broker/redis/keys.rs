@@ -15,7 +15,7 @@ use crate::broker::{Header, Message, Pattern, Position};
 pub const TOPICS: &str = "micro:topics";
 /// Counts the topics that came into being, so that members notice new ones.
 pub const CREATED: &str = "micro:created";
-/// Counts how often messages were given back for others to take.
+/// Counts how often messages were given back for others to take, a hash by group.
 pub const LEFT: &str = "micro:left";
 /// All groups, a hash of their names to `durable` or `passing`.
 pub const GROUPS: &str = "micro:groups";

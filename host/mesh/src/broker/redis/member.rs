@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, FromRedisValue, RedisResult, Script, Value};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 use super::keys::{self, Entry};
-use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, WAITS, scripts};
-use crate::broker::{Delivery, Done, Pattern, Position, Told, over};
+use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, scripts};
+use crate::broker::open::{Held, WAITS};
+use crate::broker::{Delivery, Done, Pattern, Position, Told};
 
-/// How long one reading waits for messages. Between two of them a member looks for new topics and for what others left.
+/// How long one reading waits for messages, and how often a member looks for new topics and for what others left.
 const READ_TIME: Duration = Duration::from_millis(500);
 
 /// How often a member says that it is there and what it holds, and looks for what others held.
 const KEEP: Duration = Duration::from_secs(SILENCE.as_secs() / 3);
+
+/// What was not seen to for as long as this was left: [`scripts::LEAVE`] sets it back by a day.
+const LEFT_IDLE: Duration = Duration::from_hours(12);
 
 /// A reading that waits for its answer.
 type Reading = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
@@ -32,6 +36,10 @@ pub struct Member {
     pattern: Pattern,
     /// The group's name on the server.
     group: String,
+    /// `durable` or `passing`.
+    kind: &'static str,
+    /// Where the group begins if it is not known.
+    from: Position,
     name: String,
     prefetch: usize,
     topics: Vec<Arc<str>>,
@@ -48,26 +56,32 @@ pub struct Member {
     /// What is done with, and the server does not know yet.
     acked: ByTopic,
     released: ByTopic,
-    /// The counts of new topics and of messages that were left, when they were last looked at.
-    seen: (u64, u64),
-    is_over: watch::Receiver<bool>,
-    _alive: mpsc::Sender<()>,
+    /// The count of new topics, when it was last looked at.
+    created: u64,
+    /// The count of messages that were left, when all of them had been taken that there were; none where there may be more
+    /// to take.
+    left: Option<u64>,
+    /// Since when the server answers.
+    answers_since: Instant,
+    open: Held,
 }
 
 impl Member {
     pub fn new(
         shared: Arc<Shared>,
         pattern: Pattern,
-        group: String,
+        (group, kind, from): (String, &'static str, Position),
         name: String,
         deliveries: mpsc::Sender<Delivery>,
-        (is_over, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
+        open: Held,
     ) -> Self {
         let prefetch = deliveries.max_capacity();
         Self {
             shared,
             pattern,
             group,
+            kind,
+            from,
             name,
             prefetch,
             topics: Vec::new(),
@@ -79,25 +93,28 @@ impl Member {
             ready: VecDeque::new(),
             acked: ByTopic::new(),
             released: ByTopic::new(),
-            seen: (0, 0),
-            is_over,
-            _alive: alive,
+            created: 0,
+            left: None,
+            answers_since: Instant::now(),
+            open,
         }
     }
 
-    /// Makes itself known, and its group where it is new.
-    pub async fn enter(&mut self, kind: &str, from: Position) -> RedisResult<()> {
+    /// Makes itself known, and its group where it is new, or was removed since.
+    pub async fn enter(&mut self) -> RedisResult<()> {
         let mut connection = self.shared.connection.clone();
         // First of all, so that the last one who leaves a passing group does not take it along.
         self.shared.present(&self.group, &self.name).await?;
         let is_known: bool = connection.hexists(keys::GROUPS, &self.group).await?;
         let topics = self.shared.topics(&self.pattern).await?;
-        let last = if is_known { "0-0".to_owned() } else { keys::before(from) };
+        // Where the group is known and the topic does not know it, the topic came later.
+        let last = if is_known { "0-0".to_owned() } else { keys::before(self.from) };
         self.shared.begin(&self.group, topics.iter().map(|topic| &**topic), &last).await?;
         self.topics = topics.into_iter().map(Arc::from).collect();
-        self.is_known = true;
         // Last of all: a topic that comes from now on is read from its beginning.
-        connection.hset_nx(keys::GROUPS, &self.group, kind).await
+        let () = connection.hset_nx(keys::GROUPS, &self.group, self.kind).await?;
+        self.is_known = true;
+        Ok(())
     }
 
     /// Goes on until nobody listens any more or the broker is closed, then leaves.
@@ -114,7 +131,7 @@ impl Member {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
             }
             wait = (wait * 2).min(WAITS.1);
         }
@@ -129,22 +146,25 @@ impl Member {
         let mut reader = self.shared.client.get_multiplexed_async_connection_with_config(&config).await?;
         let reader_id: i64 = redis::cmd("CLIENT").arg("ID").query_async(&mut reader).await?;
         if !self.is_known {
-            let topics = self.shared.topics(&self.pattern).await?;
-            self.topics = topics.into_iter().map(Arc::from).collect();
-            self.shared.begin(&self.group, self.topics.iter().map(|topic| &**topic), "0-0").await?;
-            self.is_known = true;
+            self.enter().await?;
         }
+        (self.left, self.answers_since) = (None, Instant::now());
+        // Before anything is taken over: where the server was away for long, what is held here looks forgotten too.
         self.recover().await?;
-        self.take().await?;
-        let mut keep = interval(KEEP);
+        self.keep().await?;
+        let mut keep = interval_at(Instant::now() + KEEP, KEEP);
         keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reading: Option<Reading> = None;
+        let mut looked = Instant::now();
         loop {
             self.flush().await?;
-            if reading.is_none() {
-                self.look().await?;
-            }
             self.hand_out();
+            let is_due = looked.elapsed() >= READ_TIME || self.left.is_none() && self.room() > 0;
+            if reading.is_none() && is_due {
+                looked = Instant::now();
+                self.look().await?;
+                self.hand_out();
+            }
             let has_room = self.ready.is_empty() && self.held.len() < self.prefetch && !self.topics.is_empty();
             if reading.is_none() && has_room {
                 reading = Some(self.read(reader.clone()));
@@ -160,12 +180,10 @@ impl Member {
                 () = sleep(READ_TIME), if reading.is_none() => {}
                 _ = keep.tick() => {
                     self.keep().await?;
-                    if reading.is_none() {
-                        self.take().await?;
-                    }
+                    self.left = None;
                 }
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
             }
         }
         if let Some(reading) = reading {
@@ -268,7 +286,7 @@ impl Member {
     async fn ask<T: FromRedisValue>(&self, script: &Script, topic: &str, ids: &[String]) -> RedisResult<T> {
         let mut call = script.key(keys::stream(topic));
         call.key(keys::LEFT).arg(&self.group).arg(&self.name).arg(ids);
-        self.shared.run(&mut call).await
+        self.shared.run(&call).await
     }
 
     /// Gets what the server gave to this member, and the answer was lost.
@@ -299,38 +317,45 @@ impl Member {
         Ok(())
     }
 
-    /// Takes over what others left or fell silent with.
-    async fn take(&mut self) -> RedisResult<()> {
+    /// How much more may be taken.
+    fn room(&self) -> usize {
+        self.prefetch.saturating_sub(self.held.len() + self.ready.len())
+    }
+
+    /// Takes over what others left or fell silent with, and says whether there was room for all of it. A server that was
+    /// away takes all for silent: who held something has the time until the next [`KEEP`] to say so.
+    async fn take(&mut self) -> RedisResult<bool> {
+        let silence = if self.answers_since.elapsed() < KEEP { LEFT_IDLE } else { SILENCE };
         for topic in self.topics.clone() {
-            let room = self.prefetch.saturating_sub(self.held.len() + self.ready.len());
+            let room = self.room();
             if room == 0 {
-                return Ok(());
+                return Ok(false);
             }
             let mut call = scripts::TAKE.key(keys::stream(&topic));
-            call.arg(&self.group).arg(&self.name).arg(SILENCE.as_secs() * 1_000).arg(room);
-            let reply = self.shared.run(&mut call).await?;
+            call.arg(&self.group).arg(&self.name).arg(silence.as_secs() * 1_000).arg(room);
+            let reply = self.shared.run(&call).await?;
             self.ready.extend(keys::claimed(&topic, reply));
         }
-        Ok(())
+        Ok(self.room() > 0)
     }
 
     /// Looks for new topics, and for what others left.
     async fn look(&mut self) -> RedisResult<()> {
-        let counts: (Option<u64>, Option<u64>) =
-            self.shared.connection.clone().mget(&[keys::CREATED, keys::LEFT]).await?;
-        let seen = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
-        if seen.0 != self.seen.0 && self.pattern.topic().is_none() {
+        let mut counts = redis::pipe();
+        counts.get(keys::CREATED).hget(keys::LEFT, &self.group);
+        let counts: (Option<u64>, Option<u64>) = counts.query_async(&mut self.shared.connection.clone()).await?;
+        let (created, left) = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
+        if created != self.created && self.pattern.topic().is_none() {
             let topics = self.shared.topics(&self.pattern).await?;
             let known: HashSet<_> = self.topics.iter().map(|topic| &**topic).collect();
             let new = topics.iter().map(|topic| &**topic).filter(|topic| !known.contains(topic));
             self.shared.begin(&self.group, new, "0-0").await?;
             self.topics = topics.into_iter().map(Arc::from).collect();
         }
-        let has_room = self.held.len() + self.ready.len() < self.prefetch;
-        if seen.1 != self.seen.1 && has_room {
-            self.take().await?;
+        self.created = created;
+        if self.left != Some(left) {
+            self.left = self.take().await?.then_some(left);
         }
-        self.seen = (seen.0, if has_room { seen.1 } else { self.seen.1 });
         Ok(())
     }
 
@@ -355,7 +380,7 @@ impl Member {
         // Ends the subscription, whose messages come back as released.
         self.deliveries = mpsc::channel(1).0;
         let mut keep = interval(KEEP);
-        while !self.is_closed() {
+        while !self.open.is_over() {
             drop(self.pass_on().await);
             if self.held.is_empty() {
                 break;
@@ -363,7 +388,7 @@ impl Member {
             tokio::select! {
                 Some(done) = self.done.1.recv() => self.note(done),
                 _ = keep.tick() => drop(self.keep().await),
-                () = over(&mut self.is_over) => {}
+                () = self.open.over() => {}
             }
         }
         // What was acknowledged until now counts.
@@ -376,11 +401,6 @@ impl Member {
             let group = &self.group;
             tracing::warn!(group, %error, "redis: a member could not say that it leaves, others take over after {SILENCE:?}");
         }
-    }
-
-    /// Whether the broker was closed or dropped.
-    fn is_closed(&self) -> bool {
-        *self.is_over.borrow() || self.is_over.has_changed().is_err()
     }
 
     /// Gives what is not held to the others.

@@ -8,6 +8,9 @@
 //! Nothing is thrown away by itself, whatever [`Limits`](super::Limits) say: a stream grows until its topic is removed or
 //! the server has no room, which publishers are told.
 //!
+//! How far a group is behind is told exactly where the server knows it, and else up to a thousand messages and those that were
+//! handed out: version 6.2 never knows it, and no version does after messages were taken away or a group was set back.
+//!
 //! Who subscribes ([`member`]) reads with a connection of its own, since reading waits, and does all else over one that
 //! everybody shares. Members note that they are there, and hold on to what is being worked on; what a member that fell
 //! silent held goes to the others after [`SILENCE`].
@@ -24,13 +27,13 @@ use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply};
 use redis::{AsyncCommands, Client, RedisError, RedisResult, Script, ScriptInvocation};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, mpsc};
 
+use super::open::Open;
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, GroupUsage, Message, Pattern, Position, PublishOptions, Remove, Stored,
-    SubscribeOptions, Subscription, TopicUsage, closed,
+    SubscribeOptions, Subscription, TopicUsage,
 };
 use keys::RawEntry;
 use member::Member;
@@ -54,19 +57,14 @@ const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// How long to wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// The waits before something is tried again: the first one, doubled each time up to the last.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// The most messages that one reading gives, and that one subscription may hold.
 const MANY: usize = 10_000;
 
 /// Topics on a Redis server.
 pub struct Redis {
     shared: Arc<Shared>,
-    /// Held for as long as something is to go on; gone, all members leave.
-    over: watch::Sender<bool>,
-    /// Closed when the last member and the upkeep have ended, who hold the other side.
-    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    /// Held by the members and the upkeep, and by whoever asks for something.
+    open: Open,
 }
 
 /// What all parts of one broker use.
@@ -77,8 +75,6 @@ struct Shared {
     clock: Clock,
     /// A message for later was published here.
     deferred: Notify,
-    /// Cloned by whoever must have ended before closing is over; empty once it was closed.
-    alive: std::sync::Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl Redis {
@@ -101,42 +97,14 @@ impl Redis {
             .get_connection_manager_with_config(config)
             .await
             .map_err(|error| unavailable(&place, "connect", &error))?;
-        let (alive, ended) = mpsc::channel(1);
-        let (over, is_over) = watch::channel(false);
-        let alive_too = alive.clone();
-        let alive = std::sync::Mutex::new(Some(alive));
-        let shared = Arc::new(Shared { client, connection, clock, deferred: Notify::new(), alive });
-        tokio::spawn(upkeep::run(shared.clone(), is_over, alive_too));
-        Ok(Self { shared, over, ended: tokio::sync::Mutex::new(ended) })
-    }
-
-    /// What must have ended before closing is over, or that it is closed already.
-    fn alive(&self) -> Result<mpsc::Sender<()>, BrokerError> {
-        self.shared.alive().clone().ok_or_else(closed)
-    }
-
-    /// Runs a script until the server did what it says, or patience is over.
-    async fn patiently(&self, what: &str, script: ScriptInvocation<'_>, patience: Duration) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + patience.min(Duration::from_hours(24));
-        let mut wait = WAITS.0;
-        loop {
-            let mut connection = self.shared.connection.clone();
-            let outcome: RedisResult<redis::Value> = script.invoke_async(&mut connection).await;
-            let Err(error) = outcome else { return Ok(()) };
-            if Instant::now() + wait > deadline || self.alive().is_err() {
-                return Err(self.shared.failed(what, &error));
-            }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+        let shared = Arc::new(Shared { client, connection, clock, deferred: Notify::new() });
+        let open = Open::new();
+        tokio::spawn(upkeep::run(shared.clone(), open.hold()?));
+        Ok(Self { shared, open })
     }
 }
 
 impl Shared {
-    fn alive(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<()>>> {
-        self.alive.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     fn failed(&self, what: &str, error: &RedisError) -> BrokerError {
         let place = self.client.get_connection_info().addr();
         if error.code() == Some("OOM") {
@@ -148,7 +116,7 @@ impl Shared {
     }
 
     /// Runs a script over the shared connection.
-    async fn run<T: redis::FromRedisValue>(&self, script: &mut ScriptInvocation<'_>) -> RedisResult<T> {
+    async fn run<T: redis::FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> RedisResult<T> {
         script.invoke_async(&mut self.connection.clone()).await
     }
 
@@ -189,7 +157,7 @@ impl Shared {
             None => Vec::new(),
         };
         let mut strike = scripts::STRIKE.key(keys::MEMBERS);
-        strike.key(keys::GROUPS).arg(group).arg(member);
+        strike.key(keys::GROUPS).key(keys::LEFT).arg(group).arg(member);
         for topic in &topics {
             let stream = keys::stream(topic);
             let left: RedisResult<()> =
@@ -200,12 +168,12 @@ impl Shared {
                 _ => strike.key(stream),
             };
         }
-        self.run(&mut strike).await
+        self.run(&strike).await
     }
 
     async fn usage(&self, topic: String) -> RedisResult<TopicUsage> {
         let (messages, bytes, first, last): (u64, u64, String, String) =
-            self.run(&mut scripts::USAGE.key(keys::stream(&topic))).await?;
+            self.run(&scripts::USAGE.key(keys::stream(&topic))).await?;
         let next = keys::offset(&last).saturating_add(1);
         Ok(TopicUsage { name: topic, messages, bytes, first: keys::offset(&first), next })
     }
@@ -272,14 +240,13 @@ impl Shared {
                 Ok(removed > 0)
             }
             Remove::Group(pattern, name) => {
-                let group = keys::group(name, pattern);
-                let mut removed: u64 = connection.hdel(keys::GROUPS, &group).await?;
-                for topic in self.topics(pattern).await? {
-                    let stream = keys::stream(&topic);
-                    if connection.exists(&stream).await? {
-                        removed += connection.xgroup_destroy::<_, _, u64>(&stream, &group).await?;
-                    }
+                let topics = self.topics(pattern).await?;
+                let mut forget = scripts::FORGET.key(keys::GROUPS);
+                forget.key(keys::LEFT);
+                for topic in topics {
+                    forget.key(keys::stream(&topic));
                 }
+                let removed: u64 = self.run(forget.arg(keys::group(name, pattern))).await?;
                 Ok(removed > 0)
             }
         }
@@ -299,7 +266,7 @@ impl Broker for Redis {
     async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError> {
         check_topic(topic)?;
         message.check(topic)?;
-        self.alive()?;
+        let held = self.open.hold()?;
         let header = keys::header(&message.header);
         let later = options.deliver_at.filter(|at| *at > self.shared.clock.now());
         let script = script_of(later);
@@ -309,7 +276,8 @@ impl Broker for Redis {
             None => call.key(keys::stream(topic)).key(keys::TOPICS).key(keys::CREATED),
         };
         call.arg(topic).arg(header).arg(&message.body[..]);
-        self.patiently(&format!("publish to topic {topic}"), call, options.patience).await?;
+        let published = held.patiently(options.patience, || self.shared.run::<redis::Value>(&call)).await;
+        published.map_err(|error| self.shared.failed(&format!("publish to topic {topic}"), &error))?;
         if later.is_some() {
             self.shared.deferred.notify_one();
         }
@@ -321,7 +289,7 @@ impl Broker for Redis {
         if let Some(group) = &group {
             check_group(&group.name)?;
         }
-        let alive = self.alive()?;
+        let held = self.open.hold()?;
         let failed = |error: RedisError| self.shared.failed(&format!("subscribe to {pattern}"), &error);
         let mut connection = self.shared.connection.clone();
         let serial: u64 = connection.incr(keys::SERIAL, 1).await.map_err(failed)?;
@@ -330,17 +298,16 @@ impl Broker for Redis {
             Some(group) => (group.name, if group.durable { "durable" } else { "passing" }),
             None => (format!("~{serial}"), "passing"),
         };
-        let group = keys::group(&name, pattern);
+        let group = (keys::group(&name, pattern), kind, from);
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
-        let is_over = self.over.subscribe();
-        let mut member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, (is_over, alive));
-        member.enter(kind, from).await.map_err(failed)?;
+        let mut member = Member::new(self.shared.clone(), pattern.clone(), group, member, deliveries, held);
+        member.enter().await.map_err(failed)?;
         tokio::spawn(member.run());
         Ok(Subscription::new(received, ()))
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
-        self.alive()?;
+        let _held = self.open.hold()?;
         let failed = |error| self.shared.failed("list topics", &error);
         let mut names: Vec<String> = self.shared.connection.clone().smembers(keys::TOPICS).await.map_err(failed)?;
         names.sort_unstable();
@@ -353,14 +320,14 @@ impl Broker for Redis {
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
-        self.alive()?;
+        let _held = self.open.hold()?;
         let usage = self.shared.group_usage(topic).await;
         usage.map_err(|error| self.shared.failed(&format!("list groups of topic {topic}"), &error))
     }
 
     async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError> {
         check_topic(topic)?;
-        self.alive()?;
+        let _held = self.open.hold()?;
         let Some(from) = keys::from(from) else { return Ok(Vec::new()) };
         let mut range = redis::cmd("XRANGE");
         range.arg(keys::stream(topic)).arg(from).arg("+").arg("COUNT").arg(limit.min(MANY));
@@ -376,7 +343,7 @@ impl Broker for Redis {
 
     async fn seek(&self, pattern: &Pattern, group: &str, to: Position) -> Result<(), BrokerError> {
         check_group(group)?;
-        self.alive()?;
+        let _held = self.open.hold()?;
         let done = self.shared.set_back(pattern, &keys::group(group, pattern), to).await;
         done.map_err(|error| self.shared.failed(&format!("set group {group} of {pattern} back"), &error))
     }
@@ -386,16 +353,12 @@ impl Broker for Redis {
             Remove::Topic(topic) | Remove::Message(topic, _) => check_topic(topic)?,
             Remove::Group(_, group) => check_group(group)?,
         }
-        self.alive()?;
+        let _held = self.open.hold()?;
         self.shared.remove(what).await.map_err(|error| self.shared.failed("remove", &error))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
-        self.shared.alive().take();
-        self.over.send_replace(true);
-        // A server that does not answer must not keep the host from stopping: what members held goes to the others after
-        // a while anyway.
-        drop(timeout_at(Instant::now() + ANSWER_TIME, self.ended.lock().await.recv()).await);
+        self.open.close(ANSWER_TIME).await;
         Ok(())
     }
 }

@@ -1,4 +1,7 @@
 //! What the server does in one step: each script runs as if nobody else were there.
+//!
+//! `pcall` stands where a stream or its group may be gone, since somebody may take a topic away that members hold messages
+//! of: then nothing is held there.
 
 use std::sync::LazyLock;
 
@@ -53,7 +56,7 @@ pub static AGAIN: LazyLock<Script> = LazyLock::new(|| {
         "local found = {}
         for at = 3, #ARGV do
             local id = ARGV[at]
-            local held = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+            local held = redis.pcall('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
             if held and held[2] == ARGV[2] then
                 local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id)[1]
                 if entry then table.insert(found, {entry[1], entry[2], held[4] + 1}) end
@@ -86,7 +89,7 @@ pub static KEEP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "for at = 3, #ARGV do
             local id = ARGV[at]
-            local held = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+            local held = redis.pcall('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
             if held and held[2] == ARGV[2] then
                 redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'JUSTID')
             end
@@ -103,40 +106,61 @@ pub static LEAVE: LazyLock<Script> = LazyLock::new(|| {
             redis.call('XCLAIM', stream, group, 'left', 0, id, 'IDLE', 86400000, 'JUSTID')
         end
         for at = 3, #ARGV do
-            local held = redis.call('XPENDING', stream, group, ARGV[at], ARGV[at], 1)[1]
+            local held = redis.pcall('XPENDING', stream, group, ARGV[at], ARGV[at], 1)[1]
             if held and held[2] == member then leave(ARGV[at]) end
         end
         if #ARGV == 2 then
             local from = '-'
             repeat
-                local held = redis.call('XPENDING', stream, group, from, '+', 100, member)
+                local held = redis.pcall('XPENDING', stream, group, from, '+', 100, member)
                 for _, entry in ipairs(held) do
                     leave(entry[1])
                     from = '(' .. entry[1]
                 end
             until #held == 0
-            redis.call('XGROUP', 'DELCONSUMER', stream, group, member)
+            redis.pcall('XGROUP', 'DELCONSUMER', stream, group, member)
         end
-        redis.call('INCR', KEYS[2])",
+        redis.call('HINCRBY', KEYS[2], group, 1)",
     )
 });
 
-/// Strikes a member off; the last one of a passing group takes the group along. Keys: members, groups, streams. Values:
-/// group, member.
+/// Forgets a group in the streams among the keys, and streams that nobody needs: those that exist since somebody subscribed
+/// to them, and that nobody published to.
+const FORGETS: &str = "
+    local function forget(groups, left, group, first)
+        redis.call('HDEL', left, group)
+        local removed = redis.call('HDEL', groups, group)
+        for at = first, #KEYS do
+            if redis.call('EXISTS', KEYS[at]) == 1 then
+                removed = removed + redis.call('XGROUP', 'DESTROY', KEYS[at], group)
+                if redis.call('XLEN', KEYS[at]) == 0 and #redis.call('XINFO', 'GROUPS', KEYS[at]) == 0 then
+                    redis.call('DEL', KEYS[at])
+                end
+            end
+        end
+        return removed
+    end
+";
+
+/// Strikes a member off; the last one of a passing group takes the group along. Keys: members, groups, left, streams.
+/// Values: group, member.
 pub static STRIKE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
+    Script::new(&format!(
+        "{FORGETS}
+        redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
         if redis.call('HGET', KEYS[2], ARGV[1]) == 'durable' then return end
         local prefix = ARGV[1] .. ' '
         for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
             if string.sub(member, 1, #prefix) == prefix then return end
         end
-        redis.call('HDEL', KEYS[2], ARGV[1])
-        for at = 3, #KEYS do
-            if redis.call('EXISTS', KEYS[at]) == 1 then redis.call('XGROUP', 'DESTROY', KEYS[at], ARGV[1]) end
-        end",
-    )
+        forget(KEYS[2], KEYS[3], ARGV[1], 4)"
+    ))
 });
+
+/// Takes a group away, in all its topics at once: a member that finds it in one of them goes on as if nothing had happened.
+/// Gives how often it was there. Keys: groups, left, streams. Values: group.
+pub static FORGET: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&format!("{FORGETS} return forget(KEYS[1], KEYS[2], ARGV[1], 3)")));
 
 /// How much a topic holds: messages, bytes, the first id and the last one that was given. Keys: stream.
 pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
@@ -152,7 +176,8 @@ pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The messages behind an id. Keys: stream. Values: id.
+/// The messages behind an id, counted up to a thousand: the server reads them with their bodies to count them. Keys: stream.
+/// Values: id.
 pub static BEHIND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local count, from = 0, ARGV[1]
@@ -160,7 +185,7 @@ pub static BEHIND: LazyLock<Script> = LazyLock::new(|| {
             local page = redis.call('XRANGE', KEYS[1], '(' .. from, '+', 'COUNT', 100)
             count = count + #page
             if #page > 0 then from = page[#page][1] end
-        until #page < 100
+        until #page < 100 or count >= 1000
         return count",
     )
 });
