@@ -14,6 +14,7 @@
 
 pub mod contract;
 mod delivery;
+mod envelope;
 pub mod memory;
 mod message;
 pub mod nats;
