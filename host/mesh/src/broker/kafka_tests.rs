@@ -34,6 +34,7 @@ async fn kafka_keeps_the_contract_and_the_shape_of_go_micro() {
     contract::all(async || broker(&server).await).await;
     patterns_find_topics_that_come_later(&server).await;
     keys_keep_their_order_while_members_come_and_go(&server).await;
+    who_subscribes_begins_where_he_says(&server).await;
     the_slow_and_the_large_are_bounded(&server).await;
     groups_end_and_begin_anew(&server).await;
     a_server_that_comes_back_has_lost_nothing(&mut server).await;
@@ -164,6 +165,45 @@ async fn keys_keep_their_order_while_members_come_and_go(server: &KafkaServer) {
         again.push(delivery);
     }
     broker.close().await.unwrap();
+}
+
+async fn who_subscribes_begins_where_he_says(server: &KafkaServer) {
+    let broker = broker(server).await;
+    for number in 0..3 {
+        publish(&*broker, "begin.a", Message::new(number.to_string())).await;
+    }
+    let mut all = begin(&*broker, None, Position::Earliest).await;
+    let mut published = Vec::new();
+    for number in 0..3 {
+        let delivery = next(&mut all).await;
+        assert_eq!(text(&delivery), number.to_string());
+        published.push(delivery.published.unwrap());
+        delivery.ack();
+    }
+    let last = published[2];
+    let first_of_last = published.iter().position(|at| *at == last).unwrap().to_string();
+    for (name, from, first) in [
+        ("offset", Position::Offset(1), Some("1")),
+        ("beyond", Position::Offset(1_000), None),
+        ("always", Position::Time(0), Some("0")),
+        ("then", Position::Time(last), Some(&*first_of_last)),
+        ("never", Position::Time(last + 600_000), None),
+        ("earliest", Position::Earliest, Some("0")),
+        ("latest", Position::Latest, None),
+    ] {
+        let mut lone = begin(&*broker, None, from).await;
+        let mut member = begin(&*broker, Some(Group::durable(name)), from).await;
+        publish(&*broker, "begin.a", Message::new(name)).await;
+        for subscription in [&mut lone, &mut member] {
+            assert_eq!(text_of(subscription).await, first.unwrap_or(name), "{from:?}");
+        }
+    }
+    broker.close().await.unwrap();
+}
+
+async fn begin(broker: &dyn Broker, group: Option<Group>, from: Position) -> Subscription {
+    let options = SubscribeOptions { group, from, prefetch: 8 };
+    broker.subscribe(&Pattern::new("begin.>").unwrap(), options).await.unwrap()
 }
 
 async fn the_slow_and_the_large_are_bounded(server: &KafkaServer) {

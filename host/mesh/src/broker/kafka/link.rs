@@ -1,14 +1,15 @@
 //! What all parts of one broker share: who publishes, who makes and takes away topics, and how clients are set up.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::StreamConsumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::RwLock;
@@ -20,6 +21,9 @@ use crate::broker::{BrokerError, MAX_HEADER_BYTES, MAX_MESSAGE, closed};
 
 /// How long the client tries to publish a message. One that it gave up is not sent later.
 const PUBLISH_TIME: Duration = Duration::from_secs(5);
+
+/// How long servers may take to answer that could not be reached before.
+const REACH_TIME: Duration = Duration::from_secs(1);
 
 /// The largest record: a message whose body is written in Base64, and whose header may be six times as long when all of
 /// it is escaped.
@@ -59,16 +63,23 @@ const READING: [(&str, &str); 15] = [
     ("fetch.error.backoff.ms", "100"),
 ];
 
-/// Passes on what the client says.
-pub struct Quiet;
+/// Listens to what the client says.
+#[derive(Clone, Default)]
+pub struct Ear {
+    /// No server could be reached, and none was since.
+    is_down: Arc<AtomicBool>,
+}
 
-impl ClientContext for Quiet {
+impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         log(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "kafka: {reason}");
+        if code(&error) == Some(Code::AllBrokersDown) {
+            self.is_down.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -76,9 +87,10 @@ impl ClientContext for Quiet {
 pub struct Link {
     place: String,
     config: ClientConfig,
+    ear: Ear,
     /// Gone when the broker is closed.
-    producer: Mutex<Option<FutureProducer<Quiet>>>,
-    admin: AdminClient<Quiet>,
+    producer: Mutex<Option<FutureProducer<Ear>>>,
+    admin: AdminClient<Ear>,
     /// Topics that are there.
     known: Mutex<HashSet<String>>,
     /// Read while somebody enters a group, written while one is taken away that nobody should be in.
@@ -96,7 +108,7 @@ impl Link {
         }
         let place = places.join(",");
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &place).set("client.id", "micro").set("reconnect.backoff.max.ms", "1000");
+        config.set("bootstrap.servers", &place).set("client.id", "micro").set("reconnect.backoff.max.ms", "500");
         let setting = |error: KafkaError| {
             BrokerError::Setting(format!("broker {NAME} cannot be set up for {place}: {error}: see its address"))
         };
@@ -106,11 +118,13 @@ impl Link {
         });
         publishing.set("message.timeout.ms", PUBLISH_TIME.as_millis().to_string());
         publishing.set("message.max.bytes", MAX_RECORD.to_string());
-        let producer = publishing.create_with_context(Quiet).map_err(setting)?;
-        let admin = config.create_with_context(Quiet).map_err(setting)?;
+        let ear = Ear::default();
+        let producer = publishing.create_with_context(ear.clone()).map_err(setting)?;
+        let admin = config.create_with_context(Ear::default()).map_err(setting)?;
         Ok(Self {
             place,
             config,
+            ear,
             producer: Mutex::new(Some(producer)),
             admin,
             known: Mutex::default(),
@@ -119,12 +133,12 @@ impl Link {
     }
 
     /// The client that publishes, unless the broker was closed.
-    pub fn producer(&self) -> Result<FutureProducer<Quiet>, BrokerError> {
+    pub fn producer(&self) -> Result<FutureProducer<Ear>, BrokerError> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
     }
 
     /// Takes away who publishes.
-    pub fn close(&self) -> Option<FutureProducer<Quiet>> {
+    pub fn close(&self) -> Option<FutureProducer<Ear>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -186,9 +200,20 @@ impl Link {
         Ok(())
     }
 
+    /// Fails soon where no server can be reached, instead of when the client gives a message up.
+    async fn reach(&self, producer: &FutureProducer<Ear>) -> KafkaResult<()> {
+        if self.ear.is_down.load(Ordering::Relaxed) {
+            let producer = producer.clone();
+            waiting(move || producer.client().fetch_metadata(None, REACH_TIME).map(drop)).await?;
+            self.ear.is_down.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Publishes once.
     pub async fn publish(&self, name: &str, key: Option<&str>, value: &[u8]) -> KafkaResult<()> {
         let producer = self.producer().map_err(|_| KafkaError::Canceled)?;
+        self.reach(&producer).await?;
         self.ensure(name).await?;
         let mut record = FutureRecord::<str, [u8]>::to(name).payload(value);
         record.key = key;

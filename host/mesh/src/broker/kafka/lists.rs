@@ -7,13 +7,13 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::future_producer::FutureProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::link::{Link, Quiet};
+use super::link::{Ear, Link};
 use super::{ANSWER_TIME, begin, names};
 use crate::broker::topic::check_group;
 use crate::broker::{GroupUsage, Pattern, TopicUsage};
 
 /// The client that asks.
-type Asking = Client<FutureProducerContext<Quiet>>;
+type Asking = Client<FutureProducerContext<Ear>>;
 
 /// Lists the topics that were published to. How many bytes they take the servers do not tell.
 pub fn topics(client: &Asking) -> KafkaResult<Vec<TopicUsage>> {
