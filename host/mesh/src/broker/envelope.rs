@@ -1,6 +1,5 @@
-//! The shape that go-micro's brokers give to messages where the server's own has no place for all of them: a JSON object
-//! with the header, and the body in Base64. What has another shape is a body as it stands, and its header is the server's
-//! own.
+//! The shape that go-micro's brokers for NATS and Kafka give to messages: a JSON object with the header, and the body in
+//! Base64. What has another shape is a body as it stands, and its header is the server's own.
 
 use std::collections::BTreeMap;
 

@@ -102,8 +102,8 @@ impl Link {
         let places: Vec<_> = address.split(',').map(str::trim).collect();
         if places.iter().any(|place| place.is_empty() || place.contains(['/', '@', ' '])) {
             return Err(BrokerError::Setting(format!(
-                "the address of broker {NAME} cannot be read: write hosts with their ports and commas between them, like \
-                 {ADDRESS}"
+                "the address of broker {NAME} cannot be read: write hosts with their ports and commas between them, \
+                 like {ADDRESS}"
             )));
         }
         let place = places.join(",");
@@ -156,8 +156,8 @@ impl Link {
         let place = &self.place;
         match code(error) {
             Some(Code::InvalidTopic) => BrokerError::BadName(format!(
-                "{what}: kafka at {place} refuses the name: it has no two topics whose names differ only by . and _, use \
-                 another"
+                "{what}: kafka at {place} refuses the name: it has no two topics whose names differ only by . and _, \
+                 use another"
             )),
             Some(Code::MessageSizeTooLarge) => BrokerError::TooLarge(format!(
                 "{what}: kafka at {place} refuses a message of this size: raise max.message.bytes of the topic"

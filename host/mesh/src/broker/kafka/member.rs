@@ -257,7 +257,7 @@ impl Member {
 
     fn told(&mut self, outcome: KafkaResult<()>) {
         if let Err(error) = outcome {
-            tracing::debug!(pattern = %self.pattern, %error, "kafka: acknowledgements were not taken, and are sent again");
+            tracing::debug!(pattern = %self.pattern, %error, "kafka: acknowledgements are sent again");
             self.consumer.context().parts().tell_again();
             self.tell_at = Some(Instant::now() + AGAIN);
         }
@@ -323,7 +323,7 @@ impl Member {
             outcome
         });
         if let Err(error) = left.await {
-            tracing::warn!(%pattern, %error, "kafka: a subscription ended, and what it acknowledged last may come again");
+            tracing::warn!(%pattern, %error, "kafka: what a subscription acknowledged last may come again");
         }
         if let Some(Membership { group, is_durable: false }) = membership {
             let _entering = link.entering.write().await;

@@ -1,26 +1,31 @@
-//! Topics on Kafka servers, version 2.4 or newer, in the shape that go-micro's Kafka broker has: the value of a record is a JSON
-//! object with header and body.
+//! Topics on Kafka servers, version 2.4 or newer, in the shape that go-micro's Kafka broker has: the value of a record
+//! is a JSON object with header and body.
 //!
-//! A topic is Kafka's topic of the same name, only that the `$` before the host's own topics is written as a dot there. It
-//! is made when it is first published or subscribed to, with as many partitions and copies as the servers give to it. Of
-//! two names that differ only by `.` and `_` Kafka takes the one that comes first, and of what begins with `__` none.
+//! A topic is Kafka's topic of the same name, only that the `$` before the host's own topics is written as a dot there.
+//! It is made when it is first published or subscribed to, with as many partitions and copies as the servers give to
+//! it. Of two names that differ only by `.` and `_` Kafka takes the one that comes first, and of what begins with `__`
+//! none.
 //!
 //! The order of messages is kept in each partition: for all messages of a topic that has one, which is what Kafka gives
 //! where nobody says otherwise, and for those with the same key where it has several. [`Delivery::offset`] is Kafka's
 //! offset in a topic's first partition; in others it says the partition too, in its upper 16 bits.
 //!
-//! A group is the consumer group `group:pattern`. Kafka gives each partition to one of its members, so that no more than
-//! that have something to do, and knows of each only how far it is: when a partition goes to another member, or a member
-//! ends without saying so, messages that were acknowledged come again that lie behind one that was not. What was given
-//! back comes again from memory, to the same subscription, which is why [`Delivery::attempt`] counts from 1 again after
-//! that. New topics of a pattern are found within some seconds. Where nobody was in a group for as long as the servers keep
-//! offsets (`offsets.retention.minutes`, a week where nobody says otherwise), it begins anew.
+//! A group is the consumer group `group:pattern`. Kafka gives each partition to one of its members, so that no more
+//! than that have something to do, and knows of each only how far it is: when a partition goes to another member, or a
+//! member ends without saying so, messages that were acknowledged come again that lie behind one that was not. What was
+//! given back comes again from memory, to the same subscription, which is why [`Delivery::attempt`] counts from 1 again
+//! after that. New topics of a pattern are found within some seconds. Where nobody was in a group for as long as the
+//! servers keep offsets (`offsets.retention.minutes`, a week where nobody says otherwise), it begins anew.
 //!
 //! Who has no group reads all partitions without anybody knowing, and goes on where it was when the servers were away.
 //!
-//! Nothing is thrown away but by the servers, whatever [`Limits`](super::Limits) say, and they do so by age whether or not
-//! a group has read it: see the retention of topics. A publisher that did not hear the servers' answer publishes again, so
-//! that a message may be there twice; what the client itself had not sent after five seconds is not sent later.
+//! A message is published when the server of its partition has it in memory, and so have those that copy it. They
+//! survive the end of their processes; a loss of power takes the last seconds, where no copy is elsewhere.
+//!
+//! Nothing is thrown away but by the servers, whatever [`Limits`](super::Limits) say, and they do so by age whether or
+//! not a group has read it: see the retention of topics. A publisher that did not hear the servers' answer publishes
+//! again, so that a message may be there twice; what the client itself had not sent after five seconds is not sent
+//! later.
 //!
 //! Each subscription is a client of its own, with threads and connections. There is neither TLS nor a password.
 //!
@@ -62,6 +67,9 @@ pub const NAME: &str = "kafka";
 /// Where a server listens that nobody configured.
 pub const ADDRESS: &str = "127.0.0.1:9092";
 
+/// How long to wait for a first answer.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
 /// How long to wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -96,7 +104,7 @@ impl Kafka {
             ended: tokio::sync::Mutex::new(ended),
         };
         let producer = broker.link.producer()?;
-        let answered = waiting(move || producer.client().fetch_metadata(None, ANSWER_TIME).map(drop)).await;
+        let answered = waiting(move || producer.client().fetch_metadata(None, CONNECT_TIME).map(drop)).await;
         answered.map_err(|error| broker.link.failed("connect", &error))?;
         Ok(broker)
     }
@@ -178,7 +186,14 @@ impl Broker for Kafka {
         let mut member = member.map_err(failed)?;
         // Until it is in, nobody may take the group away.
         let _entering = self.link.entering.read().await;
-        let mut given = member.begin(from).await.map_err(failed)?;
+        let mut given = match member.begin(from).await {
+            Ok(given) => given,
+            Err(error) => {
+                // A client that goes waits for its threads.
+                drop(tokio::task::spawn_blocking(move || drop(member)).await);
+                return Err(failed(error));
+            }
+        };
         tokio::spawn(member.run());
         if is_grouped {
             // It goes on trying, if that takes longer.

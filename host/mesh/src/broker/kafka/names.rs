@@ -1,7 +1,7 @@
 //! What topics, groups and places in them are called on the server.
 //!
-//! Kafka takes all our names but for the `$` that the host's own topics begin with. It is written as a dot there, and a dot
-//! at the beginning is read as a `$`: no topic of ours begins with one, since no word is empty.
+//! Kafka takes all our names but for the `$` that the host's own topics begin with. It is written as a dot there, and a
+//! dot at the beginning is read as a `$`: no topic of ours begins with one, since no word is empty.
 
 use crate::broker::topic::check_topic;
 use crate::broker::{BrokerError, Pattern};
