@@ -52,7 +52,7 @@ test: ## Check and test everything, as CI does
 	@scripts/phase --summary
 
 .PHONY: setup
-setup: ## Make sure that a C linker and a Rust that is new enough are here; installs them on Debian as root
+setup: ## Make sure that compilers for C and C++ and a Rust that is new enough are here; installs them on Debian as root
 	@scripts/setup
 
 .PHONY: fmt

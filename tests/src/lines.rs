@@ -37,11 +37,14 @@ impl Lines {
 
     /// The next line that fits.
     pub async fn find(&mut self, mut fits: impl FnMut(&str) -> bool) -> String {
-        while let Some(line) = self.next().await {
-            if fits(&line) {
-                return line;
+        let found = async {
+            while let Some(line) = self.next().await {
+                if fits(&line) {
+                    return line;
+                }
             }
-        }
-        panic!("the response ended without the line that was waited for");
+            panic!("the response ended without the line that was waited for");
+        };
+        tokio::time::timeout(DEADLINE, found).await.expect("the line that is waited for comes in time")
     }
 }

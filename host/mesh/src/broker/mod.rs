@@ -14,6 +14,8 @@
 
 pub mod contract;
 mod delivery;
+mod envelope;
+pub mod kafka;
 pub mod memory;
 mod message;
 pub mod nats;
@@ -294,7 +296,8 @@ impl Default for Limits {
 pub const DEFAULT: &str = sqlite::NAME;
 
 /// The names [`open`] takes.
-pub const KINDS: [&str; 6] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, rabbitmq::NAME, redis::NAME];
+pub const KINDS: [&str; 7] =
+    [memory::NAME, sqlite::NAME, nats::NAME, nats::JETSTREAM, rabbitmq::NAME, redis::NAME, kafka::NAME];
 
 /// Opens a broker by its backend's name. Needs a tokio runtime.
 ///
@@ -319,6 +322,7 @@ pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, B
             let address = address.as_deref().unwrap_or(redis::ADDRESS);
             Ok(Arc::new(redis::Redis::open(address, clock).await?))
         }
+        kafka::NAME => Ok(Arc::new(kafka::Kafka::open(address.as_deref().unwrap_or(kafka::ADDRESS)).await?)),
         other => Err(BrokerError::Setting(format!("Broker {other} not found, known are: {}", KINDS.join(", ")))),
     }
 }

@@ -173,3 +173,69 @@ impl RabbitServer {
         until_ready(self.ports[0], child, b"AMQP\x09\x09\x09\x09", b"AMQP").await;
     }
 }
+
+/// A Kafka server that is its own controller, as one that nobody configured but for its places.
+pub struct KafkaServer {
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl KafkaServer {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, controller) = (free_port(), free_port());
+        let settings = [
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", "1".to_owned()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+            ("log.dirs", folder.path().join("data").display().to_string()),
+            // There is one server, which is soon believed to be gone and whose groups need not wait for more members.
+            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("offsets.topic.num.partitions", "1".to_owned()),
+            ("transaction.state.log.replication.factor", "1".to_owned()),
+            ("transaction.state.log.min.isr", "1".to_owned()),
+            ("group.initial.rebalance.delay.ms", "0".to_owned()),
+            ("broker.session.timeout.ms", "1000".to_owned()),
+            ("broker.heartbeat.interval.ms", "200".to_owned()),
+            // Only what is published or subscribed to is to be there.
+            ("auto.create.topics.enable", "false".to_owned()),
+        ];
+        let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        std::fs::write(folder.path().join("settings"), lines).unwrap();
+        let mut server = Self { folder, port, child: None };
+        let format = ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", "settings"];
+        let formatted = server.java(&format).status().await.expect("java runs: run scripts/setup --test");
+        assert!(formatted.success(), "the storage is formatted: run scripts/setup --test");
+        server.start_again().await;
+        server
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it without a warning.
+    pub async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Starts it where it was.
+    pub async fn start_again(&mut self) {
+        let child = self.java(&["kafka.Kafka", "settings"]).spawn().unwrap();
+        let child = self.child.insert(child);
+        // Asked for the versions that it speaks, it begins with a length of few bytes.
+        let versions = b"\0\0\0\x0a\0\x12\0\0\0\0\0\0\xff\xff";
+        until_ready(self.port, child, versions, b"\0\0").await;
+    }
+
+    fn java(&self, arguments: &[&str]) -> Command {
+        let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/kafka/*");
+        let mut command = command(Path::new("java"), &self.folder);
+        // It runs for seconds, for which the quick compiler does.
+        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(jars).args(arguments);
+        command
+    }
+}

@@ -11,11 +11,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::link::{ANSWER, Link, Watch};
-use super::{MAX_PREFETCH, NAME, check_own, envelope, is_named};
+use super::{MAX_PREFETCH, NAME, check_own, is_named};
 use crate::broker::topic::{check_group, check_topic};
 use crate::broker::{
     Abilities, Broker, BrokerError, Delivery, Message, Pattern, Position, PublishOptions, SubscribeOptions,
-    Subscription, Taken, unsupported,
+    Subscription, Taken, envelope, unsupported,
 };
 
 /// A NATS server without JetStream, or with it and without its use.
@@ -66,7 +66,7 @@ async fn pump(pattern: Pattern, shared: Shared, room: Arc<Semaphore>, to: mpsc::
                     None => return,
                 }
             };
-            let read = envelope::read(&message.payload, message.headers.as_ref());
+            let read = super::message(&message.payload, message.headers.as_ref());
             let receipt = Box::new(Taken(Some(permit)));
             // The channel has room for each permit; one who left needs no message.
             let _ = to.try_send(Delivery::new(message.subject.as_str().into(), read, Some(receipt)));

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
-use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, envelope, is_of_nats};
+use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, is_of_nats};
 use crate::broker::topic::{check_group, check_topic};
 use crate::broker::{
     Abilities, Broker, BrokerError, GroupUsage, Limits, Message, Pattern, Position, PublishOptions, Remove, Stored,
@@ -387,7 +387,7 @@ impl JetStream {
             all.push(Stored {
                 offset: info.stream_sequence,
                 published: millis(info.published.unix_timestamp_nanos()).unwrap_or(0),
-                message: envelope::read(&message.payload, message.headers.as_ref()),
+                message: super::message(&message.payload, message.headers.as_ref()),
             });
         }
         Ok(all)

@@ -7,7 +7,6 @@
 //! A topic is the subject of the same name. What begins with `$` and a capital letter, or with `_INBOX`, is NATS's own and
 //! can be neither published nor subscribed to; subscribing to `>` leaves it out.
 
-mod envelope;
 mod core;
 mod jetstream;
 mod link;
@@ -22,8 +21,11 @@ pub use jetstream::JetStream;
 #[cfg(test)]
 mod tests;
 
+use async_nats::HeaderMap;
+use bytes::Bytes;
+
 use super::topic::check_topic;
-use super::{BrokerError, Pattern};
+use super::{BrokerError, Message, Pattern, envelope};
 
 /// The name of the backend that keeps nothing.
 pub const NAME: &str = "nats";
@@ -58,4 +60,12 @@ fn check_own(name: &str) -> Result<(), BrokerError> {
 /// Whether a message with this subject is one that the pattern names. The server's idea of `>` is wider than ours.
 fn is_named(pattern: &Pattern, subject: &str) -> bool {
     pattern.matches(subject) && !is_of_nats(subject) && check_topic(subject).is_ok()
+}
+
+/// The message in a payload.
+fn message(payload: &Bytes, headers: Option<&HeaderMap>) -> Message {
+    envelope::read(payload, || {
+        let pairs = headers.into_iter().flat_map(HeaderMap::iter);
+        pairs.filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str()))).collect()
+    })
 }

@@ -9,13 +9,13 @@ use async_nats::jetstream::message::PublishMessage;
 use std::error::Error;
 use tokio::time::{Instant, sleep};
 
+use super::check_own;
 use super::core::check_size;
 use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
-use super::{check_own, envelope};
 use crate::broker::topic::check_topic;
-use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, unsupported};
+use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, envelope, unsupported};
 
 /// How soon a message that was not taken is published again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use super::is_named;
 use super::jetstream::{Member, Reader};
 use super::link::{ANSWER, Watch};
 use super::stream::Stream;
-use super::{envelope, is_named};
 use crate::broker::{Delivery, Done, Told};
 
 /// How often the server hears that deliveries are still worked on; a third of the time it waits for that.
@@ -225,7 +225,7 @@ impl Pump {
         let number = self.next;
         self.next += 1;
         self.held.insert(number, (reply, offset));
-        let read = envelope::read(&message.payload, message.headers.as_ref());
+        let read = super::message(&message.payload, message.headers.as_ref());
         let ticket = Told { serial: number, done: self.report.clone() };
         let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);

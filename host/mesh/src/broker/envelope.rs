@@ -1,15 +1,14 @@
-//! The shape of messages on NATS, which is that of go-micro's NATS broker: a JSON object with the header, and the body in
-//! Base64. What has another shape is a body as it stands, and its header is NATS's own.
+//! The shape that go-micro's brokers for NATS and Kafka give to messages: a JSON object with the header, and the body in
+//! Base64. What has another shape is a body as it stands, and its header is the server's own.
 
 use std::collections::BTreeMap;
 
-use async_nats::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{BrokerError, Message};
+use super::{BrokerError, Header, Message};
 
 /// As Go writes it: names are sorted, and each field is there.
 #[derive(Serialize)]
@@ -61,14 +60,9 @@ pub(super) fn write(topic: &str, message: &Message) -> Result<Bytes, BrokerError
     Ok(escaped.into())
 }
 
-/// The message in a payload.
-pub(super) fn read(payload: &Bytes, headers: Option<&HeaderMap>) -> Message {
-    if let Some(message) = read_envelope(payload) {
-        return message;
-    }
-    let pairs = headers.into_iter().flat_map(HeaderMap::iter);
-    let header = pairs.filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str()))).collect();
-    Message { header, body: payload.clone() }
+/// The message in a payload. Asks for the server's own header where the payload has none.
+pub(super) fn read(payload: &Bytes, own: impl FnOnce() -> Header) -> Message {
+    read_envelope(payload).unwrap_or_else(|| Message { header: own(), body: payload.clone() })
 }
 
 fn read_envelope(payload: &[u8]) -> Option<Message> {
@@ -79,7 +73,7 @@ fn read_envelope(payload: &[u8]) -> Option<Message> {
     };
     let header = match header {
         Nullable::Some(pairs) => pairs.into_iter().collect(),
-        Nullable::None(()) => crate::broker::Header::default(),
+        Nullable::None(()) => Header::default(),
     };
     Some(Message { header, body })
 }
@@ -100,19 +94,17 @@ mod tests {
 
     #[test]
     fn what_go_wrote_is_read() {
-        let message = read(&Bytes::from_static(br#"{"Header":{"a":"\u003c1\u003e"},"Body":"aGk="}"#), None);
+        let message = read(&Bytes::from_static(br#"{"Header":{"a":"\u003c1\u003e"},"Body":"aGk="}"#), Header::default);
         assert_eq!((message.header.get("a"), &message.body[..]), (Some("<1>"), &b"hi"[..]));
-        assert_eq!(read(&Bytes::from_static(br#"{"Header":null,"Body":null}"#), None), Message::default());
+        assert_eq!(read(&Bytes::from_static(br#"{"Header":null,"Body":null}"#), Header::default), Message::default());
     }
 
     #[test]
     fn what_has_another_shape_is_a_body() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x", "1");
         for text in
             ["", "text", "{}", r#"{"Header":{}}"#, r#"{"Header":{},"Body":"%"}"#, r#"{"Header":{},"Body":"","z":1}"#]
         {
-            let message = read(&Bytes::from(text), Some(&headers));
+            let message = read(&Bytes::from(text), || [("x", "1")].into_iter().collect());
             assert_eq!((message.header.get("x"), &message.body[..]), (Some("1"), text.as_bytes()), "{text}");
         }
     }
