@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
-use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, envelope, is_of_nats};
+use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, envelope, is_of_nats, room};
 use crate::broker::topic::{check_group, check_topic};
 use crate::broker::{
     Abilities, Broker, BrokerError, GroupUsage, Limits, Message, Pattern, Position, PublishOptions, Remove, Stored,
@@ -160,6 +160,7 @@ impl JetStream {
         let link = Link::connect(JETSTREAM, address).await?;
         let (stream, takes_later) = Stream::open(link, name, limits).await?;
         let (stream, members) = (Arc::new(stream), Members::default());
+        tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()));
         Ok(Self { stream, takes_later, max_age: limits.max_age, members })
     }
 
@@ -281,7 +282,7 @@ impl Broker for JetStream {
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
         self.stream.link.check_open()?;
-        let consumers =
+        let (consumers, _) =
             self.stream.consumers().await.map_err(|refusal| self.stream.error("list groups of", refusal))?;
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = consumers.into_iter().filter_map(|info| {

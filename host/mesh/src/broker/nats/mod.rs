@@ -13,6 +13,7 @@ mod jetstream;
 mod link;
 mod publish;
 mod pump;
+mod room;
 mod stream;
 mod subjects;
 

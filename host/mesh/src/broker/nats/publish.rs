@@ -17,6 +17,9 @@ use super::{check_own, envelope};
 use crate::broker::topic::check_topic;
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, unsupported};
 
+/// How often room is made for one message, which may be larger than what was taken away for it.
+const ROOMS: usize = 10;
+
 /// How soon a message that was not taken is published again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -43,12 +46,18 @@ impl JetStream {
         };
         let deadline = Instant::now() + options.patience;
         let mut wait = RETRY.0;
+        let mut rooms = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            let made = self.stream().room_made();
             let error = match self.publish_once(topic, &subject, publish.clone(), left).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if matches!(error, BrokerError::Full(_)) && rooms < ROOMS && self.stream().make_room(made).await {
+                rooms += 1;
+                continue;
+            }
             let may_pass = matches!(error, BrokerError::Full(_) | BrokerError::Unavailable(_));
             let left = deadline.saturating_duration_since(Instant::now());
             if !may_pass || left.is_zero() {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::link::Link;
+use super::room::Room;
 use super::subjects::cover;
 use crate::broker::{BrokerError, Limits};
 
@@ -41,6 +42,7 @@ pub(super) struct Stream {
     known: Mutex<HashSet<String>>,
     /// One change at a time from here.
     changing: tokio::sync::Mutex<()>,
+    pub(super) room: Room,
 }
 
 /// Why the server did not do it.
@@ -64,6 +66,7 @@ pub(super) struct Info {
 pub(super) struct State {
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    pub(super) first_seq: u64,
     pub(super) last_seq: u64,
     #[serde(default)]
     subjects: HashMap<String, u64>,
@@ -73,6 +76,9 @@ pub(super) struct State {
 struct Consumers {
     #[serde(default)]
     consumers: Vec<consumer::Info>,
+    /// Those of which nothing is known at the moment.
+    #[serde(default)]
+    missing: Option<Vec<String>>,
     total: usize,
 }
 
@@ -98,13 +104,13 @@ impl Stream {
     pub(super) async fn open(link: Link, name: &str, limits: Limits) -> Result<(Self, bool), BrokerError> {
         let context = async_nats::jetstream::new(link.client.clone());
         let (known, changing) = (Mutex::default(), tokio::sync::Mutex::default());
-        let stream = Self { link, context, name: name.to_owned(), known, changing };
+        let stream = Self { link, context, name: name.to_owned(), known, changing, room: Room::default() };
         let wanted = Self::limits(limits);
         for _ in 0..ROUNDS {
             let outcome = match stream.info().await {
                 Ok(Info { mut config, .. }) => {
                     let before = config.clone();
-                    let is_ours = config.pointer(&format!("/metadata/{MADE_BY}")).is_some();
+                    let is_ours = is_ours(&config);
                     if let (Value::Object(config), Value::Object(wanted)) = (&mut config, &wanted) {
                         let ours = wanted.iter().filter(|_| is_ours);
                         config.extend(ours.map(|(name, value)| (name.clone(), value.clone())));
@@ -131,11 +137,11 @@ impl Stream {
     }
 
     fn limits(limits: Limits) -> Value {
-        let age = u64::try_from(limits.max_age.as_nanos()).unwrap_or(0);
         json!({
             "max_bytes": i64::try_from(limits.max_bytes).unwrap_or(i64::MAX),
-            "max_age": age,
-            "duplicate_window": u64::try_from(DUPLICATES.min(limits.max_age).as_nanos()).unwrap_or(0),
+            // What is old is taken away from here: the server would not ask who has yet to get it.
+            "max_age": 0,
+            "duplicate_window": u64::try_from(DUPLICATES.as_nanos()).unwrap_or(0),
         })
     }
 
@@ -257,15 +263,21 @@ impl Stream {
         Ok(self.ask::<Purged>("PURGE", &which).await?.purged)
     }
 
-    pub(super) async fn consumers(&self) -> Result<Vec<consumer::Info>, Refusal> {
+    /// The consumers, and whether these are all: some may be out of reach, or come and go in between.
+    pub(super) async fn consumers(&self) -> Result<(Vec<consumer::Info>, bool), Refusal> {
         let mut all = Vec::new();
+        let mut total = None;
+        let mut are_all = true;
         loop {
             let subject = format!("CONSUMER.LIST.{}", self.name);
             let page: Consumers = self.request(subject, &json!({ "offset": all.len() })).await?;
             let before = all.len();
             all.extend(page.consumers);
+            are_all &= page.missing.is_none_or(|missing| missing.is_empty());
+            are_all &= *total.get_or_insert(page.total) == page.total;
             if all.len() >= page.total || all.len() == before {
-                return Ok(all);
+                let are_all = are_all && all.len() == page.total;
+                return Ok((all, are_all));
             }
         }
     }
@@ -348,6 +360,11 @@ pub(super) fn is_full(code: ErrorCode) -> bool {
     .contains(&code)
 }
 
-fn is_true(config: &Value, name: &str) -> bool {
+/// Whether a stream was made by a host, which may then set its limits and take messages out of it.
+pub(super) fn is_ours(config: &Value) -> bool {
+    config.get("metadata").is_some_and(|about| about.get(MADE_BY).is_some())
+}
+
+pub(super) fn is_true(config: &Value, name: &str) -> bool {
     config.get(name).and_then(Value::as_bool).unwrap_or(false)
 }

@@ -1,6 +1,7 @@
 //! Both backends against a real server.
 
 mod faults;
+mod room;
 mod server;
 mod wire;
 
