@@ -85,6 +85,8 @@ pub(super) struct Reader {
     pub(super) is_durable: bool,
     /// Where it stood when it was found or made: the place in the stream of what comes next.
     pub(super) from: u64,
+    /// When the stream was made that has it.
+    pub(super) made: String,
 }
 
 impl Reader {
@@ -244,7 +246,8 @@ impl Broker for JetStream {
         stream.link.check_open()?;
         stream.link.connected(ANSWER).await?;
         stream.keep(pattern.as_str()).await?;
-        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0 };
+        let made = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?.created;
+        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made };
         reader.from = reader.ensure(stream, policy).await?;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
         let inbox = client.new_inbox();
@@ -312,6 +315,7 @@ impl Broker for JetStream {
             pattern: Pattern::new(topic)?,
             is_durable: false,
             from: 0,
+            made: String::new(),
         };
         let config = Config { ack_policy: AckPolicy::None, memory_storage: true, ..reader.config(deliver_policy) };
         let Some(info) = self.stream.create_consumer(config).await.map_err(failed)? else { return Ok(Vec::new()) };
@@ -330,7 +334,8 @@ impl Broker for JetStream {
                 "group {group:?} has not subscribed to pattern {pattern:?}: subscribe first, it may begin anywhere"
             )));
         };
-        let reader = Reader { name, pattern: pattern.clone(), is_durable: info.config.durable_name.is_some(), from: 0 };
+        let is_durable = info.config.durable_name.is_some();
+        let reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made: String::new() };
         for _ in 0..ROUNDS {
             self.stream.delete_consumer(&reader.name).await.map_err(failed)?;
             if self.stream.create_consumer(reader.config(policy)).await.map_err(failed)?.is_some() {

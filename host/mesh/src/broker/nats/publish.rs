@@ -78,26 +78,25 @@ impl JetStream {
     ) -> Result<(), BrokerError> {
         let stream = self.stream();
         stream.link.connected(patience).await?;
-        stream.keep(topic).await?;
-        if subject != topic {
-            stream.keep(&stream.later(">")).await?;
-        }
-        let send = async {
-            Ok(match stream.context.send_publish(subject.to_owned(), publish).await {
-                Ok(answer) => answer.await,
-                Err(error) => Err(error),
-            })
-        };
-        match stream.link.answered(ANSWER * 2, send).await? {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
-                // Somebody changed the stream; or the server has just begun.
-                stream.forget();
-                stream.keep(topic).await?;
-                Err(stream.link.lost(&format!("no stream takes topic {topic} at the moment")))
+        // A second time where the stream is not what it was: somebody may have changed it, or taken it away.
+        for _ in 0..2 {
+            stream.keep(topic).await?;
+            if subject != topic {
+                stream.keep(&stream.later(">")).await?;
             }
-            Err(error) => Err(self.refused(topic, &error)),
+            let send = async {
+                Ok(match stream.context.send_publish(subject.to_owned(), publish.clone()).await {
+                    Ok(answer) => answer.await,
+                    Err(error) => Err(error),
+                })
+            };
+            match stream.link.answered(ANSWER * 2, send).await? {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => stream.forget(),
+                Err(error) => return Err(self.refused(topic, &error)),
+            }
         }
+        Err(stream.link.lost(&format!("no stream takes topic {topic} at the moment")))
     }
 
     /// What is said to a publisher whose message was not taken.

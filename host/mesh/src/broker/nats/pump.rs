@@ -18,7 +18,7 @@ use super::jetstream::{Member, Reader};
 use super::link::{ANSWER, Watch};
 use super::stream::Stream;
 use super::{envelope, is_named};
-use crate::broker::{Delivery, Done, Told};
+use crate::broker::{BrokerError, Delivery, Done, Told};
 
 /// How often the server hears that deliveries are still worked on; a third of the time it waits for that.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -51,8 +51,8 @@ pub(super) struct Pump {
     inbox: String,
     outcomes: mpsc::Receiver<Done>,
     report: mpsc::Sender<Done>,
-    /// What was handed over and not decided: where its outcome is told, and its place in the stream.
-    held: HashMap<u64, (Subject, u64)>,
+    /// What was handed over and not decided: where its outcome is told, if still anywhere, and its place in the stream.
+    held: HashMap<u64, (Option<Subject>, u64)>,
     next: u64,
     /// Messages that were asked for and have not come.
     asked: usize,
@@ -150,6 +150,8 @@ impl Pump {
                 Step::Reconnected(connected) => {
                     watch.know(connected);
                     (self.asked, self.returning) = (0, 0);
+                    // It may be another server, or one without what it had.
+                    self.retry = Some((Instant::now(), RETRY.0));
                 }
                 Step::Retry => self.look_for_consumer().await,
                 Step::Outcome(None) => {}
@@ -165,7 +167,7 @@ impl Pump {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.settle(outcome).await;
         }
-        for (_, (reply, _)) in std::mem::take(&mut self.held) {
+        for reply in std::mem::take(&mut self.held).into_values().filter_map(|(reply, _)| reply) {
             self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         if is_drained || self.subscriber.drain().await.is_err() {
@@ -224,7 +226,7 @@ impl Pump {
         }
         let number = self.next;
         self.next += 1;
-        self.held.insert(number, (reply, offset));
+        self.held.insert(number, (Some(reply), offset));
         let read = envelope::read(&message.payload, message.headers.as_ref());
         let ticket = Told { serial: number, done: self.report.clone() };
         let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
@@ -254,11 +256,12 @@ impl Pump {
     }
 
     async fn settle(&mut self, Done { serial: number, is_acked }: Done) {
-        let Some((reply, _)) = self.held.remove(&number) else { return };
+        let Some((Some(reply), offset)) = self.held.remove(&number) else { return };
         if is_acked {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.
+        self.last = self.last.min(offset.saturating_sub(1));
         self.returning += 1;
         self.returned_at = Instant::now();
         self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(NAK)).await;
@@ -275,22 +278,40 @@ impl Pump {
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
-        let replies: Vec<_> = self.held.values().map(|(reply, _)| reply.clone()).collect();
+        let replies: Vec<_> = self.held.values().filter_map(|(reply, _)| reply.clone()).collect();
         for reply in replies {
             self.send(reply, None, Bytes::from_static(WORKING)).await;
         }
     }
 
-    /// Sees to it that there is a consumer, after requests to it failed.
+    /// Sees to it that there is a consumer, after requests to it failed or another server may be there.
     async fn look_for_consumer(&mut self) {
         let Some((_, wait)) = self.retry.take() else { return };
-        let first = self.held.values().map(|(_, offset)| *offset).min().unwrap_or(self.last + 1);
-        let policy = DeliverPolicy::ByStartSequence { start_sequence: first.max(1) };
-        if let Err(error) = self.reader.ensure(&self.stream, policy).await {
+        if let Err(error) = self.find_consumer().await {
             warn!("{error}");
             let wait = (wait * 2).min(RETRY.1);
             self.retry = Some((Instant::now() + wait, wait));
         }
+    }
+
+    async fn find_consumer(&mut self) -> Result<(), BrokerError> {
+        let stream = &self.stream;
+        stream.forget();
+        stream.keep(self.reader.pattern.as_str()).await?;
+        let info = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?;
+        if info.created != self.reader.made {
+            // What is held is of a stream that is gone. In this one the same place is another message's.
+            self.held.values_mut().for_each(|(reply, _)| *reply = None);
+            (self.reader.made, self.last) = (info.created, 0);
+        }
+        let held = self.held.values().filter(|(reply, _)| reply.is_some()).map(|(_, offset)| *offset);
+        let mut first = held.min().unwrap_or(self.last + 1).max(1);
+        if first > info.state.last_seq + 1 {
+            // The server has lost the end of it, and what is there now may be new.
+            first = 1;
+        }
+        let policy = DeliverPolicy::ByStartSequence { start_sequence: first };
+        self.reader.ensure(&self.stream, policy).await.map(drop)
     }
 
     async fn send(&self, subject: Subject, reply: Option<String>, payload: Bytes) {

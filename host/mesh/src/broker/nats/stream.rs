@@ -5,6 +5,7 @@
 //! a request on NATS would take the stream's word that it has it for the answer.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_nats::jetstream::context::RequestErrorKind;
@@ -12,6 +13,7 @@ use async_nats::jetstream::{Context, ErrorCode, consumer, response::Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use super::link::Link;
 use super::room::Room;
@@ -38,6 +40,10 @@ pub(super) struct Stream {
     pub(super) link: Link,
     pub(super) context: Context,
     pub(super) name: String,
+    /// What a stream is to be that is made here.
+    limits: Value,
+    /// Whether it is one that a host made, and so may make again.
+    is_ours: AtomicBool,
     /// Topics and patterns that it keeps.
     known: Mutex<HashSet<String>>,
     /// One change at a time from here.
@@ -58,6 +64,8 @@ pub(super) enum Refusal {
 pub(super) struct Info {
     pub(super) config: Value,
     pub(super) state: State,
+    /// When it was made, which tells it from another one of the same name.
+    pub(super) created: String,
     #[serde(default)]
     total: usize,
 }
@@ -103,15 +111,23 @@ impl Stream {
     /// Finds the stream or makes it, and says whether it takes messages for later. One that is made here does not.
     pub(super) async fn open(link: Link, name: &str, limits: Limits) -> Result<(Self, bool), BrokerError> {
         let context = async_nats::jetstream::new(link.client.clone());
-        let (known, changing) = (Mutex::default(), tokio::sync::Mutex::default());
-        let stream = Self { link, context, name: name.to_owned(), known, changing, room: Room::default() };
-        let wanted = Self::limits(limits);
+        let stream = Self {
+            link,
+            context,
+            name: name.to_owned(),
+            limits: Self::limits(limits),
+            is_ours: AtomicBool::new(false),
+            known: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            room: Room::default(),
+        };
         for _ in 0..ROUNDS {
             let outcome = match stream.info().await {
                 Ok(Info { mut config, .. }) => {
                     let before = config.clone();
                     let is_ours = is_ours(&config);
-                    if let (Value::Object(config), Value::Object(wanted)) = (&mut config, &wanted) {
+                    stream.is_ours.store(is_ours, Ordering::Relaxed);
+                    if let (Value::Object(config), Value::Object(wanted)) = (&mut config, &stream.limits) {
                         let ours = wanted.iter().filter(|_| is_ours);
                         config.extend(ours.map(|(name, value)| (name.clone(), value.clone())));
                     }
@@ -120,10 +136,7 @@ impl Stream {
                     }
                     stream.ask::<Value>("UPDATE", &config).await.map(|_| config)
                 }
-                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) => {
-                    let config = stream.new_config(&wanted);
-                    stream.ask::<Value>("CREATE", &config).await.map(|_| config)
-                }
+                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) => stream.create().await.map(|()| Value::Null),
                 Err(refusal) => return Err(stream.error("open", refusal)),
             };
             match outcome {
@@ -145,7 +158,8 @@ impl Stream {
         })
     }
 
-    fn new_config(&self, limits: &Value) -> Value {
+    /// Makes the stream.
+    async fn create(&self) -> Result<(), Refusal> {
         let mut config = json!({
             "name": self.name,
             // Something has to be in it before topics are.
@@ -161,10 +175,12 @@ impl Stream {
             "allow_direct": true,
             "metadata": { MADE_BY: "micro" },
         });
-        if let (Value::Object(config), Value::Object(limits)) = (&mut config, limits) {
+        if let (Value::Object(config), Value::Object(limits)) = (&mut config, &self.limits) {
             config.extend(limits.clone());
         }
-        config
+        self.ask::<Value>("CREATE", &config).await?;
+        self.is_ours.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The subject for what is published for later.
@@ -172,19 +188,32 @@ impl Stream {
         format!("$later.{}.{rest}", self.name)
     }
 
-    /// Sees to it that what a topic or a pattern names is kept.
+    /// Sees to it that the stream is there and keeps what a topic or a pattern names.
     pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
-        // Answers to requests are among what such a pattern names: it gets what is kept for others.
-        if wanted.starts_with(['*', '>']) || self.known().contains(wanted) {
+        if self.known().contains(wanted) {
             return Ok(());
         }
         let _turn = self.changing.lock().await;
         for _ in 0..ROUNDS {
-            let Info { mut config, .. } = self.info().await.map_err(|refusal| self.error("ask after", refusal))?;
+            let mut config = match self.info().await {
+                Ok(Info { config, .. }) => config,
+                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) if self.is_ours.load(Ordering::Relaxed) => {
+                    match self.create().await {
+                        Ok(()) => warn!("broker {}: stream {} was gone, and is made again", self.link.shown, self.name),
+                        // Somebody else was first.
+                        Err(Refusal::No(ErrorCode::STREAM_NAME_EXIST, _)) => {}
+                        Err(refusal) => return Err(self.error("make", refusal)),
+                    }
+                    continue;
+                }
+                Err(refusal) => return Err(self.error("ask after", refusal)),
+            };
             let subjects: Vec<String> =
                 config.get("subjects").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
             let all_of_it = wanted.split_once('.').map(|(first, _)| format!("{first}.>"));
             let needed = match all_of_it {
+                // Answers to requests are among what such a pattern names: it gets what is kept for others.
+                _ if wanted.starts_with(['*', '>']) => None,
                 Some(all) if subjects.len() >= MAX_SUBJECTS => cover(&subjects, wanted).and(cover(&subjects, &all)),
                 _ => cover(&subjects, wanted),
             };

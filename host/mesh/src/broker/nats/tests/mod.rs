@@ -1,6 +1,7 @@
 //! Both backends against a real server.
 
 mod faults;
+mod gone;
 mod room;
 mod server;
 mod wire;

@@ -53,6 +53,11 @@ impl Server {
         assert_eq!(self.listening().await, self.port);
     }
 
+    /// Takes away all that a killed server kept.
+    pub(super) fn lose_disk(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
+    }
+
     fn ports(&self) -> PathBuf {
         self.folder.path().join("ports")
     }

@@ -1,0 +1,61 @@
+//! Streams and consumers that somebody took away.
+
+use super::*;
+
+async fn administrator(server: &Server) -> async_nats::jetstream::Context {
+    async_nats::jetstream::new(async_nats::connect(server.address()).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_is_made_again_and_its_groups_go_on() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let mut all = subscribe(&*broker, ">", None).await;
+    for number in 0..3 {
+        publish(&*broker, "t", Message::new(number.to_string())).await;
+        next(&mut group).await.ack();
+        next(&mut all).await.ack();
+    }
+    administrator(&server).await.delete_stream("micro").await.unwrap();
+    broker.publish("t", Message::new("new"), PublishOptions::default()).await.unwrap();
+    for subscription in [&mut group, &mut all] {
+        let delivery = next(subscription).await;
+        assert_eq!(text(&delivery), "new");
+        delivery.ack();
+    }
+}
+
+#[tokio::test]
+async fn groups_miss_nothing_of_a_server_that_comes_back_with_an_empty_disk() {
+    let mut server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let mut passing = subscribe(&*broker, "t", Some(Group::passing("p"))).await;
+    let mut alone = subscribe(&*broker, "t", None).await;
+    for number in 0..3 {
+        publish(&*broker, "t", Message::new(number.to_string())).await;
+        for subscription in [&mut group, &mut passing, &mut alone] {
+            next(subscription).await.ack();
+        }
+    }
+    publish(&*broker, "t", Message::new("held")).await;
+    let held = next(&mut group).await;
+    server.kill().await;
+    server.lose_disk();
+    server.start_again().await;
+    // As many as there were before, so that the places of the old ones are taken again.
+    for number in 10..16 {
+        publish(&*broker, "t", Message::new(number.to_string())).await;
+    }
+    // Word of an old message is not word of the new one in its place.
+    held.ack();
+    for subscription in [&mut group, &mut passing, &mut alone] {
+        let mut came = std::collections::BTreeSet::new();
+        while !(10..16).all(|number: i32| came.contains(&number.to_string())) {
+            let delivery = next(subscription).await;
+            came.insert(text(&delivery));
+            delivery.ack();
+        }
+    }
+}
