@@ -221,7 +221,9 @@ impl Pump {
         if !is_named(&self.reader.pattern, &message.subject) {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
-        if is_leaving {
+        // More than there is room for comes where a request still stood that was taken for lost.
+        if is_leaving || self.held.len() >= self.prefetch {
+            self.last = self.last.min(offset.saturating_sub(1));
             return self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         let number = self.next;

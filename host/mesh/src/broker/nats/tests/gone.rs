@@ -2,10 +2,6 @@
 
 use super::*;
 
-async fn administrator(server: &Server) -> async_nats::jetstream::Context {
-    async_nats::jetstream::new(async_nats::connect(server.address()).await.unwrap())
-}
-
 #[tokio::test]
 async fn a_stream_that_is_deleted_is_made_again_and_its_groups_go_on() {
     let server = Server::start().await;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gone;
+mod members;
 mod room;
 mod server;
 mod wire;
@@ -16,10 +17,18 @@ use crate::broker::{
     Broker, Group, Limits, Message, OpenOptions, Pattern, Position, PublishOptions, SubscribeOptions, Subscription,
     contract, nats, open,
 };
-use server::{PATIENCE, Server};
+use server::{PATIENCE, Server, Way};
 
 async fn broker(kind: &str, server: &Server) -> Arc<dyn Broker> {
     open(kind, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn broker_on(way: &Way) -> Arc<dyn Broker> {
+    open(nats::JETSTREAM, OpenOptions { address: Some(way.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn administrator(server: &Server) -> async_nats::jetstream::Context {
+    async_nats::jetstream::new(async_nats::connect(server.address()).await.unwrap())
 }
 
 async fn broker_with(server: &Server, limits: Limits, stream: Option<&str>) -> Arc<dyn Broker> {
