@@ -50,7 +50,8 @@ pub struct JetStream {
     members: Members,
 }
 
-/// How many subscriptions of this process are in each consumer.
+/// How many subscriptions of this process are in each consumer, for those who ask: the server tells of requests, not of
+/// members.
 type Members = Arc<Mutex<HashMap<String, u64>>>;
 
 /// One of them.
@@ -108,40 +109,40 @@ impl Reader {
         }
     }
 
-    /// Finds the consumer, or makes it to begin there.
-    pub(super) async fn ensure(&self, stream: &Stream, policy: DeliverPolicy) -> Result<u64, BrokerError> {
+    /// Finds the consumer, or makes it to begin there. One that is to be remembered stays so, whoever asks.
+    pub(super) async fn ensure(&mut self, stream: &Stream, policy: DeliverPolicy) -> Result<u64, BrokerError> {
         let failed = |refusal| stream.error("subscribe to", refusal);
         for _ in 0..ROUNDS {
             let found = match stream.consumer(&self.name).await.map_err(failed)? {
                 Some(info) => Some(info),
                 None => stream.create_consumer(self.config(policy)).await.map_err(failed)?,
             };
-            if let Some(Info { delivered, .. }) = found {
-                return Ok(delivered.stream_sequence + 1);
+            let Some(Info { config, delivered, .. }) = found else { continue };
+            let is_remembered = config.durable_name.is_some() && config.inactive_threshold.is_zero();
+            if self.is_durable && !is_remembered {
+                // Made by who did not want it remembered. The server takes the end of its time only when it is durable.
+                let durable_name = Some(self.name.clone());
+                let config = Config { durable_name, inactive_threshold: Duration::ZERO, ..config };
+                stream.change_consumer(&config).await.map_err(failed)?;
+                stream.change_consumer(&config).await.map_err(failed)?;
             }
+            self.is_durable |= is_remembered;
+            return Ok(delivered.stream_sequence + 1);
         }
         Err(failed(Refusal::Silent(format!("consumer {} comes and goes", self.name))))
     }
 
     /// Takes away what need not be remembered.
-    pub(super) async fn leave(&self, stream: &Stream, members: u64) {
-        if self.is_durable || members > 0 {
+    pub(super) async fn leave(&self, stream: &Stream) {
+        if self.is_durable {
             return;
         }
-        let others = |info: Info| info.num_waiting > 0 || info.num_ack_pending > 0;
+        // Some may be in it on other hosts, or have come to stay.
+        let stays = |info: Info| info.config.durable_name.is_some() || info.num_waiting > 0 || info.num_ack_pending > 0;
         let is_alone = name_of(&self.name).is_none();
-        if is_alone || !stream.consumer(&self.name).await.ok().flatten().is_some_and(others) {
+        if is_alone || !stream.consumer(&self.name).await.ok().flatten().is_some_and(stays) {
             let _ = stream.delete_consumer(&self.name).await;
         }
-    }
-}
-
-impl Member {
-    /// Goes, and says how many of this process stay.
-    pub(super) fn leave(self) -> u64 {
-        let (name, members) = (self.name.clone(), self.members.clone());
-        drop(self);
-        members.lock().unwrap_or_else(PoisonError::into_inner).get(&name).copied().unwrap_or(0)
     }
 }
 
@@ -320,7 +321,7 @@ impl Broker for JetStream {
         let config = Config { ack_policy: AckPolicy::None, memory_storage: true, ..reader.config(deliver_policy) };
         let Some(info) = self.stream.create_consumer(config).await.map_err(failed)? else { return Ok(Vec::new()) };
         let read = self.read_all(info, limit.min(MAX_READ)).await;
-        reader.leave(&self.stream, 0).await;
+        reader.leave(&self.stream).await;
         read.map_err(|error| failed(Refusal::Silent(error.to_string())))
     }
 

@@ -112,7 +112,7 @@ impl Pump {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut member = Some(member);
         let mut is_drained = false;
-        let (mut left_at, mut stay) = (Instant::now(), 0);
+        let mut left_at = Instant::now();
         loop {
             let is_leaving = member.is_none();
             if is_leaving && (is_drained || left_at.elapsed() > ANSWER) && self.held.is_empty() {
@@ -135,12 +135,10 @@ impl Pump {
             match step {
                 Step::Closed => break,
                 Step::Left => {
-                    // What is on its way still comes, and is given back.
+                    // What is on its way mostly still comes, and is given back; the rest when its time is over.
                     let _ = timeout(ANSWER, self.subscriber.drain()).await;
                     left_at = Instant::now();
-                    if let Some(member) = member.take() {
-                        stay = member.leave();
-                    }
+                    member = None;
                 }
                 Step::Outcome(Some(outcome)) => self.settle(outcome).await,
                 Step::Message(Some(message)) => self.take(message, &deliveries, is_leaving).await,
@@ -158,8 +156,8 @@ impl Pump {
             }
         }
         let _ = timeout(ANSWER, self.give_back(is_drained)).await;
-        let stay = member.map_or(stay, Member::leave);
-        let _ = timeout(ANSWER, self.reader.leave(&self.stream, stay)).await;
+        drop(member);
+        let _ = timeout(ANSWER, self.reader.leave(&self.stream)).await;
     }
 
     /// Tells what was decided at the end, and gives back everything else, that others need not wait for it.

@@ -330,6 +330,13 @@ impl Stream {
         }
     }
 
+    /// Changes a consumer that is there.
+    pub(super) async fn change_consumer(&self, config: &consumer::Config) -> Result<(), Refusal> {
+        let subject = format!("CONSUMER.CREATE.{}.{}", self.name, config.name.as_deref().unwrap_or_default());
+        let request = json!({ "stream_name": self.name, "config": config, "action": "update" });
+        self.request::<Value>(subject, &request).await.map(drop)
+    }
+
     /// Takes a consumer away; says whether it was there.
     pub(super) async fn delete_consumer(&self, name: &str) -> Result<bool, Refusal> {
         match self.request::<Value>(format!("CONSUMER.DELETE.{}.{name}", self.name), &json!({})).await {

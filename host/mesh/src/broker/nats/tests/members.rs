@@ -32,3 +32,46 @@ async fn a_member_gets_no_more_than_its_prefetch_over_a_new_connection_to_the_sa
     assert_eq!(came, ["0", "1", "2", "3"]);
     assert!(few.try_next().is_none());
 }
+
+#[tokio::test]
+async fn who_passes_through_a_durable_group_does_not_end_it() {
+    let server = Server::start().await;
+    for group in [Group::durable("g"), Group::passing("g")] {
+        let broker = broker(nats::JETSTREAM, &server).await;
+        drop(subscribe(&*broker, "t", Some(group)).await);
+        // By then everybody has left.
+        broker.close().await.unwrap();
+    }
+    let broker = broker(nats::JETSTREAM, &server).await;
+    publish(&*broker, "t", Message::new("1")).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    assert_eq!(text(&next(&mut group).await), "1");
+}
+
+#[tokio::test]
+async fn a_group_is_durable_from_the_first_member_on_that_wants_it_so() {
+    let server = Server::start().await;
+    let broker_of_one = broker(nats::JETSTREAM, &server).await;
+    let passing = subscribe(&*broker_of_one, "t", Some(Group::passing("g"))).await;
+    let broker_of_other = broker(nats::JETSTREAM, &server).await;
+    let durable = subscribe(&*broker_of_other, "t", Some(Group::durable("g"))).await;
+    drop((durable, passing));
+    broker_of_other.close().await.unwrap();
+    broker_of_one.close().await.unwrap();
+    let stream = administrator(&server).await.get_stream("micro").await.unwrap();
+    let config = stream.consumer_info("g:t").await.unwrap().config;
+    assert_eq!((config.durable_name.as_deref(), config.inactive_threshold), (Some("g:t"), Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_passing_group_goes_with_its_last_member() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let members = [
+        subscribe(&*broker, "t", Some(Group::passing("g"))).await,
+        subscribe(&*broker, "t", Some(Group::passing("g"))).await,
+    ];
+    drop(members);
+    let is_gone = async { while !broker.groups("t").await.unwrap().is_empty() {} };
+    timeout(PATIENCE, is_gone).await.expect("nobody is in it any more");
+}
