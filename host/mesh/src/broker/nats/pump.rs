@@ -1,7 +1,7 @@
 //! What stands between a consumer of the server and one subscription: it asks for as many messages as the subscription
 //! has room for, hands them over, and tells the server what became of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,8 @@ pub(super) struct Pump {
     outcomes: mpsc::Receiver<Done>,
     report: mpsc::Sender<Done>,
     /// What was handed over and not decided: where its outcome is told, if still anywhere, and its place in the stream.
-    held: HashMap<u64, (Option<Subject>, u64)>,
+    /// In the order in which it came, so that it is given back in that order.
+    held: BTreeMap<u64, (Option<Subject>, u64)>,
     next: u64,
     /// Messages that were asked for and have not come.
     asked: usize,
@@ -95,7 +96,7 @@ impl Pump {
             inbox,
             outcomes,
             report,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             next: 0,
             asked: 0,
             asked_at: Instant::now(),

@@ -1,5 +1,7 @@
 //! What the members of groups hold, give back and leave behind.
 
+use futures::StreamExt;
+
 use super::*;
 
 #[tokio::test]
@@ -74,4 +76,24 @@ async fn a_passing_group_goes_with_its_last_member() {
     drop(members);
     let is_gone = async { while !broker.groups("t").await.unwrap().is_empty() {} };
     timeout(PATIENCE, is_gone).await.expect("nobody is in it any more");
+}
+
+#[tokio::test]
+async fn what_is_held_at_the_end_is_given_back_in_its_order() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let mut held = Vec::new();
+    for number in 0..20 {
+        publish(&*broker, "t", Message::new(number.to_string())).await;
+        held.push(next(&mut group).await);
+    }
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let mut words = client.subscribe("$JS.ACK.micro.g:t.>").await.unwrap();
+    client.flush().await.unwrap();
+    broker.close().await.unwrap();
+    for place in 1..=20 {
+        let word = timeout(PATIENCE, words.next()).await.unwrap().unwrap();
+        assert_eq!((&word.payload[..], word.subject.split('.').nth(5)), (&b"-NAK"[..], Some(&*place.to_string())));
+    }
 }
