@@ -279,6 +279,9 @@ impl Pump {
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
+        if let Err(error) = self.stream.keep(self.reader.pattern.as_str()).await {
+            debug!("{error}");
+        }
         let replies: Vec<_> = self.held.values().filter_map(|(reply, _)| reply.clone()).collect();
         for reply in replies {
             self.send(reply, None, Bytes::from_static(WORKING)).await;

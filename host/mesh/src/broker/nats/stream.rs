@@ -4,15 +4,17 @@
 //! keep everything from the start: answers to requests and the server's own messages would be among it, and whoever sends
 //! a request on NATS would take the stream's word that it has it for the answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::{Context, ErrorCode, consumer, response::Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::link::Link;
@@ -26,11 +28,15 @@ const MAX_SUBJECTS: usize = 1_000;
 /// Topics of which it is remembered that the stream keeps them.
 const KNOWN: usize = 10_000;
 
+/// How long it is taken for true what the stream was seen to keep. Of two who extend it at the same time one is undone,
+/// and who only listens does not hear of it.
+const TRUST: Duration = Duration::from_secs(30);
+
 /// Rounds in which somebody else may have changed the stream at the same time.
 const ROUNDS: usize = 10;
 
 /// How long the server knows a message by its id, so that it is kept once.
-const DUPLICATES: std::time::Duration = std::time::Duration::from_mins(2);
+const DUPLICATES: Duration = Duration::from_mins(2);
 
 /// Who made the stream, so that its limits are changed only where they were set from here.
 const MADE_BY: &str = "made-by";
@@ -44,11 +50,35 @@ pub(super) struct Stream {
     limits: Value,
     /// Whether it is one that a host made, and so may make again.
     is_ours: AtomicBool,
-    /// Topics and patterns that it keeps.
-    known: Mutex<HashSet<String>>,
+    known: Mutex<Known>,
     /// One change at a time from here.
     changing: tokio::sync::Mutex<()>,
     pub(super) room: Room,
+}
+
+/// What the stream was seen to keep.
+#[derive(Default)]
+struct Known {
+    /// Topics and patterns.
+    names: HashSet<String>,
+    /// All subjects that it had.
+    subjects: BTreeSet<String>,
+    seen: Option<Instant>,
+}
+
+impl Known {
+    fn has(&self, name: &str) -> bool {
+        self.seen.is_some_and(|at| at.elapsed() < TRUST) && self.names.contains(name)
+    }
+
+    /// Takes note of the subjects that there are now.
+    fn see(&mut self, subjects: &[String]) {
+        let subjects = subjects.iter().cloned().collect();
+        if self.names.len() >= KNOWN || !self.subjects.is_subset(&subjects) {
+            self.names.clear();
+        }
+        (self.subjects, self.seen) = (subjects, Some(Instant::now()));
+    }
 }
 
 /// Why the server did not do it.
@@ -190,10 +220,14 @@ impl Stream {
 
     /// Sees to it that the stream is there and keeps what a topic or a pattern names.
     pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
-        if self.known().contains(wanted) {
+        if self.known().has(wanted) {
             return Ok(());
         }
         let _turn = self.changing.lock().await;
+        // Whoever had the turn before may have seen to it.
+        if self.known().has(wanted) {
+            return Ok(());
+        }
         for _ in 0..ROUNDS {
             let mut config = match self.info().await {
                 Ok(Info { config, .. }) => config,
@@ -210,6 +244,7 @@ impl Stream {
             };
             let subjects: Vec<String> =
                 config.get("subjects").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+            self.known().see(&subjects);
             let all_of_it = wanted.split_once('.').map(|(first, _)| format!("{first}.>"));
             let needed = match all_of_it {
                 // Answers to requests are among what such a pattern names: it gets what is kept for others.
@@ -219,11 +254,7 @@ impl Stream {
             };
             // Asked for anew after each change, which somebody else's may have undone.
             let Some(needed) = needed else {
-                let mut known = self.known();
-                if known.len() >= KNOWN {
-                    known.clear();
-                }
-                known.insert(wanted.to_owned());
+                self.known().names.insert(wanted.to_owned());
                 return Ok(());
             };
             if let Value::Object(config) = &mut config {
@@ -245,10 +276,10 @@ impl Stream {
 
     /// Forgets what the stream keeps, after it has turned out to be less.
     pub(super) fn forget(&self) {
-        self.known().clear();
+        *self.known() = Known::default();
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -55,3 +55,39 @@ async fn groups_miss_nothing_of_a_server_that_comes_back_with_an_empty_disk() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_another_host_undid_is_seen_and_done_again_for_who_only_listens() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut listens = subscribe(&*broker, "orders.*", Some(Group::durable("g"))).await;
+    let context = administrator(&server).await;
+    let mut stream = context.get_stream("micro").await.unwrap();
+    let mut config = stream.info().await.unwrap().config.clone();
+    config.subjects.retain(|subject| subject != "orders.*");
+    context.update_stream(config).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+    let is_kept =
+        async { while !stream.info().await.unwrap().config.subjects.iter().any(|subject| subject == "orders.*") {} };
+    timeout(PATIENCE, is_kept).await.expect("it is extended again");
+    // From a program that knows nothing of streams.
+    let client = async_nats::connect(server.address()).await.unwrap();
+    client.publish("orders.created", "hi".into()).await.unwrap();
+    assert_eq!(text(&next(&mut listens).await), "hi");
+}
+
+#[tokio::test]
+async fn hosts_that_extend_the_stream_at_the_same_time_lose_no_message() {
+    let server = Server::start().await;
+    let (one, other) = (broker(nats::JETSTREAM, &server).await, broker(nats::JETSTREAM, &server).await);
+    let all = |broker: Arc<dyn Broker>, name: &'static str| async move {
+        for number in 0..30 {
+            let topics = [0, 1, 2].map(|part| format!("{name}{number}.{part}"));
+            futures::future::join_all(topics.iter().map(|topic| publish(&*broker, topic, Message::new("1")))).await;
+        }
+    };
+    tokio::join!(all(one.clone(), "one"), all(other.clone(), "other"));
+    assert_eq!(one.topics().await.unwrap().len(), 180);
+}
