@@ -41,6 +41,10 @@ const NAK: &[u8] = b"-NAK";
 /// It is worked on.
 const WORKING: &[u8] = b"+WPI";
 
+/// The end of the inbox where the server speaks of a request for messages, and of what was given back.
+const ASKED: &str = ".m";
+const RETURNED: &str = ".n";
+
 /// A subscription's task.
 pub(super) struct Pump {
     stream: Arc<Stream>,
@@ -191,17 +195,14 @@ impl Pump {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.reader.name);
         self.asked += room;
         self.asked_at = Instant::now();
-        self.send(subject.into(), Some(format!("{}.m", self.inbox)), request.into()).await;
+        self.send(subject.into(), Some(format!("{}{ASKED}", self.inbox)), request.into()).await;
     }
 
     /// Takes what the server sent.
     async fn take(&mut self, message: Raw, deliveries: &mpsc::Sender<Delivery>, is_leaving: bool) {
-        if let Some(status) = message.status {
-            return self.heed(status, &message);
-        }
-        if message.subject.as_str().starts_with(&self.inbox) {
-            self.returning = self.returning.saturating_sub(1);
-            return;
+        // Whoever publishes can put what looks like a status into a message: the server's own come to the inbox.
+        if let Some(about) = message.subject.as_str().strip_prefix(&self.inbox) {
+            return self.heed(about, &message);
         }
         let Some(reply) = message.reply.clone() else { return };
         let message = jetstream::Message { message, context: self.stream.context.clone() };
@@ -238,21 +239,25 @@ impl Pump {
         let _ = deliveries.try_send(delivery);
     }
 
-    /// Heeds what the server says of a request.
-    fn heed(&mut self, status: StatusCode, message: &Raw) {
-        let pending = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let pending = pending.and_then(|count| count.as_str().parse().ok()).unwrap_or(self.asked);
-        match status {
-            StatusCode::IDLE_HEARTBEAT => {}
-            StatusCode::TIMEOUT => self.asked = self.asked.saturating_sub(pending),
-            _ => {
-                let said = message.description.as_deref().unwrap_or_default();
-                debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
-                self.asked = self.asked.saturating_sub(pending);
-                if self.retry.is_none() {
-                    self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
-                }
-            }
+    /// Heeds what the server says of a request, or of what was given back.
+    fn heed(&mut self, about: &str, message: &Raw) {
+        let status = message.status;
+        if about == RETURNED {
+            self.returning = self.returning.saturating_sub(1);
+        } else {
+            let pending = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+            let pending = pending.and_then(|count| count.as_str().parse().ok()).unwrap_or(self.asked);
+            let is_over = status.is_some_and(|status| status != StatusCode::IDLE_HEARTBEAT);
+            self.asked = self.asked.saturating_sub(if is_over { pending } else { 0 });
+        }
+        let Some(status) = status else { return };
+        if status == StatusCode::IDLE_HEARTBEAT || status == StatusCode::TIMEOUT {
+            return;
+        }
+        let said = message.description.as_deref().unwrap_or_default();
+        debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
+        if self.retry.is_none() {
+            self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
         }
     }
 
@@ -265,7 +270,7 @@ impl Pump {
         self.last = self.last.min(offset.saturating_sub(1));
         self.returning += 1;
         self.returned_at = Instant::now();
-        self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(NAK)).await;
+        self.send(reply, Some(format!("{}{RETURNED}", self.inbox)), Bytes::from_static(NAK)).await;
     }
 
     /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.

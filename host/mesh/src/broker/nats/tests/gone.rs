@@ -91,3 +91,42 @@ async fn hosts_that_extend_the_stream_at_the_same_time_lose_no_message() {
     tokio::join!(all(one.clone(), "one"), all(other.clone(), "other"));
     assert_eq!(one.topics().await.unwrap().len(), 180);
 }
+
+#[tokio::test]
+async fn a_group_of_one_at_a_time_goes_on_when_it_gives_back_to_a_consumer_that_is_gone() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let pattern = Pattern::new("t").unwrap();
+    let options = SubscribeOptions { group: Some(Group::durable("g")), prefetch: 1, from: Position::Latest };
+    let mut group = broker.subscribe(&pattern, options).await.unwrap();
+    publish(&*broker, "t", Message::new("1")).await;
+    let held = next(&mut group).await;
+    let stream = administrator(&server).await.get_stream("micro").await.unwrap();
+    stream.delete_consumer("g:t").await.unwrap();
+    drop(held);
+    assert_eq!(text(&next(&mut group).await), "1");
+}
+
+#[tokio::test]
+async fn a_message_that_looks_like_a_status_of_the_server_is_a_message() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let address = server.address();
+    let mut raw = tokio::net::TcpStream::connect(address.trim_start_matches("nats://")).await.unwrap();
+    raw.write_all(
+        b"CONNECT {\"verbose\":false,\"headers\":true}\r\nHPUB t 16 18\r\nNATS/1.0 503\r\n\r\nhi\r\nPING\r\n",
+    )
+    .await
+    .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        assert_ne!(raw.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+    }
+    let delivery = next(&mut group).await;
+    assert_eq!(text(&delivery), "hi");
+    delivery.ack();
+    let is_done = async { while broker.groups("t").await.unwrap()[0].lag > 0 {} };
+    timeout(PATIENCE, is_done).await.expect("it is acknowledged");
+}
