@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, ErrorCode};
 use std::error::Error;
 use tokio::time::{Instant, sleep};
 
-use super::core::check_size;
+use super::core::{check_size, too_large};
 use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
@@ -35,7 +35,8 @@ impl JetStream {
         message.check(topic)?;
         self.stream().link.check_open()?;
         let payload = envelope::write(topic, &message)?;
-        check_size(&self.stream().link, topic, payload.len())?;
+        let size = payload.len();
+        check_size(&self.stream().link, topic, size)?;
         // The server knows ids across all topics, and a message may be published to several.
         let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&self.stream().link.client), str::to_owned);
         let publish =
@@ -50,7 +51,7 @@ impl JetStream {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let made = self.stream().room_made();
-            let error = match self.publish_once(topic, &subject, publish.clone(), left).await {
+            let error = match self.publish_once(topic, &subject, (publish.clone(), size), left).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -73,7 +74,7 @@ impl JetStream {
         &self,
         topic: &str,
         subject: &str,
-        publish: PublishMessage,
+        (publish, size): (PublishMessage, usize),
         patience: Duration,
     ) -> Result<(), BrokerError> {
         let stream = self.stream();
@@ -93,6 +94,9 @@ impl JetStream {
             match stream.link.answered(ANSWER * 2, send).await? {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == PublishErrorKind::StreamNotFound => stream.forget(),
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    return Err(too_large(&stream.link, topic, size));
+                }
                 Err(error) => return Err(self.refused(topic, &error)),
             }
         }
@@ -107,6 +111,14 @@ impl JetStream {
                 .link
                 .lost(&format!("publish to topic {topic}: {error}; it may have been kept all the same"));
         };
+        if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM {
+            return BrokerError::TooLarge(format!(
+                "a message for topic {topic:?} is larger than stream {} of broker {} takes: raise its max_msg_size, or \
+                 publish where the data is, not the data",
+                self.stream().name,
+                self.stream().link.shown
+            ));
+        }
         if is_full(refusal.error_code()) {
             return BrokerError::Full(format!(
                 "topic {topic}: stream {} of broker {} has no room ({refusal}): let the groups catch up, take old messages \

@@ -137,6 +137,15 @@ async fn a_message_that_nats_does_not_take_is_refused_and_the_connection_stays()
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_large_with_its_headers_only_is_refused_at_once() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    // In JSON and Base64 one byte less than the server takes.
+    let refused = timeout(PATIENCE, broker.publish("t", Message::new(vec![0; 786_414]), patiently(PATIENCE * 2))).await;
+    assert!(matches!(&refused, Ok(Err(BrokerError::TooLarge(text))) if text.contains("has 1048575")), "{refused:?}");
+}
+
+#[tokio::test]
 async fn no_server_and_no_jetstream_are_said() {
     let address = Some("nats://127.0.0.1:1".to_owned());
     let error = open(nats::NAME, OpenOptions { address, ..OpenOptions::default() }).await.map(drop).unwrap_err();
