@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectOptions, Event, ServerAddr};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::ADDRESS;
 use crate::broker::{BrokerError, closed};
@@ -117,16 +117,24 @@ impl Link {
         if *self.is_closed.borrow() { Err(closed()) } else { Ok(()) }
     }
 
-    /// Waits for as long as this for a server to be there.
+    /// Waits for as long as this for a server to be there, or until the broker is closed.
     pub(super) async fn connected(&self, patience: Duration) -> Result<(), BrokerError> {
+        self.check_open()?;
+        if self.client.connection_state() == State::Connected {
+            return Ok(());
+        }
         let mut watch = self.watch();
+        let mut is_closed = self.is_closed.subscribe();
         let wait = async {
             while self.client.connection_state() != State::Connected {
                 // Told late at worst: what the client tells can be lost where much happens.
                 let _ = timeout(RECONNECT, watch.changed()).await;
             }
         };
-        let is_there = timeout(patience, wait).await.is_ok();
+        let is_there = tokio::select! {
+            _ = is_closed.wait_for(|is_closed| *is_closed) => false,
+            waited = timeout(patience, wait) => waited.is_ok(),
+        };
         self.check_open()?;
         if is_there { Ok(()) } else { Err(self.lost("the connection is lost, and is being tried again")) }
     }
@@ -243,6 +251,8 @@ fn tell(shown: &str, event: &Event, slow: &Mutex<(Instant, u64, bool)>) {
             }
         }
         Event::ServerError(error) => warn!("broker {shown}: {error}"),
+        // An attempt to connect again that failed, of which there are several in a second.
+        Event::ClientError(ClientError::Other(cause)) => debug!("broker {shown}: still not there: {cause}"),
         Event::ClientError(error) => warn!("broker {shown}: {error}"),
     }
 }
