@@ -155,6 +155,9 @@ impl Pump {
                     (self.asked, self.returning) = (0, 0);
                     // It may be another server, or one without what it had.
                     self.retry = Some((Instant::now(), RETRY.0));
+                    if is_leaving {
+                        self.tell_progress().await;
+                    }
                 }
                 Step::Retry => self.look_for_consumer().await,
                 Step::Outcome(None) => {}
@@ -300,7 +303,10 @@ impl Pump {
             warn!("{error}");
             let wait = (wait * 2).min(RETRY.1);
             self.retry = Some((Instant::now() + wait, wait));
+            return;
         }
+        // Nothing was heard of what is held for as long as the connection was lost.
+        self.tell_progress().await;
     }
 
     async fn find_consumer(&mut self) -> Result<(), BrokerError> {

@@ -97,3 +97,21 @@ async fn what_is_held_at_the_end_is_given_back_in_its_order() {
         assert_eq!((&word.payload[..], word.subject.split('.').nth(5)), (&b"-NAK"[..], Some(&*place.to_string())));
     }
 }
+
+#[tokio::test]
+async fn a_new_connection_begins_with_word_of_what_is_worked_on() {
+    let server = Server::start().await;
+    let way = Way::to(&server).await;
+    let broker = broker_on(&way).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    publish(&*broker, "t", Message::new("1")).await;
+    let held = next(&mut group).await;
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let mut words = client.subscribe("$JS.ACK.micro.g:t.>").await.unwrap();
+    client.flush().await.unwrap();
+    way.cut();
+    // Half of the time after which it is said anyway.
+    let word = timeout(Duration::from_secs(5), words.next()).await.expect("a word soon").unwrap();
+    assert_eq!(&word.payload[..], b"+WPI");
+    held.ack();
+}
