@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::{Message as Raw, StatusCode, Subject, Subscriber, jetstream};
+use async_nats::{Message as Raw, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
@@ -208,13 +208,9 @@ impl Pump {
             return self.heed(about, &message);
         }
         let Some(reply) = message.reply.clone() else { return };
-        let message = jetstream::Message { message, context: self.stream.context.clone() };
-        let (offset, published, attempt) = match message.info() {
-            Ok(info) => (info.stream_sequence, millis(info.published.unix_timestamp_nanos()), info.delivered),
-            Err(error) => {
-                warn!("broker {}: a message without its place: {error}", self.stream.link.shown);
-                return;
-            }
+        let Some((attempt, offset, published)) = place(&reply) else {
+            warn!("broker {}: a message without its place: {reply}", self.stream.link.shown);
+            return;
         };
         self.asked = self.asked.saturating_sub(1);
         self.last = offset;
@@ -236,8 +232,8 @@ impl Pump {
         let ticket = Told { serial: number, done: self.report.clone() };
         let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);
-        delivery.published = published;
-        delivery.attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+        delivery.published = millis(published);
+        delivery.attempt = attempt;
         // One that finds no room, or nobody any more, is dropped here and so given back.
         let _ = deliveries.try_send(delivery);
     }
@@ -344,4 +340,31 @@ impl Pump {
 /// Milliseconds since 1970, of nanoseconds.
 pub(super) fn millis(nanos: i128) -> Option<u64> {
     u64::try_from(nanos / 1_000_000).ok()
+}
+
+/// How often a message was handed out, its place in the stream and the nanosecond at which it was published, by where its
+/// outcome is told: below `$JS.ACK` and the names of the stream and the consumer, before which newer servers may put a
+/// domain and an account.
+fn place(reply: &str) -> Option<(u32, u64, i128)> {
+    let names = if reply.split('.').count() > 9 { 4 } else { 2 };
+    let mut numbers = reply.strip_prefix("$JS.ACK.")?.split('.').skip(names);
+    let attempt = numbers.next()?.parse().ok()?;
+    let offset = numbers.next()?.parse().ok()?;
+    let published = numbers.nth(1)?.parse().ok()?;
+    Some((attempt, offset, published))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_message_is_where_its_outcome_is_told() {
+        let place_of = Some((2, 7, 1_700_000_000_000_000_000));
+        assert_eq!(place("$JS.ACK.micro.g:t.2.7.5.1700000000000000000.3"), place_of);
+        assert_eq!(place("$JS.ACK._.hash.micro.g:t.2.7.5.1700000000000000000.3.token"), place_of);
+        for reply in ["", "_INBOX.x", "$JS.ACK.micro.g:t.2.7.5", "$JS.ACK.micro.g:t.a.7.5.1.3"] {
+            assert_eq!(place(reply), None, "{reply}");
+        }
+    }
 }
