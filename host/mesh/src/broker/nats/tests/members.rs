@@ -1,7 +1,5 @@
 //! What the members of groups hold, give back and leave behind.
 
-use futures::StreamExt;
-
 use super::*;
 
 #[tokio::test]
@@ -88,9 +86,7 @@ async fn what_is_held_at_the_end_is_given_back_in_its_order() {
         publish(&*broker, "t", Message::new(number.to_string())).await;
         held.push(next(&mut group).await);
     }
-    let client = async_nats::connect(server.address()).await.unwrap();
-    let mut words = client.subscribe("$JS.ACK.micro.g:t.>").await.unwrap();
-    client.flush().await.unwrap();
+    let mut words = overhear(&server, "$JS.ACK.micro.g:t.>").await;
     broker.close().await.unwrap();
     for place in 1..=20 {
         let word = timeout(PATIENCE, words.next()).await.unwrap().unwrap();
@@ -106,9 +102,7 @@ async fn a_new_connection_begins_with_word_of_what_is_worked_on() {
     let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
     publish(&*broker, "t", Message::new("1")).await;
     let held = next(&mut group).await;
-    let client = async_nats::connect(server.address()).await.unwrap();
-    let mut words = client.subscribe("$JS.ACK.micro.g:t.>").await.unwrap();
-    client.flush().await.unwrap();
+    let mut words = overhear(&server, "$JS.ACK.micro.g:t.>").await;
     way.cut();
     // Half of the time after which it is said anyway.
     let word = timeout(Duration::from_secs(5), words.next()).await.expect("a word soon").unwrap();

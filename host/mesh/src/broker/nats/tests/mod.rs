@@ -10,6 +10,8 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subscriber;
+use futures::StreamExt;
 use tokio::time::timeout;
 
 use crate::broker::contract::{next, publish, text};
@@ -29,6 +31,17 @@ async fn broker_on(way: &Way) -> Arc<dyn Broker> {
 
 async fn administrator(server: &Server) -> async_nats::jetstream::Context {
     async_nats::jetstream::new(async_nats::connect(server.address()).await.unwrap())
+}
+
+/// What is sent to a subject from now on, as another program on the server sees it.
+async fn overhear(server: &Server, subject: &'static str) -> Subscriber {
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let subscriber = client.subscribe(subject).await.unwrap();
+    // The server has read all that was sent before what it answers.
+    let mut echo = client.subscribe("echo").await.unwrap();
+    client.publish("echo", "".into()).await.unwrap();
+    timeout(PATIENCE, echo.next()).await.unwrap().unwrap();
+    subscriber
 }
 
 async fn broker_with(server: &Server, limits: Limits, stream: Option<&str>) -> Arc<dyn Broker> {
