@@ -115,17 +115,15 @@ async fn a_message_that_looks_like_a_status_of_the_server_is_a_message() {
     let mut group = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
     let address = server.address();
     let mut raw = tokio::net::TcpStream::connect(address.trim_start_matches("nats://")).await.unwrap();
-    raw.write_all(
-        b"CONNECT {\"verbose\":false,\"headers\":true}\r\nHPUB t 16 18\r\nNATS/1.0 503\r\n\r\nhi\r\nPING\r\n",
-    )
-    .await
-    .unwrap();
+    let sent = "CONNECT {\"verbose\":false,\"headers\":true}\r\n\
+                HPUB t 22 24\r\nNATS/1.0 503\r\nA: b\r\n\r\nhi\r\nPING\r\n";
+    raw.write_all(sent.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"PONG\r\n") {
         assert_ne!(raw.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
     }
     let delivery = next(&mut group).await;
-    assert_eq!(text(&delivery), "hi");
+    assert_eq!((&*text(&delivery), delivery.message.header.get("a")), ("hi", Some("b")));
     delivery.ack();
     let is_done = async { while broker.groups("t").await.unwrap()[0].lag > 0 {} };
     timeout(PATIENCE, is_done).await.expect("it is acknowledged");
