@@ -81,9 +81,9 @@ impl JetStream {
         stream.link.connected(patience).await?;
         // A second time where the stream is not what it was: somebody may have changed it, or taken it away.
         for _ in 0..2 {
-            stream.keep(topic).await?;
+            stream.link.answered(ANSWER * 2, stream.keep(topic)).await?;
             if subject != topic {
-                stream.keep(&stream.later(">")).await?;
+                stream.link.answered(ANSWER * 2, stream.keep(&stream.later(">"))).await?;
             }
             let send = async {
                 Ok(match stream.context.send_publish(subject.to_owned(), publish.clone()).await {
