@@ -2,80 +2,117 @@
 //! Base64. What has another shape is a body as it stands, and its header is the server's own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::{BrokerError, Header, Message};
+use super::{BrokerError, Header, MAX_HEADER_BYTES, MAX_HEADER_NAMES, Message};
 
-/// As Go writes it: names are sorted, and each field is there.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(rename = "Header")]
-    header: BTreeMap<&'a str, &'a str>,
-    #[serde(rename = "Body")]
-    body: String,
-}
-
-/// As Go may have written it: what was not set is null.
+/// As Go may have written it: what was not set is null, and nothing is left out.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Read {
-    #[serde(rename = "Header")]
-    header: Nullable<BTreeMap<String, String>>,
-    #[serde(rename = "Body")]
-    body: Nullable<String>,
+    #[serde(rename = "Header", deserialize_with = "Option::deserialize")]
+    header: Option<Bounded>,
+    #[serde(rename = "Body", deserialize_with = "Option::deserialize")]
+    body: Option<String>,
 }
 
-/// What must be there, and may be null. An `Option` could also be left out.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Nullable<T> {
-    Some(T),
-    None(()),
+/// A header that anybody may have sent, of any size.
+#[derive(Default)]
+struct Bounded {
+    header: Header,
+    names: usize,
+    bytes: usize,
+}
+
+impl Bounded {
+    /// Takes one more, and says whether there was room for it.
+    fn set(&mut self, name: &str, value: impl Into<String>) -> bool {
+        let value = value.into();
+        self.names += 1;
+        self.bytes += name.len() + value.len();
+        if self.names > MAX_HEADER_NAMES || self.bytes > MAX_HEADER_BYTES {
+            return false;
+        }
+        self.header.set(name, value);
+        true
+    }
+}
+
+impl<'de> Deserialize<'de> for Bounded {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Names)
+    }
+}
+
+/// Reads names and values.
+struct Names;
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Bounded;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("names and values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Bounded, A::Error> {
+        let mut bounded = Bounded::default();
+        while let Some((name, value)) = pairs.next_entry::<String, String>()? {
+            if !bounded.set(&name, value) {
+                return Err(A::Error::custom("the header is too large"));
+            }
+        }
+        Ok(bounded)
+    }
 }
 
 /// The payload of a message.
 pub(super) fn write(topic: &str, message: &Message) -> Result<Bytes, BrokerError> {
-    let written = Written { header: message.header.iter().collect(), body: STANDARD.encode(&message.body) };
-    let text = serde_json::to_string(&written)
+    // Go sorts the names.
+    let header: BTreeMap<_, _> = message.header.iter().collect();
+    let header = serde_json::to_string(&header)
         .map_err(|error| BrokerError::Unavailable(format!("write a message for topic {topic}: {error}")))?;
-    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return Ok(text.into());
-    }
+    let mut text = String::with_capacity(header.len() + message.body.len().div_ceil(3) * 4 + 64);
+    text.push_str("{\"Header\":");
     // Go escapes what a web page would trip over. All of these can only be inside of strings.
-    let mut escaped = String::with_capacity(text.len() + 64);
-    for char in text.chars() {
+    for char in header.chars() {
         match char {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            other => escaped.push(other),
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '&' => text.push_str("\\u0026"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            other => text.push(other),
         }
     }
-    Ok(escaped.into())
+    text.push_str(",\"Body\":\"");
+    STANDARD.encode_string(&message.body, &mut text);
+    text.push_str("\"}");
+    Ok(text.into())
 }
 
-/// The message in a payload. Asks for the server's own header where the payload has none.
-pub(super) fn read(payload: &Bytes, own: impl FnOnce() -> Header) -> Message {
-    read_envelope(payload).unwrap_or_else(|| Message { header: own(), body: payload.clone() })
+/// The message in a payload, with the server's own headers where the payload has none, and where they are not too many.
+pub(super) fn read<N: AsRef<str>, V: Into<String>>(
+    payload: &Bytes,
+    own: impl IntoIterator<Item = (N, V)>,
+) -> Message {
+    read_envelope(payload).unwrap_or_else(|| {
+        let mut bounded = Bounded::default();
+        let is_taken = own.into_iter().all(|(name, value)| bounded.set(name.as_ref(), value));
+        let header = if is_taken { bounded.header } else { Header::default() };
+        Message { header, body: payload.clone() }
+    })
 }
 
 fn read_envelope(payload: &[u8]) -> Option<Message> {
     let Read { header, body } = serde_json::from_slice(payload).ok()?;
-    let body = match body {
-        Nullable::Some(text) => STANDARD.decode(text).ok()?.into(),
-        Nullable::None(()) => Bytes::new(),
-    };
-    let header = match header {
-        Nullable::Some(pairs) => pairs.into_iter().collect(),
-        Nullable::None(()) => Header::default(),
-    };
-    Some(Message { header, body })
+    let body = body.map_or(Some(Vec::new()), |text| STANDARD.decode(text).ok())?;
+    Some(Message { header: header.unwrap_or_default().header, body: body.into() })
 }
 
 #[cfg(test)]
@@ -106,6 +143,22 @@ mod tests {
         {
             let message = read(&Bytes::from(text), || [("x", "1")].into_iter().collect());
             assert_eq!((message.header.get("x"), &message.body[..]), (Some("1"), text.as_bytes()), "{text}");
+        }
+    }
+    #[test]
+    fn a_header_with_too_many_names_is_refused_and_one_that_comes_is_part_of_a_body() {
+        let names = |count: usize| (0..count).map(|name| (name.to_string(), "v")).collect::<BTreeMap<_, _>>();
+        let with = |count| Message { header: names(count).into_iter().collect(), body: "b".into() };
+        assert_eq!(read(&write("t", &with(MAX_HEADER_NAMES)).unwrap(), None), with(MAX_HEADER_NAMES));
+        let error = write("orders", &with(MAX_HEADER_NAMES + 1)).unwrap_err();
+        assert!(matches!(&error, BrokerError::TooLarge(text) if text.contains("257 names")), "{error}");
+        let large = [("x".to_owned(), "v".repeat(MAX_HEADER_BYTES))].into_iter().collect();
+        for header in [names(100_000).into_iter().map(|(name, value)| (name, value.to_owned())).collect(), large] {
+            let header: BTreeMap<String, String> = header;
+            let sent = serde_json::json!({ "Header": header, "Body": "" }).to_string();
+            let mut headers = HeaderMap::new();
+            header.iter().for_each(|(name, value)| headers.insert(&**name, &**value));
+            assert_eq!(read(&sent.clone().into(), Some(&headers)), Message::new(sent));
         }
     }
 }

@@ -150,13 +150,14 @@ impl Broker for Nats {
 
 /// Refuses what the server would end the connection for.
 pub(super) fn check_size(link: &Link, topic: &str, bytes: usize) -> Result<(), BrokerError> {
+    if bytes > link.client.max_payload() { Err(too_large(link, topic, bytes)) } else { Ok(()) }
+}
+
+/// What is said of a payload with so many bytes that is too large, if only with NATS's headers.
+pub(super) fn too_large(link: &Link, topic: &str, bytes: usize) -> BrokerError {
     let most = link.client.max_payload();
-    if bytes > most {
-        let detail = format!(
-            "a message for topic {topic:?} has {bytes} bytes as NATS carries it, in JSON and Base64, and the server takes \
-             {most}: raise its max_payload, or publish where the data is, not the data"
-        );
-        return Err(BrokerError::TooLarge(detail));
-    }
-    Ok(())
+    BrokerError::TooLarge(format!(
+        "a message for topic {topic:?} has {bytes} bytes as NATS carries it, in JSON and Base64, and the server takes \
+         {most} with what goes before them: raise its max_payload, or publish where the data is, not the data"
+    ))
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
-use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, is_of_nats};
+use super::{JETSTREAM, MAX_PREFETCH, STREAM, check_own, is_of_nats, room};
 use crate::broker::topic::{check_group, check_topic};
 use crate::broker::{
     Abilities, Broker, BrokerError, GroupUsage, Limits, Message, Pattern, Position, PublishOptions, Remove, Stored,
@@ -50,7 +50,8 @@ pub struct JetStream {
     members: Members,
 }
 
-/// How many subscriptions of this process are in each consumer.
+/// How many subscriptions of this process are in each consumer, for those who ask: the server tells of requests, not of
+/// members.
 type Members = Arc<Mutex<HashMap<String, u64>>>;
 
 /// One of them.
@@ -85,6 +86,8 @@ pub(super) struct Reader {
     pub(super) is_durable: bool,
     /// Where it stood when it was found or made: the place in the stream of what comes next.
     pub(super) from: u64,
+    /// When the stream was made that has it.
+    pub(super) made: String,
 }
 
 impl Reader {
@@ -106,40 +109,40 @@ impl Reader {
         }
     }
 
-    /// Finds the consumer, or makes it to begin there.
-    pub(super) async fn ensure(&self, stream: &Stream, policy: DeliverPolicy) -> Result<u64, BrokerError> {
+    /// Finds the consumer, or makes it to begin there. One that is to be remembered stays so, whoever asks.
+    pub(super) async fn ensure(&mut self, stream: &Stream, policy: DeliverPolicy) -> Result<u64, BrokerError> {
         let failed = |refusal| stream.error("subscribe to", refusal);
         for _ in 0..ROUNDS {
             let found = match stream.consumer(&self.name).await.map_err(failed)? {
                 Some(info) => Some(info),
                 None => stream.create_consumer(self.config(policy)).await.map_err(failed)?,
             };
-            if let Some(Info { delivered, .. }) = found {
-                return Ok(delivered.stream_sequence + 1);
+            let Some(Info { config, delivered, .. }) = found else { continue };
+            let is_remembered = config.durable_name.is_some() && config.inactive_threshold.is_zero();
+            if self.is_durable && !is_remembered {
+                // Made by who did not want it remembered. The server takes the end of its time only when it is durable.
+                let durable_name = Some(self.name.clone());
+                let config = Config { durable_name, inactive_threshold: Duration::ZERO, ..config };
+                stream.change_consumer(&config).await.map_err(failed)?;
+                stream.change_consumer(&config).await.map_err(failed)?;
             }
+            self.is_durable |= is_remembered;
+            return Ok(delivered.stream_sequence + 1);
         }
         Err(failed(Refusal::Silent(format!("consumer {} comes and goes", self.name))))
     }
 
     /// Takes away what need not be remembered.
-    pub(super) async fn leave(&self, stream: &Stream, members: u64) {
-        if self.is_durable || members > 0 {
+    pub(super) async fn leave(&self, stream: &Stream) {
+        if self.is_durable {
             return;
         }
-        let others = |info: Info| info.num_waiting > 0 || info.num_ack_pending > 0;
+        // Some may be in it on other hosts, or have come to stay.
+        let stays = |info: Info| info.config.durable_name.is_some() || info.num_waiting > 0 || info.num_ack_pending > 0;
         let is_alone = name_of(&self.name).is_none();
-        if is_alone || !stream.consumer(&self.name).await.ok().flatten().is_some_and(others) {
+        if is_alone || !stream.consumer(&self.name).await.ok().flatten().is_some_and(stays) {
             let _ = stream.delete_consumer(&self.name).await;
         }
-    }
-}
-
-impl Member {
-    /// Goes, and says how many of this process stay.
-    pub(super) fn leave(self) -> u64 {
-        let (name, members) = (self.name.clone(), self.members.clone());
-        drop(self);
-        members.lock().unwrap_or_else(PoisonError::into_inner).get(&name).copied().unwrap_or(0)
     }
 }
 
@@ -160,6 +163,7 @@ impl JetStream {
         let link = Link::connect(JETSTREAM, address).await?;
         let (stream, takes_later) = Stream::open(link, name, limits).await?;
         let (stream, members) = (Arc::new(stream), Members::default());
+        tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()));
         Ok(Self { stream, takes_later, max_age: limits.max_age, members })
     }
 
@@ -243,7 +247,8 @@ impl Broker for JetStream {
         let _held = stream.link.hold()?;
         stream.link.connected(ANSWER).await?;
         stream.keep(pattern.as_str()).await?;
-        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0 };
+        let made = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?.created;
+        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made };
         reader.from = reader.ensure(stream, policy).await?;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
         let inbox = client.new_inbox();
@@ -281,7 +286,7 @@ impl Broker for JetStream {
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
         let _held = self.stream.link.hold()?;
-        let consumers =
+        let (consumers, _) =
             self.stream.consumers().await.map_err(|refusal| self.stream.error("list groups of", refusal))?;
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = consumers.into_iter().filter_map(|info| {
@@ -311,11 +316,12 @@ impl Broker for JetStream {
             pattern: Pattern::new(topic)?,
             is_durable: false,
             from: 0,
+            made: String::new(),
         };
         let config = Config { ack_policy: AckPolicy::None, memory_storage: true, ..reader.config(deliver_policy) };
         let Some(info) = self.stream.create_consumer(config).await.map_err(failed)? else { return Ok(Vec::new()) };
         let read = self.read_all(info, limit.min(MAX_READ)).await;
-        reader.leave(&self.stream, 0).await;
+        reader.leave(&self.stream).await;
         read.map_err(|error| failed(Refusal::Silent(error.to_string())))
     }
 
@@ -329,7 +335,8 @@ impl Broker for JetStream {
                 "group {group:?} has not subscribed to pattern {pattern:?}: subscribe first, it may begin anywhere"
             )));
         };
-        let reader = Reader { name, pattern: pattern.clone(), is_durable: info.config.durable_name.is_some(), from: 0 };
+        let is_durable = info.config.durable_name.is_some();
+        let reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made: String::new() };
         for _ in 0..ROUNDS {
             self.stream.delete_consumer(&reader.name).await.map_err(failed)?;
             if self.stream.create_consumer(reader.config(policy)).await.map_err(failed)?.is_some() {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectOptions, Event, ServerAddr};
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::ADDRESS;
 use crate::broker::open::{Held, Open};
@@ -106,7 +106,7 @@ impl Link {
         self.open.hold()
     }
 
-    /// Waits for as long as this for a server to be there.
+    /// Waits for as long as this for a server to be there, or until the broker is closed.
     pub(super) async fn connected(&self, patience: Duration) -> Result<(), BrokerError> {
         if self.client.connection_state() == State::Connected {
             return Ok(());
@@ -235,6 +235,8 @@ fn tell(shown: &str, event: &Event, slow: &Mutex<(Instant, u64, bool)>) {
             }
         }
         Event::ServerError(error) => warn!("broker {shown}: {error}"),
+        // An attempt to connect again that failed, of which there are several in a second.
+        Event::ClientError(ClientError::Other(cause)) => debug!("broker {shown}: still not there: {cause}"),
         Event::ClientError(error) => warn!("broker {shown}: {error}"),
     }
 }

@@ -12,6 +12,7 @@ mod jetstream;
 mod link;
 mod publish;
 mod pump;
+mod room;
 mod stream;
 mod subjects;
 
@@ -64,8 +65,6 @@ fn is_named(pattern: &Pattern, subject: &str) -> bool {
 
 /// The message in a payload.
 fn message(payload: &Bytes, headers: Option<&HeaderMap>) -> Message {
-    envelope::read(payload, || {
-        let pairs = headers.into_iter().flat_map(HeaderMap::iter);
-        pairs.filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str()))).collect()
-    })
+    let pairs = headers.into_iter().flat_map(HeaderMap::iter);
+    envelope::read(payload, pairs.filter_map(|(name, values)| Some((name, values.first()?.as_str()))))
 }

@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, ErrorCode};
 use std::error::Error;
 use tokio::time::{Instant, sleep};
 
 use super::check_own;
-use super::core::check_size;
+use super::core::{check_size, too_large};
 use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
 use crate::broker::topic::check_topic;
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, envelope, unsupported};
+
+/// How often room is made for one message, which may be larger than what was taken away for it.
+const ROOMS: usize = 10;
 
 /// How soon a message that was not taken is published again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -32,7 +35,8 @@ impl JetStream {
         message.check(topic)?;
         let held = self.stream().link.hold()?;
         let payload = envelope::write(topic, &message)?;
-        check_size(&self.stream().link, topic, payload.len())?;
+        let size = payload.len();
+        check_size(&self.stream().link, topic, size)?;
         // The server knows ids across all topics, and a message may be published to several.
         let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&self.stream().link.client), str::to_owned);
         let publish =
@@ -43,12 +47,18 @@ impl JetStream {
         };
         let deadline = Instant::now() + options.patience;
         let mut wait = RETRY.0;
+        let mut rooms = 0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match self.publish_once(topic, &subject, publish.clone(), left).await {
+            let made = self.stream().room_made();
+            let error = match self.publish_once(topic, &subject, (publish.clone(), size), left).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            if matches!(error, BrokerError::Full(_)) && rooms < ROOMS && self.stream().make_room(made).await {
+                rooms += 1;
+                continue;
+            }
             let may_pass = matches!(error, BrokerError::Full(_) | BrokerError::Unavailable(_));
             let left = deadline.saturating_duration_since(Instant::now());
             if !may_pass || left.is_zero() {
@@ -67,31 +77,33 @@ impl JetStream {
         &self,
         topic: &str,
         subject: &str,
-        publish: PublishMessage,
+        (publish, size): (PublishMessage, usize),
         patience: Duration,
     ) -> Result<(), BrokerError> {
         let stream = self.stream();
         stream.link.connected(patience).await?;
-        stream.keep(topic).await?;
-        if subject != topic {
-            stream.keep(&stream.later(">")).await?;
-        }
-        let send = async {
-            Ok(match stream.context.send_publish(subject.to_owned(), publish).await {
-                Ok(answer) => answer.await,
-                Err(error) => Err(error),
-            })
-        };
-        match stream.link.answered(ANSWER * 2, send).await? {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
-                // Somebody changed the stream; or the server has just begun.
-                stream.forget();
-                stream.keep(topic).await?;
-                Err(stream.link.lost(&format!("no stream takes topic {topic} at the moment")))
+        // A second time where the stream is not what it was: somebody may have changed it, or taken it away.
+        for _ in 0..2 {
+            stream.link.answered(ANSWER * 2, stream.keep(topic)).await?;
+            if subject != topic {
+                stream.link.answered(ANSWER * 2, stream.keep(&stream.later(">"))).await?;
             }
-            Err(error) => Err(self.refused(topic, &error)),
+            let send = async {
+                Ok(match stream.context.send_publish(subject.to_owned(), publish.clone()).await {
+                    Ok(answer) => answer.await,
+                    Err(error) => Err(error),
+                })
+            };
+            match stream.link.answered(ANSWER * 2, send).await? {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => stream.forget(),
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    return Err(too_large(&stream.link, topic, size));
+                }
+                Err(error) => return Err(self.refused(topic, &error)),
+            }
         }
+        Err(stream.link.lost(&format!("no stream takes topic {topic} at the moment")))
     }
 
     /// What is said to a publisher whose message was not taken.
@@ -102,6 +114,14 @@ impl JetStream {
                 .link
                 .lost(&format!("publish to topic {topic}: {error}; it may have been kept all the same"));
         };
+        if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM {
+            return BrokerError::TooLarge(format!(
+                "a message for topic {topic:?} is larger than stream {} of broker {} takes: raise its max_msg_size, or \
+                 publish where the data is, not the data",
+                self.stream().name,
+                self.stream().link.shown
+            ));
+        }
         if is_full(refusal.error_code()) {
             return BrokerError::Full(format!(
                 "topic {topic}: stream {} of broker {} has no room ({refusal}): let the groups catch up, take old messages \

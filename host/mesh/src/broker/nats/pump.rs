@@ -1,12 +1,12 @@
 //! What stands between a consumer of the server and one subscription: it asks for as many messages as the subscription
 //! has room for, hands them over, and tells the server what became of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::{Message as Raw, StatusCode, Subject, Subscriber, jetstream};
+use async_nats::{Message as Raw, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
@@ -18,7 +18,7 @@ use super::is_named;
 use super::jetstream::{Member, Reader};
 use super::link::{ANSWER, Watch};
 use super::stream::Stream;
-use crate::broker::{Delivery, Done, Told};
+use crate::broker::{BrokerError, Delivery, Done, Told};
 
 /// How often the server hears that deliveries are still worked on; a third of the time it waits for that.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -41,6 +41,10 @@ const NAK: &[u8] = b"-NAK";
 /// It is worked on.
 const WORKING: &[u8] = b"+WPI";
 
+/// The end of the inbox where the server speaks of a request for messages, and of what was given back.
+const ASKED: &str = ".m";
+const RETURNED: &str = ".n";
+
 /// A subscription's task.
 pub(super) struct Pump {
     stream: Arc<Stream>,
@@ -51,8 +55,9 @@ pub(super) struct Pump {
     inbox: String,
     outcomes: mpsc::Receiver<Done>,
     report: mpsc::Sender<Done>,
-    /// What was handed over and not decided: where its outcome is told, and its place in the stream.
-    held: HashMap<u64, (Subject, u64)>,
+    /// What was handed over and not decided: where its outcome is told, if still anywhere, and its place in the stream.
+    /// In the order in which it came, so that it is given back in that order.
+    held: BTreeMap<u64, (Option<Subject>, u64)>,
     next: u64,
     /// Messages that were asked for and have not come.
     asked: usize,
@@ -95,7 +100,7 @@ impl Pump {
             inbox,
             outcomes,
             report,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             next: 0,
             asked: 0,
             asked_at: Instant::now(),
@@ -112,7 +117,7 @@ impl Pump {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut member = Some(member);
         let mut is_drained = false;
-        let (mut left_at, mut stay) = (Instant::now(), 0);
+        let mut left_at = Instant::now();
         loop {
             let is_leaving = member.is_none();
             if is_leaving && (is_drained || left_at.elapsed() > ANSWER) && self.held.is_empty() {
@@ -135,12 +140,10 @@ impl Pump {
             match step {
                 Step::Closed => break,
                 Step::Left => {
-                    // What is on its way still comes, and is given back.
+                    // What is on its way mostly still comes, and is given back; the rest when its time is over.
                     let _ = timeout(ANSWER, self.subscriber.drain()).await;
                     left_at = Instant::now();
-                    if let Some(member) = member.take() {
-                        stay = member.leave();
-                    }
+                    member = None;
                 }
                 Step::Outcome(Some(outcome)) => self.settle(outcome).await,
                 Step::Message(Some(message)) => self.take(message, &deliveries, is_leaving).await,
@@ -150,14 +153,19 @@ impl Pump {
                 Step::Reconnected(connected) => {
                     watch.know(connected);
                     (self.asked, self.returning) = (0, 0);
+                    // It may be another server, or one without what it had.
+                    self.retry = Some((Instant::now(), RETRY.0));
+                    if is_leaving {
+                        self.tell_progress().await;
+                    }
                 }
                 Step::Retry => self.look_for_consumer().await,
                 Step::Outcome(None) => {}
             }
         }
         let _ = timeout(ANSWER, self.give_back(is_drained)).await;
-        let stay = member.map_or(stay, Member::leave);
-        let _ = timeout(ANSWER, self.reader.leave(&self.stream, stay)).await;
+        drop(member);
+        let _ = timeout(ANSWER, self.reader.leave(&self.stream)).await;
     }
 
     /// Tells what was decided at the end, and gives back everything else, that others need not wait for it.
@@ -165,7 +173,7 @@ impl Pump {
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.settle(outcome).await;
         }
-        for (_, (reply, _)) in std::mem::take(&mut self.held) {
+        for reply in std::mem::take(&mut self.held).into_values().filter_map(|(reply, _)| reply) {
             self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         if is_drained || self.subscriber.drain().await.is_err() {
@@ -190,26 +198,19 @@ impl Pump {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.reader.name);
         self.asked += room;
         self.asked_at = Instant::now();
-        self.send(subject.into(), Some(format!("{}.m", self.inbox)), request.into()).await;
+        self.send(subject.into(), Some(format!("{}{ASKED}", self.inbox)), request.into()).await;
     }
 
     /// Takes what the server sent.
     async fn take(&mut self, message: Raw, deliveries: &mpsc::Sender<Delivery>, is_leaving: bool) {
-        if let Some(status) = message.status {
-            return self.heed(status, &message);
-        }
-        if message.subject.as_str().starts_with(&self.inbox) {
-            self.returning = self.returning.saturating_sub(1);
-            return;
+        // Whoever publishes can put what looks like a status into a message: the server's own come to the inbox.
+        if let Some(about) = message.subject.as_str().strip_prefix(&self.inbox) {
+            return self.heed(about, &message);
         }
         let Some(reply) = message.reply.clone() else { return };
-        let message = jetstream::Message { message, context: self.stream.context.clone() };
-        let (offset, published, attempt) = match message.info() {
-            Ok(info) => (info.stream_sequence, millis(info.published.unix_timestamp_nanos()), info.delivered),
-            Err(error) => {
-                warn!("broker {}: a message without its place: {error}", self.stream.link.shown);
-                return;
-            }
+        let Some((attempt, offset, published)) = place(&reply) else {
+            warn!("broker {}: a message without its place: {reply}", self.stream.link.shown);
+            return;
         };
         self.asked = self.asked.saturating_sub(1);
         self.last = offset;
@@ -219,49 +220,56 @@ impl Pump {
         if !is_named(&self.reader.pattern, &message.subject) {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
-        if is_leaving {
+        // More than there is room for comes where a request still stood that was taken for lost.
+        if is_leaving || self.held.len() >= self.prefetch {
+            self.last = self.last.min(offset.saturating_sub(1));
             return self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         let number = self.next;
         self.next += 1;
-        self.held.insert(number, (reply, offset));
+        self.held.insert(number, (Some(reply), offset));
         let read = super::message(&message.payload, message.headers.as_ref());
         let ticket = Told { serial: number, done: self.report.clone() };
         let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);
-        delivery.published = published;
-        delivery.attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+        delivery.published = millis(published);
+        delivery.attempt = attempt;
         // One that finds no room, or nobody any more, is dropped here and so given back.
         let _ = deliveries.try_send(delivery);
     }
 
-    /// Heeds what the server says of a request.
-    fn heed(&mut self, status: StatusCode, message: &Raw) {
-        let pending = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let pending = pending.and_then(|count| count.as_str().parse().ok()).unwrap_or(self.asked);
-        match status {
-            StatusCode::IDLE_HEARTBEAT => {}
-            StatusCode::TIMEOUT => self.asked = self.asked.saturating_sub(pending),
-            _ => {
-                let said = message.description.as_deref().unwrap_or_default();
-                debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
-                self.asked = self.asked.saturating_sub(pending);
-                if self.retry.is_none() {
-                    self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
-                }
-            }
+    /// Heeds what the server says of a request, or of what was given back.
+    fn heed(&mut self, about: &str, message: &Raw) {
+        let status = message.status;
+        if about == RETURNED {
+            self.returning = self.returning.saturating_sub(1);
+        } else {
+            let pending = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+            let pending = pending.and_then(|count| count.as_str().parse().ok()).unwrap_or(self.asked);
+            let is_over = status.is_some_and(|status| status != StatusCode::IDLE_HEARTBEAT);
+            self.asked = self.asked.saturating_sub(if is_over { pending } else { 0 });
+        }
+        let Some(status) = status else { return };
+        if status == StatusCode::IDLE_HEARTBEAT || status == StatusCode::TIMEOUT {
+            return;
+        }
+        let said = message.description.as_deref().unwrap_or_default();
+        debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
+        if self.retry.is_none() {
+            self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
         }
     }
 
     async fn settle(&mut self, Done { serial: number, is_acked }: Done) {
-        let Some((reply, _)) = self.held.remove(&number) else { return };
+        let Some((Some(reply), offset)) = self.held.remove(&number) else { return };
         if is_acked {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.
+        self.last = self.last.min(offset.saturating_sub(1));
         self.returning += 1;
         self.returned_at = Instant::now();
-        self.send(reply, Some(format!("{}.n", self.inbox)), Bytes::from_static(NAK)).await;
+        self.send(reply, Some(format!("{}{RETURNED}", self.inbox)), Bytes::from_static(NAK)).await;
     }
 
     /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.
@@ -275,22 +283,46 @@ impl Pump {
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
-        let replies: Vec<_> = self.held.values().map(|(reply, _)| reply.clone()).collect();
+        if let Err(error) = self.stream.keep(self.reader.pattern.as_str()).await {
+            debug!("{error}");
+        }
+        let replies: Vec<_> = self.held.values().filter_map(|(reply, _)| reply.clone()).collect();
         for reply in replies {
             self.send(reply, None, Bytes::from_static(WORKING)).await;
         }
     }
 
-    /// Sees to it that there is a consumer, after requests to it failed.
+    /// Sees to it that there is a consumer, after requests to it failed or another server may be there.
     async fn look_for_consumer(&mut self) {
         let Some((_, wait)) = self.retry.take() else { return };
-        let first = self.held.values().map(|(_, offset)| *offset).min().unwrap_or(self.last + 1);
-        let policy = DeliverPolicy::ByStartSequence { start_sequence: first.max(1) };
-        if let Err(error) = self.reader.ensure(&self.stream, policy).await {
+        if let Err(error) = self.find_consumer().await {
             warn!("{error}");
             let wait = (wait * 2).min(RETRY.1);
             self.retry = Some((Instant::now() + wait, wait));
+            return;
         }
+        // Nothing was heard of what is held for as long as the connection was lost.
+        self.tell_progress().await;
+    }
+
+    async fn find_consumer(&mut self) -> Result<(), BrokerError> {
+        let stream = &self.stream;
+        stream.forget();
+        stream.keep(self.reader.pattern.as_str()).await?;
+        let info = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?;
+        if info.created != self.reader.made {
+            // What is held is of a stream that is gone. In this one the same place is another message's.
+            self.held.values_mut().for_each(|(reply, _)| *reply = None);
+            (self.reader.made, self.last) = (info.created, 0);
+        }
+        let held = self.held.values().filter(|(reply, _)| reply.is_some()).map(|(_, offset)| *offset);
+        let mut first = held.min().unwrap_or(self.last + 1).max(1);
+        if first > info.state.last_seq + 1 {
+            // The server has lost the end of it, and what is there now may be new.
+            first = 1;
+        }
+        let policy = DeliverPolicy::ByStartSequence { start_sequence: first };
+        self.reader.ensure(&self.stream, policy).await.map(drop)
     }
 
     async fn send(&self, subject: Subject, reply: Option<String>, payload: Bytes) {
@@ -308,4 +340,31 @@ impl Pump {
 /// Milliseconds since 1970, of nanoseconds.
 pub(super) fn millis(nanos: i128) -> Option<u64> {
     u64::try_from(nanos / 1_000_000).ok()
+}
+
+/// How often a message was handed out, its place in the stream and the nanosecond at which it was published, by where its
+/// outcome is told: below `$JS.ACK` and the names of the stream and the consumer, before which newer servers may put a
+/// domain and an account.
+fn place(reply: &str) -> Option<(u32, u64, i128)> {
+    let names = if reply.split('.').count() > 9 { 4 } else { 2 };
+    let mut numbers = reply.strip_prefix("$JS.ACK.")?.split('.').skip(names);
+    let attempt = numbers.next()?.parse().ok()?;
+    let offset = numbers.next()?.parse().ok()?;
+    let published = numbers.nth(1)?.parse().ok()?;
+    Some((attempt, offset, published))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_message_is_where_its_outcome_is_told() {
+        let place_of = Some((2, 7, 1_700_000_000_000_000_000));
+        assert_eq!(place("$JS.ACK.micro.g:t.2.7.5.1700000000000000000.3"), place_of);
+        assert_eq!(place("$JS.ACK._.hash.micro.g:t.2.7.5.1700000000000000000.3.token"), place_of);
+        for reply in ["", "_INBOX.x", "$JS.ACK.micro.g:t.2.7.5", "$JS.ACK.micro.g:t.a.7.5.1.3"] {
+            assert_eq!(place(reply), None, "{reply}");
+        }
+    }
 }

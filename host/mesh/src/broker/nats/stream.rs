@@ -4,16 +4,21 @@
 //! keep everything from the start: answers to requests and the server's own messages would be among it, and whoever sends
 //! a request on NATS would take the stream's word that it has it for the answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::jetstream::context::RequestErrorKind;
 use async_nats::jetstream::{Context, ErrorCode, consumer, response::Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::link::Link;
+use super::room::Room;
 use super::subjects::cover;
 use crate::broker::{BrokerError, Limits};
 
@@ -23,11 +28,15 @@ const MAX_SUBJECTS: usize = 1_000;
 /// Topics of which it is remembered that the stream keeps them.
 const KNOWN: usize = 10_000;
 
+/// How long it is taken for true what the stream was seen to keep. Of two who extend it at the same time one is undone,
+/// and who only listens does not hear of it.
+const TRUST: Duration = Duration::from_secs(30);
+
 /// Rounds in which somebody else may have changed the stream at the same time.
 const ROUNDS: usize = 10;
 
 /// How long the server knows a message by its id, so that it is kept once.
-const DUPLICATES: std::time::Duration = std::time::Duration::from_mins(2);
+const DUPLICATES: Duration = Duration::from_mins(2);
 
 /// Who made the stream, so that its limits are changed only where they were set from here.
 const MADE_BY: &str = "made-by";
@@ -37,10 +46,39 @@ pub(super) struct Stream {
     pub(super) link: Link,
     pub(super) context: Context,
     pub(super) name: String,
-    /// Topics and patterns that it keeps.
-    known: Mutex<HashSet<String>>,
+    /// What a stream is to be that is made here.
+    limits: Value,
+    /// Whether it is one that a host made, and so may make again.
+    is_ours: AtomicBool,
+    known: Mutex<Known>,
     /// One change at a time from here.
     changing: tokio::sync::Mutex<()>,
+    pub(super) room: Room,
+}
+
+/// What the stream was seen to keep.
+#[derive(Default)]
+struct Known {
+    /// Topics and patterns.
+    names: HashSet<String>,
+    /// All subjects that it had.
+    subjects: BTreeSet<String>,
+    seen: Option<Instant>,
+}
+
+impl Known {
+    fn has(&self, name: &str) -> bool {
+        self.seen.is_some_and(|at| at.elapsed() < TRUST) && self.names.contains(name)
+    }
+
+    /// Takes note of the subjects that there are now.
+    fn see(&mut self, subjects: &[String]) {
+        let subjects = subjects.iter().cloned().collect();
+        if self.names.len() >= KNOWN || !self.subjects.is_subset(&subjects) {
+            self.names.clear();
+        }
+        (self.subjects, self.seen) = (subjects, Some(Instant::now()));
+    }
 }
 
 /// Why the server did not do it.
@@ -56,6 +94,8 @@ pub(super) enum Refusal {
 pub(super) struct Info {
     pub(super) config: Value,
     pub(super) state: State,
+    /// When it was made, which tells it from another one of the same name.
+    pub(super) created: String,
     #[serde(default)]
     total: usize,
 }
@@ -64,6 +104,7 @@ pub(super) struct Info {
 pub(super) struct State {
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    pub(super) first_seq: u64,
     pub(super) last_seq: u64,
     #[serde(default)]
     subjects: HashMap<String, u64>,
@@ -73,6 +114,9 @@ pub(super) struct State {
 struct Consumers {
     #[serde(default)]
     consumers: Vec<consumer::Info>,
+    /// Those of which nothing is known at the moment.
+    #[serde(default)]
+    missing: Option<Vec<String>>,
     total: usize,
 }
 
@@ -97,15 +141,23 @@ impl Stream {
     /// Finds the stream or makes it, and says whether it takes messages for later. One that is made here does not.
     pub(super) async fn open(link: Link, name: &str, limits: Limits) -> Result<(Self, bool), BrokerError> {
         let context = async_nats::jetstream::new(link.client.clone());
-        let (known, changing) = (Mutex::default(), tokio::sync::Mutex::default());
-        let stream = Self { link, context, name: name.to_owned(), known, changing };
-        let wanted = Self::limits(limits);
+        let stream = Self {
+            link,
+            context,
+            name: name.to_owned(),
+            limits: Self::limits(limits),
+            is_ours: AtomicBool::new(false),
+            known: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            room: Room::default(),
+        };
         for _ in 0..ROUNDS {
             let outcome = match stream.info().await {
                 Ok(Info { mut config, .. }) => {
                     let before = config.clone();
-                    let is_ours = config.pointer(&format!("/metadata/{MADE_BY}")).is_some();
-                    if let (Value::Object(config), Value::Object(wanted)) = (&mut config, &wanted) {
+                    let is_ours = is_ours(&config);
+                    stream.is_ours.store(is_ours, Ordering::Relaxed);
+                    if let (Value::Object(config), Value::Object(wanted)) = (&mut config, &stream.limits) {
                         let ours = wanted.iter().filter(|_| is_ours);
                         config.extend(ours.map(|(name, value)| (name.clone(), value.clone())));
                     }
@@ -114,10 +166,7 @@ impl Stream {
                     }
                     stream.ask::<Value>("UPDATE", &config).await.map(|_| config)
                 }
-                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) => {
-                    let config = stream.new_config(&wanted);
-                    stream.ask::<Value>("CREATE", &config).await.map(|_| config)
-                }
+                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) => stream.create().await.map(|()| Value::Null),
                 Err(refusal) => return Err(stream.error("open", refusal)),
             };
             match outcome {
@@ -131,15 +180,16 @@ impl Stream {
     }
 
     fn limits(limits: Limits) -> Value {
-        let age = u64::try_from(limits.max_age.as_nanos()).unwrap_or(0);
         json!({
             "max_bytes": i64::try_from(limits.max_bytes).unwrap_or(i64::MAX),
-            "max_age": age,
-            "duplicate_window": u64::try_from(DUPLICATES.min(limits.max_age).as_nanos()).unwrap_or(0),
+            // What is old is taken away from here: the server would not ask who has yet to get it.
+            "max_age": 0,
+            "duplicate_window": u64::try_from(DUPLICATES.as_nanos()).unwrap_or(0),
         })
     }
 
-    fn new_config(&self, limits: &Value) -> Value {
+    /// Makes the stream.
+    async fn create(&self) -> Result<(), Refusal> {
         let mut config = json!({
             "name": self.name,
             // Something has to be in it before topics are.
@@ -155,10 +205,12 @@ impl Stream {
             "allow_direct": true,
             "metadata": { MADE_BY: "micro" },
         });
-        if let (Value::Object(config), Value::Object(limits)) = (&mut config, limits) {
+        if let (Value::Object(config), Value::Object(limits)) = (&mut config, &self.limits) {
             config.extend(limits.clone());
         }
-        config
+        self.ask::<Value>("CREATE", &config).await?;
+        self.is_ours.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The subject for what is published for later.
@@ -166,29 +218,43 @@ impl Stream {
         format!("$later.{}.{rest}", self.name)
     }
 
-    /// Sees to it that what a topic or a pattern names is kept.
+    /// Sees to it that the stream is there and keeps what a topic or a pattern names.
     pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
-        // Answers to requests are among what such a pattern names: it gets what is kept for others.
-        if wanted.starts_with(['*', '>']) || self.known().contains(wanted) {
+        if self.known().has(wanted) {
             return Ok(());
         }
         let _turn = self.changing.lock().await;
+        // Whoever had the turn before may have seen to it.
+        if self.known().has(wanted) {
+            return Ok(());
+        }
         for _ in 0..ROUNDS {
-            let Info { mut config, .. } = self.info().await.map_err(|refusal| self.error("ask after", refusal))?;
+            let mut config = match self.info().await {
+                Ok(Info { config, .. }) => config,
+                Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) if self.is_ours.load(Ordering::Relaxed) => {
+                    match self.create().await {
+                        Ok(()) => warn!("broker {}: stream {} was gone, and is made again", self.link.shown, self.name),
+                        // Somebody else was first.
+                        Err(Refusal::No(ErrorCode::STREAM_NAME_EXIST, _)) => {}
+                        Err(refusal) => return Err(self.error("make", refusal)),
+                    }
+                    continue;
+                }
+                Err(refusal) => return Err(self.error("ask after", refusal)),
+            };
             let subjects: Vec<String> =
                 config.get("subjects").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+            self.known().see(&subjects);
             let all_of_it = wanted.split_once('.').map(|(first, _)| format!("{first}.>"));
             let needed = match all_of_it {
+                // Answers to requests are among what such a pattern names: it gets what is kept for others.
+                _ if wanted.starts_with(['*', '>']) => None,
                 Some(all) if subjects.len() >= MAX_SUBJECTS => cover(&subjects, wanted).and(cover(&subjects, &all)),
                 _ => cover(&subjects, wanted),
             };
             // Asked for anew after each change, which somebody else's may have undone.
             let Some(needed) = needed else {
-                let mut known = self.known();
-                if known.len() >= KNOWN {
-                    known.clear();
-                }
-                known.insert(wanted.to_owned());
+                self.known().names.insert(wanted.to_owned());
                 return Ok(());
             };
             if let Value::Object(config) = &mut config {
@@ -210,10 +276,10 @@ impl Stream {
 
     /// Forgets what the stream keeps, after it has turned out to be less.
     pub(super) fn forget(&self) {
-        self.known().clear();
+        *self.known() = Known::default();
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -257,15 +323,21 @@ impl Stream {
         Ok(self.ask::<Purged>("PURGE", &which).await?.purged)
     }
 
-    pub(super) async fn consumers(&self) -> Result<Vec<consumer::Info>, Refusal> {
+    /// The consumers, and whether these are all: some may be out of reach, or come and go in between.
+    pub(super) async fn consumers(&self) -> Result<(Vec<consumer::Info>, bool), Refusal> {
         let mut all = Vec::new();
+        let mut total = None;
+        let mut are_all = true;
         loop {
             let subject = format!("CONSUMER.LIST.{}", self.name);
             let page: Consumers = self.request(subject, &json!({ "offset": all.len() })).await?;
             let before = all.len();
             all.extend(page.consumers);
+            are_all &= page.missing.is_none_or(|missing| missing.is_empty());
+            are_all &= *total.get_or_insert(page.total) == page.total;
             if all.len() >= page.total || all.len() == before {
-                return Ok(all);
+                let are_all = are_all && all.len() == page.total;
+                return Ok((all, are_all));
             }
         }
     }
@@ -287,6 +359,13 @@ impl Stream {
             Err(Refusal::No(ErrorCode::CONSUMER_NAME_EXIST | ErrorCode::CONSUMER_ALREADY_EXISTS, _)) => Ok(None),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Changes a consumer that is there.
+    pub(super) async fn change_consumer(&self, config: &consumer::Config) -> Result<(), Refusal> {
+        let subject = format!("CONSUMER.CREATE.{}.{}", self.name, config.name.as_deref().unwrap_or_default());
+        let request = json!({ "stream_name": self.name, "config": config, "action": "update" });
+        self.request::<Value>(subject, &request).await.map(drop)
     }
 
     /// Takes a consumer away; says whether it was there.
@@ -348,6 +427,11 @@ pub(super) fn is_full(code: ErrorCode) -> bool {
     .contains(&code)
 }
 
-fn is_true(config: &Value, name: &str) -> bool {
+/// Whether a stream was made by a host, which may then set its limits and take messages out of it.
+pub(super) fn is_ours(config: &Value) -> bool {
+    config.get("metadata").is_some_and(|about| about.get(MADE_BY).is_some())
+}
+
+pub(super) fn is_true(config: &Value, name: &str) -> bool {
     config.get(name).and_then(Value::as_bool).unwrap_or(false)
 }

@@ -19,6 +19,23 @@ async fn a_publisher_waits_for_a_server_that_is_away_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_server_waits_no_longer_when_the_broker_is_closed() {
+    let mut server = Server::start().await;
+    for kind in [nats::NAME, nats::JETSTREAM] {
+        let broker = broker(kind, &server).await;
+        server.kill().await;
+        let soon = broker.publish("t", Message::new("lost"), patiently(Duration::from_millis(300))).await;
+        assert!(matches!(soon, Err(BrokerError::Unavailable(_))), "{kind}: {soon:?}");
+        let waits = timeout(PATIENCE / 4, broker.publish("t", Message::new("waits"), patiently(PATIENCE)));
+        let (refused, closed) = tokio::join!(waits, broker.close());
+        closed.unwrap();
+        let error = refused.expect("it ends before its patience").unwrap_err();
+        assert!(error.to_string().contains("is closed"), "{kind}: {error}");
+        server.start_again().await;
+    }
+}
+
+#[tokio::test]
 async fn a_subscription_to_nats_goes_on_when_the_server_is_back() {
     let mut server = Server::start().await;
     let broker = broker(nats::NAME, &server).await;
@@ -134,6 +151,15 @@ async fn a_message_that_nats_does_not_take_is_refused_and_the_connection_stays()
         assert!(matches!(&refused, Err(BrokerError::TooLarge(text)) if text.contains("max_payload")), "{refused:?}");
         publish(&*broker, "t", Message::new("small")).await;
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_with_its_headers_only_is_refused_at_once() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    // In JSON and Base64 one byte less than the server takes.
+    let refused = timeout(PATIENCE, broker.publish("t", Message::new(vec![0; 786_414]), patiently(PATIENCE * 2))).await;
+    assert!(matches!(&refused, Ok(Err(BrokerError::TooLarge(text))) if text.contains("has 1048575")), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,12 +1,17 @@
 //! Both backends against a real server.
 
 mod faults;
+mod gone;
+mod members;
+mod room;
 mod server;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subscriber;
+use futures::StreamExt;
 use tokio::time::timeout;
 
 use crate::broker::contract::{next, publish, text};
@@ -14,10 +19,29 @@ use crate::broker::{
     Broker, Group, Limits, Message, OpenOptions, Pattern, Position, PublishOptions, SubscribeOptions, Subscription,
     contract, nats, open,
 };
-use server::{PATIENCE, Server};
+use server::{PATIENCE, Server, Way};
 
 async fn broker(kind: &str, server: &Server) -> Arc<dyn Broker> {
     open(kind, OpenOptions { address: Some(server.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn broker_on(way: &Way) -> Arc<dyn Broker> {
+    open(nats::JETSTREAM, OpenOptions { address: Some(way.address()), ..OpenOptions::default() }).await.unwrap()
+}
+
+async fn administrator(server: &Server) -> async_nats::jetstream::Context {
+    async_nats::jetstream::new(async_nats::connect(server.address()).await.unwrap())
+}
+
+/// What is sent to a subject from now on, as another program on the server sees it.
+async fn overhear(server: &Server, subject: &'static str) -> Subscriber {
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let subscriber = client.subscribe(subject).await.unwrap();
+    // The server has read all that was sent before what it answers.
+    let mut echo = client.subscribe("echo").await.unwrap();
+    client.publish("echo", "".into()).await.unwrap();
+    timeout(PATIENCE, echo.next()).await.unwrap().unwrap();
+    subscriber
 }
 
 async fn broker_with(server: &Server, limits: Limits, stream: Option<&str>) -> Arc<dyn Broker> {

@@ -5,7 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// How long to wait for what must come.
@@ -53,6 +56,11 @@ impl Server {
         assert_eq!(self.listening().await, self.port);
     }
 
+    /// Takes away all that a killed server kept.
+    pub(super) fn lose_disk(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
+    }
+
     fn ports(&self) -> PathBuf {
         self.folder.path().join("ports")
     }
@@ -75,6 +83,43 @@ impl Server {
             }
         };
         timeout(PATIENCE, written).await.expect("nats-server listens")
+    }
+}
+
+/// A way to a server that can be cut, while the server goes on.
+pub(super) struct Way {
+    port: u16,
+    cuts: watch::Sender<()>,
+}
+
+impl Way {
+    pub(super) async fn to(server: &Server) -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, to) = (listener.local_addr().unwrap().port(), server.port);
+        let cuts = watch::Sender::new(());
+        let all_cuts = cuts.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cuts = all_cuts.subscribe();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Way { port, cuts }
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the connections that there are; new ones find their way.
+    pub(super) fn cut(&self) {
+        self.cuts.send_replace(());
     }
 }
 

@@ -1,8 +1,7 @@
 //! What other programs on the same server see and send.
 
-use async_nats::{HeaderMap, Subscriber};
+use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures::StreamExt;
 
 use super::*;
 
@@ -17,9 +16,7 @@ async fn received(subscriber: &mut Subscriber) -> Bytes {
 #[tokio::test]
 async fn a_program_with_go_micro_reads_what_a_function_publishes_byte_for_byte() {
     let server = Server::start().await;
-    let program = program(&server).await;
-    let mut sees = program.subscribe("orders.created").await.unwrap();
-    program.flush().await.unwrap();
+    let mut sees = overhear(&server, "orders.created").await;
     for kind in [nats::NAME, nats::JETSTREAM] {
         let broker = broker(kind, &server).await;
         let message = Message::new(r#"{"id":7}"#).with("Micro-Topic", "orders.created").with("Content-Type", "a/<b>");
