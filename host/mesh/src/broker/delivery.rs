@@ -10,15 +10,16 @@ use super::{Header, KEY, Message};
 
 /// The messages that come to one subscriber. Dropping it gives back what was not acknowledged.
 pub struct Subscription {
-    deliveries: mpsc::Receiver<Delivery>,
-    /// Dropped with the subscription, which tells the backend that it is over.
+    /// Dropped with the subscription, which tells the backend that it is over. It comes first: the backend knows who left
+    /// before what was on its way to them comes back.
     _held: Box<dyn Any + Send + Sync>,
+    deliveries: mpsc::Receiver<Delivery>,
 }
 
 impl Subscription {
     /// A subscription that yields what is sent there, and drops `held` when it ends.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, held: impl Any + Send + Sync) -> Self {
-        Self { deliveries, _held: Box::new(held) }
+        Self { _held: Box::new(held), deliveries }
     }
 
     /// Waits for the next message. `None` means that the broker was closed or gave the subscription up: subscribe again.

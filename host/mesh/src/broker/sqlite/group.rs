@@ -191,22 +191,22 @@ impl Group {
         id
     }
 
-    /// Takes somebody out, and a group with them that nobody is in any more, unless it is remembered.
-    pub(super) fn leave(self: &Arc<Self>, state: &mut State, id: u64) {
+    /// Takes somebody out, and a group with them that nobody is in any more, unless it is remembered. Who left is to be
+    /// dropped when nothing is locked any more: with them goes what was on its way to them, and gives itself back.
+    fn leave(self: &Arc<Self>, state: &mut State, id: u64) -> Option<Member> {
         let mut inner = self.lock();
-        if let Some(at) = inner.members.iter().position(|member| member.id == id) {
-            let member = inner.members.swap_remove(at);
-            inner.free = inner.free.saturating_sub(member.free);
+        let at = inner.members.iter().position(|member| member.id == id)?;
+        let member = inner.members.swap_remove(at);
+        inner.free = inner.free.saturating_sub(member.free);
+        if inner.members.is_empty() {
+            inner.page = None;
+            if inner.row.is_none() {
+                drop(inner);
+                state.groups.retain(|group| !Arc::ptr_eq(group, self));
+                self.close();
+            }
         }
-        if !inner.members.is_empty() {
-            return;
-        }
-        inner.page = None;
-        if inner.row.is_none() {
-            drop(inner);
-            state.groups.retain(|group| !Arc::ptr_eq(group, self));
-            self.close();
-        }
+        Some(member)
     }
 
     /// Lets the group have a topic.
@@ -384,7 +384,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let shared = self.group.shared.clone();
-        self.group.leave(&mut shared.state(), self.id);
+        let left = self.group.leave(&mut self.group.shared.state(), self.id);
+        drop(left);
     }
 }
