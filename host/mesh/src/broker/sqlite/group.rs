@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use super::super::{Delivery, GroupUsage, Pattern, Receipt};
 use super::lane::Lane;
 use super::log::{Known, Record, Topic};
-use super::pages::{Fetch, Page};
+use super::pages::{Fetch, PAGE, Page};
 use super::{Shared, State};
 
-/// Messages of a topic that are handed out before another topic of the group has its turn.
+/// Messages of a topic that are handed out before another topic of the group has its turn. A page that is there is handed
+/// out to its end, since the next topic may need another one.
 const TURN: usize = 128;
 
 /// A group, or one alone where there is no name.
@@ -41,6 +42,8 @@ pub(super) struct Inner {
     pub(super) lanes: HashMap<i64, Lane>,
     /// The lanes that have something to be handed out, in the order of their turns.
     ready: VecDeque<i64>,
+    /// What the first of them has handed out in its turn.
+    in_turn: usize,
     pub(super) page: Option<Page>,
     /// Whether a page is on its way.
     pub(super) is_reading: bool,
@@ -129,15 +132,20 @@ impl Group {
                 Served::Some => inner.ready.rotate_left(1),
                 Served::NoRoom | Served::NeedsFile => return,
             }
+            inner.in_turn = 0;
         }
     }
 
     fn serve(self: &Arc<Self>, inner: &mut Inner, topic: i64, after: &mut After) -> Served {
-        let Inner { members, turn, free, lanes, page, is_reading, .. } = inner;
+        let Inner { members, turn, free, lanes, in_turn, page, is_reading, .. } = inner;
         let Some(lane) = lanes.get_mut(&topic) else { return Served::All };
         let topic = lane.topic.clone();
         let log = topic.log();
-        for _ in 0..TURN {
+        let is_over = |in_turn: usize, page: &Option<Page>| {
+            let has_page = || page.as_ref().is_some_and(|page| page.topic == topic.id);
+            in_turn >= TURN && (in_turn >= TURN + PAGE.0 || !has_page())
+        };
+        while !is_over(*in_turn, page) {
             // Before a message is taken, which would be missing then.
             let Some(at) = find_room(members, turn, free) else { return Served::NoRoom };
             let next = match page.as_mut().filter(|page| page.topic == topic.id) {
@@ -170,6 +178,7 @@ impl Group {
             let Some(member) = members.get_mut(at) else { return Served::NoRoom };
             member.free = member.free.saturating_sub(1);
             *free = free.saturating_sub(1);
+            *in_turn += 1;
             let attempt = lane.hand_out(record.seq);
             let handed =
                 Handed { group: self.clone(), topic: topic.id, seq: record.seq, epoch: lane.epoch, member: member.id };

@@ -14,7 +14,7 @@ use super::tables;
 use crate::broker::BrokerError;
 
 /// The messages that a page has at most, and the bytes after which it has no more.
-const PAGE: (usize, usize) = (256, 512 * 1_024);
+pub(super) const PAGE: (usize, usize) = (256, 512 * 1_024);
 
 /// How long to wait before a page is read again that could not be read.
 const RETRY: Duration = Duration::from_millis(250);
