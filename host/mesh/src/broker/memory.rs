@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -114,6 +114,23 @@ impl Group {
         found.ok_or_else(|| members.get(first % count.max(1)).cloned())
     }
 
+    /// As [`Group::room`], after waiting for it as long as the publisher likes. None where nobody is left.
+    async fn find_room(
+        &self,
+        topic: &str,
+        patience: Duration,
+    ) -> Result<Option<(Member, OwnedSemaphorePermit)>, BrokerError> {
+        match self.room() {
+            Ok(room) => Ok(Some(room)),
+            Err(None) => Ok(None),
+            Err(Some(_)) => timeout(patience, self.wait_for_room()).await.map_err(|_| {
+                BrokerError::Full(format!(
+                    "topic {topic}: subscribers have as many messages as they take; publish slower, or let more subscribe"
+                ))
+            }),
+        }
+    }
+
     /// As [`Group::room`], after waiting for it. None where nobody is left.
     async fn wait_for_room(&self) -> Option<(Member, OwnedSemaphorePermit)> {
         loop {
@@ -171,32 +188,24 @@ impl Broker for Memory {
         // All get it or none: a publisher that is told of an error may publish again.
         let mut rooms = Vec::with_capacity(groups.len());
         for group in groups.iter() {
-            match group.room() {
-                Ok(room) => rooms.push(room),
-                Err(None) => {}
-                Err(Some(_)) => match timeout(options.patience, group.wait_for_room()).await {
-                    Ok(room) => rooms.extend(room),
-                    Err(_) => {
-                        let detail = format!(
-                            "topic {topic}: subscribers have as many messages as they take; publish slower, or let more \
-                             subscribe"
-                        );
-                        return Err(BrokerError::Full(detail));
-                    }
-                },
-            }
+            rooms.extend(group.find_room(&topic, options.patience).await?.map(|room| (group, room)));
         }
         let published =
             SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok());
         let last = rooms.len().saturating_sub(1);
         let mut message = Some(message);
-        for (at, (member, room)) in rooms.into_iter().enumerate() {
-            let message = if at == last { message.take() } else { message.clone() };
-            let receipt = Box::new(Taken(Some(room)));
-            let mut delivery = Delivery::new(topic.clone(), message.unwrap_or_default(), Some(receipt));
-            delivery.published = published;
-            // The channel has room for each permit; one who left meanwhile needs no message.
-            let _ = member.deliveries.try_send(delivery);
+        for (at, (group, room)) in rooms.into_iter().enumerate() {
+            let mut message = if at == last { message.take() } else { message.clone() };
+            let mut found = Some(room);
+            while let Some((member, room)) = found {
+                let receipt = Box::new(Taken(Some(room)));
+                let mut delivery = Delivery::new(topic.clone(), message.unwrap_or_default(), Some(receipt));
+                delivery.published = published;
+                // The channel has room for each permit, unless its subscriber left meanwhile: then another one gets it.
+                let Err(error) = member.deliveries.try_send(delivery) else { break };
+                message = Some(std::mem::take(&mut error.into_inner().message));
+                found = group.find_room(&topic, options.patience).await?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::broker::{Group, contract};
-use std::time::Duration;
+use crate::broker::contract::text_of;
+use crate::broker::{Group as Sharing, contract};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
@@ -13,7 +13,7 @@ async fn a_publisher_waits_for_slow_subscribers_as_long_as_it_likes() {
     let pattern = Pattern::new("a").unwrap();
     let options = SubscribeOptions { prefetch: 1, ..SubscribeOptions::default() };
     let mut slow = broker.subscribe(&pattern, options).await.unwrap();
-    let group = SubscribeOptions { group: Some(Group::passing("g")), ..SubscribeOptions::default() };
+    let group = SubscribeOptions { group: Some(Sharing::passing("g")), ..SubscribeOptions::default() };
     let mut other = broker.subscribe(&pattern, group).await.unwrap();
     broker.publish("a", Message::new("1"), PublishOptions::default()).await.unwrap();
     let error = broker.publish("a", Message::new("2"), PublishOptions::default()).await.unwrap_err();
@@ -41,4 +41,49 @@ async fn who_waits_for_a_subscriber_that_leaves_is_not_forgotten() {
         drop(slow);
     });
     published.unwrap();
+}
+
+async fn member(broker: &Memory, group: &str, prefetch: usize) -> Subscription {
+    let options = SubscribeOptions { group: Some(Sharing::passing(group)), prefetch, ..SubscribeOptions::default() };
+    broker.subscribe(&Pattern::new("a").unwrap(), options).await.unwrap()
+}
+
+async fn publish(broker: &Memory, text: &str) -> Result<(), BrokerError> {
+    let patient = PublishOptions { patience: Duration::from_secs(60), ..PublishOptions::default() };
+    broker.publish("a", Message::new(text.to_owned()), patient).await
+}
+
+#[tokio::test]
+async fn who_waited_for_one_that_left_gives_the_message_to_another() {
+    let broker = Memory::new();
+    let (leaves, mut stays) = (member(&broker, "g", 1).await, member(&broker, "g", 1).await);
+    publish(&broker, "1").await.unwrap();
+    publish(&broker, "2").await.unwrap();
+    let (published, _) = tokio::join!(publish(&broker, "3"), async {
+        tokio::task::yield_now().await;
+        drop(leaves);
+        tokio::task::yield_now().await;
+        text_of(&mut stays).await
+    });
+    published.unwrap();
+    assert_eq!(text_of(&mut stays).await, "3");
+}
+
+#[tokio::test]
+async fn a_message_for_one_that_left_meanwhile_comes_to_another() {
+    let broker = Memory::new();
+    // The publisher has room in the first group, with who leaves, and waits for the second group.
+    let (mut leaves, mut full) = (member(&broker, "g", 1).await, member(&broker, "h", 1).await);
+    publish(&broker, "1").await.unwrap();
+    text_of(&mut leaves).await;
+    let (published, mut stays) = tokio::join!(publish(&broker, "2"), async {
+        tokio::task::yield_now().await;
+        let stays = member(&broker, "g", 1).await;
+        drop(leaves);
+        text_of(&mut full).await;
+        stays
+    });
+    published.unwrap();
+    assert_eq!(text_of(&mut stays).await, "2");
+    assert_eq!(text_of(&mut full).await, "2");
 }
