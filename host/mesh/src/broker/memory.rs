@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use futures::future::select_all;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
 
 use super::topic::{check_group, check_topic};
 use super::{
@@ -52,6 +53,8 @@ struct Group {
     name: Option<String>,
     members: ArcSwap<Vec<Member>>,
     next: AtomicUsize,
+    /// Told when somebody joins.
+    joined: Notify,
 }
 
 #[derive(Clone)]
@@ -60,6 +63,18 @@ struct Member {
     /// A permit for each delivery that may be unacknowledged.
     room: Arc<Semaphore>,
     prefetch: usize,
+}
+
+/// Somebody who gets a message, and the permit for it.
+type Room = (Member, OwnedSemaphorePermit);
+
+/// All members have as many messages as they take.
+struct NoRoom;
+
+/// How long a publisher waits for all groups together, and since when.
+struct Patience {
+    all: Duration,
+    since: Option<Instant>,
 }
 
 /// A subscription's place in its group.
@@ -104,47 +119,56 @@ impl Shared {
 }
 
 impl Group {
-    /// Room for one message, with somebody who has some now; or else with whom to wait for it.
-    fn room(&self) -> Result<(Member, OwnedSemaphorePermit), Option<Member>> {
+    /// Room for one message, with somebody who has some now; none where nobody is there.
+    fn room(&self) -> Result<Option<Room>, NoRoom> {
         let members = self.members.load();
         let count = members.len();
+        if count == 0 {
+            return Ok(None);
+        }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut turn = (0..count).filter_map(|at| members.get(first.wrapping_add(at) % count));
         let found = turn.find_map(|member| Some((member.clone(), member.room.clone().try_acquire_owned().ok()?)));
-        found.ok_or_else(|| members.get(first % count.max(1)).cloned())
+        found.map(Some).ok_or(NoRoom)
     }
 
-    /// As [`Group::room`], after waiting for it as long as the publisher likes. None where nobody is left.
-    async fn find_room(
-        &self,
-        topic: &str,
-        patience: Duration,
-    ) -> Result<Option<(Member, OwnedSemaphorePermit)>, BrokerError> {
-        match self.room() {
-            Ok(room) => Ok(Some(room)),
-            Err(None) => Ok(None),
-            Err(Some(_)) => timeout(patience, self.wait_for_room()).await.map_err(|_| {
-                BrokerError::Full(format!(
-                    "topic {topic}: subscribers have as many messages as they take; publish slower, or let more subscribe"
-                ))
-            }),
-        }
-    }
-
-    /// As [`Group::room`], after waiting for it. None where nobody is left.
-    async fn wait_for_room(&self) -> Option<(Member, OwnedSemaphorePermit)> {
+    /// As [`Group::room`], after waiting for whoever has some first.
+    async fn wait_for_room(&self) -> Option<Room> {
         loop {
-            match self.room() {
-                Ok(found) => return Some(found),
-                Err(None) => return None,
-                // One that leaves closes its room, and another one is asked.
-                Err(Some(member)) => {
-                    if let Ok(permit) = member.room.clone().acquire_owned().await {
-                        return Some((member, permit));
-                    }
+            // Listened to first, so that nobody who joins from now on is missed.
+            let joined = self.joined.notified();
+            if let Ok(found) = self.room() {
+                return found;
+            }
+            let members = self.members.load_full();
+            if members.is_empty() {
+                return None;
+            }
+            let rooms = members.iter().map(|member| Box::pin(member.room.clone().acquire_owned()));
+            tokio::select! {
+                () = joined => {}
+                // Who leaves closes their room, and the others are asked.
+                (permit, at, _) = select_all(rooms) => if let (Ok(permit), Some(member)) = (permit, members.get(at)) {
+                    return Some((member.clone(), permit));
                 }
             }
         }
+    }
+}
+
+impl Patience {
+    /// As [`Group::room`], after waiting for it as long as the publisher still likes.
+    async fn room(&mut self, group: &Group, topic: &str) -> Result<Option<Room>, BrokerError> {
+        if let Ok(found) = group.room() {
+            return Ok(found);
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let left = self.all.saturating_sub(since.elapsed());
+        timeout(left, group.wait_for_room()).await.map_err(|_| {
+            BrokerError::Full(format!(
+                "topic {topic}: subscribers have as many messages as they take; publish slower, or let more subscribe"
+            ))
+        })
     }
 }
 
@@ -185,10 +209,11 @@ impl Broker for Memory {
             return Err(closed());
         }
         let (topic, groups) = self.shared.route(topic);
-        // All get it or none: a publisher that is told of an error may publish again.
+        // All get it or none, as far as nobody leaves meanwhile: a publisher that is told of an error may publish again.
+        let mut patience = Patience { all: options.patience, since: None };
         let mut rooms = Vec::with_capacity(groups.len());
         for group in groups.iter() {
-            rooms.extend(group.find_room(&topic, options.patience).await?.map(|room| (group, room)));
+            rooms.extend(patience.room(group, &topic).await?.map(|room| (group, room)));
         }
         let published =
             SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok());
@@ -204,7 +229,7 @@ impl Broker for Memory {
                 // The channel has room for each permit, unless its subscriber left meanwhile: then another one gets it.
                 let Err(error) = member.deliveries.try_send(delivery) else { break };
                 message = Some(std::mem::take(&mut error.into_inner().message));
-                found = group.find_room(&topic, options.patience).await?;
+                found = patience.room(group, &topic).await?;
             }
         }
         Ok(())
@@ -232,6 +257,7 @@ impl Broker for Memory {
                 name,
                 members: ArcSwap::default(),
                 next: AtomicUsize::new(0),
+                joined: Notify::new(),
             });
             groups.push(group.clone());
             self.shared.routes.store(Arc::default());
@@ -239,6 +265,7 @@ impl Broker for Memory {
         });
         let members = group.members.load().iter().cloned().chain([member]).collect();
         group.members.store(Arc::new(members));
+        group.joined.notify_waiters();
         Ok(Subscription::new(received, Place { shared: Arc::downgrade(&self.shared), group, room }))
     }
 
@@ -270,8 +297,7 @@ impl Broker for Memory {
         let mut groups = self.shared.groups();
         self.shared.is_closed.store(true, Ordering::Release);
         for group in groups.drain(..) {
-            group.members.load().iter().for_each(|member| member.room.close());
-            group.members.store(Arc::default());
+            group.members.swap(Arc::default()).iter().for_each(|member| member.room.close());
         }
         self.shared.routes.store(Arc::default());
         Ok(())

@@ -87,3 +87,38 @@ async fn a_message_for_one_that_left_meanwhile_comes_to_another() {
     assert_eq!(text_of(&mut stays).await, "2");
     assert_eq!(text_of(&mut full).await, "2");
 }
+
+#[tokio::test]
+async fn a_publisher_waits_for_whoever_has_room_first() {
+    let broker = Memory::new();
+    let (_stuck, mut idle) = (member(&broker, "g", 1).await, member(&broker, "g", 1).await);
+    publish(&broker, "1").await.unwrap();
+    publish(&broker, "2").await.unwrap();
+    let (published, _) = tokio::join!(publish(&broker, "3"), async {
+        tokio::task::yield_now().await;
+        text_of(&mut idle).await
+    });
+    published.unwrap();
+    assert_eq!(text_of(&mut idle).await, "3");
+    publish(&broker, "4").await.unwrap();
+    let (published, mut new) = tokio::join!(publish(&broker, "5"), async {
+        tokio::task::yield_now().await;
+        member(&broker, "g", 1).await
+    });
+    published.unwrap();
+    assert_eq!(text_of(&mut new).await, "5", "who joins has room too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_is_patient_once_and_not_with_each_group_anew() {
+    let broker = Memory::new();
+    let (mut slow, _stuck) = (member(&broker, "g", 1).await, member(&broker, "h", 1).await);
+    publish(&broker, "1").await.unwrap();
+    let since = Instant::now();
+    let (refused, _) = tokio::join!(publish(&broker, "2"), async {
+        tokio::time::advance(Duration::from_secs(40)).await;
+        text_of(&mut slow).await
+    });
+    assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
+    assert_eq!(since.elapsed().as_secs(), 60);
+}
