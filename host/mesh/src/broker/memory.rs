@@ -1,7 +1,7 @@
 //! Topics in this process alone: the fastest broker. A message comes to who is there, at most once, and is gone with the
 //! process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::future::select_all;
+use rpds::HashTrieMapSync;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -41,7 +42,7 @@ type Route = Arc<[Arc<Group>]>;
 struct Shared {
     groups: Mutex<Vec<Arc<Group>>>,
     /// For each topic that was published to since the groups last changed.
-    routes: ArcSwap<HashMap<Arc<str>, Route>>,
+    routes: ArcSwap<HashTrieMapSync<Arc<str>, Route>>,
     /// As many topics as there are routes at most.
     topics: Mutex<BTreeSet<Arc<str>>>,
     is_closed: AtomicBool,
@@ -109,10 +110,9 @@ impl Shared {
         if topics.len() < ROUTES {
             topics.insert(topic.clone());
         }
-        if self.routes.load().len() < ROUTES {
-            let mut routes = HashMap::clone(&self.routes.load());
-            routes.insert(topic.clone(), found.clone());
-            self.routes.store(Arc::new(routes));
+        let routes = self.routes.load();
+        if routes.size() < ROUTES {
+            self.routes.store(Arc::new(routes.insert(topic.clone(), found.clone())));
         }
         (topic, found)
     }
