@@ -37,7 +37,7 @@ use crate::sqlite::ReadError;
 
 pub use delivery::{Delivered, Delivery, Receipt, Subscription};
 pub(crate) use delivery::{Done, Taken, Told};
-pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_MESSAGE, MESSAGE_ID, Message};
+pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_HEADER_NAMES, MAX_MESSAGE, MESSAGE_ID, Message};
 pub use topic::{MAX_TOPIC, Pattern};
 
 pub use crate::store::Clock;

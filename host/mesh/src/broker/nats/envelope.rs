@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{BrokerError, Message};
+use crate::broker::{BrokerError, MAX_HEADER_NAMES, Message};
 
 /// As Go writes it: names are sorted, and each field is there.
 #[derive(Serialize)]
@@ -67,8 +67,8 @@ pub(super) fn read(payload: &Bytes, headers: Option<&HeaderMap>) -> Message {
         return message;
     }
     let pairs = headers.into_iter().flat_map(HeaderMap::iter);
-    let header = pairs.filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str()))).collect();
-    Message { header, body: payload.clone() }
+    let header = pairs.filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str())));
+    Message { header: header.take(MAX_HEADER_NAMES).collect(), body: payload.clone() }
 }
 
 fn read_envelope(payload: &[u8]) -> Option<Message> {
@@ -78,7 +78,7 @@ fn read_envelope(payload: &[u8]) -> Option<Message> {
         Nullable::None(()) => Bytes::new(),
     };
     let header = match header {
-        Nullable::Some(pairs) => pairs.into_iter().collect(),
+        Nullable::Some(pairs) => pairs.into_iter().take(MAX_HEADER_NAMES).collect(),
         Nullable::None(()) => crate::broker::Header::default(),
     };
     Some(Message { header, body })
