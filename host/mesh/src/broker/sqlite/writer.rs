@@ -194,19 +194,24 @@ impl Writer {
         self.settle(batch);
     }
 
-    /// Publishes messages together, or one by one if the file fails: then a large one that needs more room than there is
-    /// does not take small ones with it. A file that is held by somebody else is waited for once.
+    /// Publishes messages together, or one by one and without those that are due if the file fails: then a large one that
+    /// needs more room than there is does not take small ones with it. A file that is held by somebody else is waited for
+    /// once.
     fn settle(&mut self, batch: Vec<Publish>) {
         let cursors = self.take_cursors();
         let now = self.clock.now();
         let is_due = self.next_due.is_some_and(|due| due <= now);
+        let takes_due = is_due && self.retry_at.is_none_or(|at| at <= Instant::now());
         if batch.is_empty() && cursors.is_empty() && !is_due {
             self.retry_at = None;
+        }
+        if batch.is_empty() && cursors.is_empty() && !takes_due {
             return;
         }
-        match self.commit(&batch, &cursors, now) {
+        match self.commit(&batch, &cursors, now, takes_due) {
             Ok(staged) => {
-                self.retry_at = None;
+                // What is due and failed is tried again at its time.
+                self.retry_at.take_if(|_| takes_due || !is_due);
                 if !cursors.is_empty() {
                     self.tell_of_room();
                 }
@@ -217,7 +222,8 @@ impl Writer {
                 // The file has not learned of them after all.
                 cursors.iter().for_each(|cursor| cursor.group.mark(&[cursor.topic]));
                 self.retry_at = Some(Instant::now() + RETRY);
-                if batch.len() > 1 && !sqlite::is_held(&error) {
+                let may_fit = batch.len() > 1 || (takes_due && !batch.is_empty());
+                if may_fit && !sqlite::is_held(&error) {
                     return batch.into_iter().for_each(|publish| self.settle(vec![publish]));
                 }
                 tracing::warn!(%error, "the broker's file could not be written");
@@ -228,12 +234,18 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &[Publish], cursors: &[Cursor], now: u64) -> Result<Staged, rusqlite::Error> {
-        let is_due = self.next_due.is_some_and(|due| due <= now);
-        self.set_synchronous(!batch.is_empty() || is_due)?;
+    fn commit(
+        &mut self,
+        batch: &[Publish],
+        cursors: &[Cursor],
+        now: u64,
+        takes_due: bool,
+    ) -> Result<Staged, rusqlite::Error> {
+        self.set_synchronous(!batch.is_empty() || takes_due)?;
         let change = sqlite::begin(&mut self.connection)?;
         let mut staged = Staged::default();
-        let moved = if is_due { staged.put_due(&change, &self.shared, now, TOGETHER)? } else { 0 };
+        let together = (TOGETHER, TOGETHER_BYTES);
+        let moved = if takes_due { staged.put_due(&change, &self.shared, now, together)? } else { 0 };
         let later = staged.put_batch(&change, &self.shared, batch, now)?;
         staged.finish(&change)?;
         if !cursors.is_empty() {
@@ -242,7 +254,7 @@ impl Writer {
                 set.execute(params![cursor.row, cursor.topic, cursor.position, cursor.unacknowledged])?;
             }
         }
-        let next_due = if is_due || later > 0 { tables::next_due(&change)? } else { self.next_due };
+        let next_due = if takes_due || later > 0 { tables::next_due(&change)? } else { self.next_due };
         change.commit()?;
         self.next_due = next_due;
         // What was put down for later was counted then.
