@@ -81,3 +81,19 @@ async fn a_page_of_the_file_is_handed_out_to_its_end_before_another_topic_has_it
     let rows = rows(&mut all, 1_024).await;
     assert_eq!(rows.iter().map(|(_, row)| *row).collect::<Vec<_>>(), [256; 4], "{rows:?}");
 }
+
+#[tokio::test]
+async fn an_acknowledgement_from_before_a_seek_does_not_take_the_next_delivery_away() {
+    let folder = folder();
+    let broker = broker(&folder.path().join("broker")).await;
+    let mut group = subscribe(&broker, "a", Some(Sharing::durable("g")), Position::Latest).await;
+    publish(&broker, "a", "1").await;
+    let before = next(&mut group).await;
+    broker.seek(&Pattern::new("a").unwrap(), "g", Position::Earliest).await.unwrap();
+    let since = next(&mut group).await;
+    before.ack();
+    assert_eq!(lag(&broker, "a").await, [1]);
+    drop(since);
+    assert_eq!(text_of(&mut group).await, "1", "it was given back");
+    assert_eq!(lag(&broker, "a").await, [0]);
+}

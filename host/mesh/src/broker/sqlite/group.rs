@@ -280,12 +280,13 @@ impl Group {
         let mut inner = self.lock();
         inner.give_room(handed.member);
         let is_dirty_now = !inner.dirty.is_empty();
-        if let Some(lane) = inner.lanes.get_mut(&handed.topic) {
+        // What was handed out before the place was set may have been handed out again since.
+        if let Some(lane) = inner.lanes.get_mut(&handed.topic).filter(|lane| lane.epoch == handed.epoch) {
             if is_acknowledged {
                 if lane.acknowledge(handed.seq) {
                     inner.mark(handed.topic);
                 }
-            } else if lane.release(handed.seq, handed.epoch) {
+            } else if lane.release(handed.seq) {
                 inner.make_ready(handed.topic);
             }
         }

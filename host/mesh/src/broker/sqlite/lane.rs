@@ -15,7 +15,7 @@ pub(super) struct Lane {
     unacknowledged: BTreeMap<u64, u32>,
     /// Those of them that were given back.
     released: BTreeSet<u64>,
-    /// Counts how often the place was set: what was handed out before is not given back to it.
+    /// Counts how often the place was set: what becomes of what was handed out before says nothing to it.
     pub(super) epoch: u32,
     /// Whether it waits for its turn to be served.
     pub(super) is_ready: bool,
@@ -83,8 +83,8 @@ impl Lane {
     }
 
     /// Notes that a message was given back; says whether it comes again.
-    pub(super) fn release(&mut self, seq: u64, epoch: u32) -> bool {
-        epoch == self.epoch && self.unacknowledged.contains_key(&seq) && self.released.insert(seq)
+    pub(super) fn release(&mut self, seq: u64) -> bool {
+        self.unacknowledged.contains_key(&seq) && self.released.insert(seq)
     }
 
     /// The first offset that is not acknowledged.
