@@ -265,7 +265,7 @@ impl Writer {
             group.change(|inner| {
                 inner.page.take_if(|page| page.topic == topic.id);
                 if let Some(lane) = inner.lanes.get_mut(&topic.id) {
-                    lane.acknowledge(seq);
+                    lane.remove(seq);
                 }
             });
             group.mark(&[topic.id]);

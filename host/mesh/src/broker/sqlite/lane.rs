@@ -17,6 +17,8 @@ pub(super) struct Lane {
     released: BTreeSet<u64>,
     /// Counts how often the place was set: what becomes of what was handed out before says nothing to it.
     pub(super) epoch: u32,
+    /// Counts the messages that were removed: a page that was read before has them.
+    pub(super) removals: u32,
     /// Whether it waits for its turn to be served.
     pub(super) is_ready: bool,
     /// Whether the file has to learn of it.
@@ -31,6 +33,7 @@ impl Lane {
             unacknowledged: BTreeMap::new(),
             released: BTreeSet::new(),
             epoch: 0,
+            removals: 0,
             is_ready: false,
             is_dirty: false,
         }
@@ -80,6 +83,12 @@ impl Lane {
     pub(super) fn acknowledge(&mut self, seq: u64) -> bool {
         self.released.remove(&seq);
         self.unacknowledged.remove(&seq).is_some()
+    }
+
+    /// Notes that a message was removed.
+    pub(super) fn remove(&mut self, seq: u64) {
+        self.removals = self.removals.wrapping_add(1);
+        self.acknowledge(seq);
     }
 
     /// Notes that a message was given back; says whether it comes again.

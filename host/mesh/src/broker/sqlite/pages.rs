@@ -13,6 +13,10 @@ use super::log::Record;
 use super::tables;
 use crate::broker::BrokerError;
 
+#[cfg(test)]
+#[path = "../sqlite_pages_tests.rs"]
+mod tests;
+
 /// The messages that a page has at most, and the bytes after which it has no more.
 pub(super) const PAGE: (usize, usize) = (256, 512 * 1_024);
 
@@ -33,6 +37,7 @@ pub(super) struct Page {
 pub(super) struct Fetch {
     topic: i64,
     epoch: u32,
+    removals: u32,
     /// Messages that were given back; if there are none, those from `from` on and before `to`.
     seqs: Vec<u64>,
     from: u64,
@@ -75,7 +80,8 @@ impl Fetch {
     /// What the lane needs next, of what is before `end`.
     pub(super) fn new(lane: &Lane, end: u64) -> Self {
         let seqs = lane.released(PAGE.0);
-        Self { topic: lane.topic.id, epoch: lane.epoch, seqs, from: lane.position, to: end }
+        let (topic, epoch, removals) = (lane.topic.id, lane.epoch, lane.removals);
+        Self { topic, epoch, removals, seqs, from: lane.position, to: end }
     }
 
     /// Reads it, and has it handed out.
@@ -122,9 +128,9 @@ impl Fetch {
         group.change(|inner| {
             inner.is_reading = false;
             let topic = self.topic;
-            let Some(lane) = inner.lanes.get_mut(&topic).filter(|lane| lane.epoch == self.epoch) else {
-                return;
-            };
+            // Otherwise it is read again, if the topic is still there.
+            let is_current = |lane: &&mut Lane| (lane.epoch, lane.removals) == (self.epoch, self.removals);
+            let Some(lane) = inner.lanes.get_mut(&topic).filter(is_current) else { return };
             let covers = if self.seqs.is_empty() {
                 let end = last.filter(|_| is_full).map_or(self.to, |last| last + 1);
                 if records.is_empty() && lane.first_released().is_none() {
