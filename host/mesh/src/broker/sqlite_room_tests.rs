@@ -180,3 +180,21 @@ async fn large_messages_that_are_due_at_once_are_no_larger_transaction_than_othe
     }
     assert_eq!(came, [4, 8, 9]);
 }
+
+#[tokio::test]
+async fn a_broker_that_could_not_write_everything_at_its_end_goes_away_nevertheless() {
+    let folder = folder();
+    let mut writer = writer(&folder.path().join("broker"), Clock::default());
+    let shared = Arc::downgrade(&writer.shared);
+    let (deliveries, mut received) = mpsc::channel(1);
+    let (pattern, group) = (Pattern::new("a").unwrap(), Some(Sharing::durable("g")));
+    let join = Join { pattern, group, prefetch: 1, from: Position::Latest, deliveries };
+    let place = writer.subscribe(join).unwrap();
+    assert!(writer.work(&mut vec![request(10, None).0]).is_none());
+    received.try_recv().unwrap().ack();
+    drop((place, received));
+    writer.connection.pragma_update(None, "query_only", true).unwrap();
+    writer.shared.queue.close();
+    writer.serve();
+    assert!(shared.upgrade().is_none());
+}

@@ -110,7 +110,7 @@ impl Group {
     fn finish(self: &Arc<Self>, after: After) {
         drop(after.undelivered);
         if after.is_dirty {
-            self.shared.dirty().push(self.clone());
+            self.shared.dirty().push(Arc::downgrade(self));
             self.shared.queue.acks();
         }
         if let Some(fetch) = after.fetch {
@@ -236,7 +236,7 @@ impl Group {
         let is_news = !was_dirty && !inner.dirty.is_empty();
         drop(inner);
         if is_news {
-            self.shared.dirty().push(self.clone());
+            self.shared.dirty().push(Arc::downgrade(self));
         }
     }
 

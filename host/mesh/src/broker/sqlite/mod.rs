@@ -20,7 +20,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use async_trait::async_trait;
@@ -69,8 +69,8 @@ struct Shared {
     queue: Queue,
     readers: Readers,
     runtime: Handle,
-    /// The groups of which the file has to learn where they stand.
-    dirty: Mutex<Vec<Arc<Group>>>,
+    /// The groups of which the file has to learn where they stand. They hold this.
+    dirty: Mutex<Vec<Weak<Group>>>,
     /// Changes when there may be room again, after a publisher was told that there is none.
     room: watch::Sender<u64>,
     members: AtomicU64,
@@ -102,7 +102,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
+    fn dirty(&self) -> MutexGuard<'_, Vec<Weak<Group>>> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

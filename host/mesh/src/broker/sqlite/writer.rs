@@ -1,7 +1,7 @@
 //! The thread that writes: it takes the messages and acknowledgements that wait into one transaction, and when that is on
 //! disk, tells the publishers and hands the messages out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -289,7 +289,7 @@ impl Writer {
     fn take_cursors(&self) -> Vec<Cursor> {
         let groups = std::mem::take(&mut *self.shared.dirty());
         let mut cursors = Vec::with_capacity(groups.len());
-        for group in groups {
+        for group in groups.iter().filter_map(Weak::upgrade) {
             let mut inner = group.lock();
             let Some(row) = inner.row else { continue };
             for topic in std::mem::take(&mut inner.dirty) {
