@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::topic::{check_group, check_topic};
 use super::{
-    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, SubscribeOptions,
-    Subscription, Taken, TopicUsage, closed, unsupported,
+    Abilities, Broker, BrokerError, Clock, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions,
+    SubscribeOptions, Subscription, Taken, TopicUsage, closed, unsupported,
 };
 
 #[cfg(test)]
@@ -33,6 +33,7 @@ const ROUTES: usize = 10_000;
 #[derive(Default)]
 pub struct Memory {
     shared: Arc<Shared>,
+    clock: Clock,
 }
 
 /// The groups that get messages of a topic.
@@ -87,8 +88,8 @@ struct Place {
 
 impl Memory {
     /// A broker without topics.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(clock: Clock) -> Self {
+        Self { shared: Arc::default(), clock }
     }
 }
 
@@ -215,8 +216,7 @@ impl Broker for Memory {
         for group in groups.iter() {
             rooms.extend(patience.room(group, &topic).await?.map(|room| (group, room)));
         }
-        let published =
-            SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok());
+        let published = Some(self.clock.now());
         let last = rooms.len().saturating_sub(1);
         let mut message = Some(message);
         for (at, (group, room)) in rooms.into_iter().enumerate() {

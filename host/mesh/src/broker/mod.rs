@@ -304,7 +304,7 @@ pub const KINDS: [&str; 6] = [memory::NAME, sqlite::NAME, nats::NAME, nats::JETS
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
     let OpenOptions { path, address, stream, limits, clock } = options;
     match kind {
-        memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        memory::NAME => Ok(Arc::new(memory::Memory::new(clock))),
         sqlite::NAME => {
             let no_path = || BrokerError::Setting("broker sqlite needs a file: set its path".to_owned());
             Ok(Arc::new(sqlite::Sqlite::open(path.ok_or_else(no_path)?, limits, clock).await?))
