@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions,
-    SubscribeOptions, Subscription, Taken, TopicUsage, closed, unsupported,
+    SubscribeOptions, Subscription, Taken, TopicUsage, closed, sorted, unsupported,
 };
 
 #[cfg(test)]
@@ -279,18 +279,15 @@ impl Broker for Memory {
         check_topic(topic)?;
         let groups = self.shared.groups();
         let groups = groups.iter().filter(|group| group.pattern.matches(topic));
-        let mut usage: Vec<_> = groups
-            .filter_map(|group| {
-                let members = group.members.load();
-                let taken = |member: &Member| member.prefetch.saturating_sub(member.room.available_permits()) as u64;
-                let in_flight = members.iter().map(taken).sum();
-                let pattern = group.pattern.to_string();
-                let members = members.len() as u64;
-                Some(GroupUsage { name: group.name.clone()?, pattern, lag: in_flight, in_flight, members })
-            })
-            .collect();
-        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(usage)
+        let usage = groups.filter_map(|group| {
+            let members = group.members.load();
+            let taken = |member: &Member| member.prefetch.saturating_sub(member.room.available_permits()) as u64;
+            let in_flight = members.iter().map(taken).sum();
+            let pattern = group.pattern.to_string();
+            let members = members.len() as u64;
+            Some(GroupUsage { name: group.name.clone()?, pattern, lag: in_flight, in_flight, members })
+        });
+        Ok(sorted(usage.collect()))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {

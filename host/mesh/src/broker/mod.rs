@@ -338,6 +338,12 @@ impl From<ReadError> for BrokerError {
     }
 }
 
+/// Groups in the order in which [`Broker::groups`] gives them.
+fn sorted(mut groups: Vec<GroupUsage>) -> Vec<GroupUsage> {
+    groups.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
+    groups
+}
+
 /// What every backend answers after [`Broker::close`].
 pub(crate) fn closed() -> BrokerError {
     BrokerError::Unavailable(

@@ -292,9 +292,7 @@ impl Broker for JetStream {
             let lag = info.num_pending + in_flight;
             Some(GroupUsage { name, pattern: pattern.to_string(), lag, in_flight, members })
         });
-        let mut usage: Vec<_> = usage.collect();
-        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(usage)
+        Ok(crate::broker::sorted(usage.collect()))
     }
 
     async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError> {
