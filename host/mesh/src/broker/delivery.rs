@@ -154,3 +154,46 @@ impl fmt::Debug for Delivery {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Seen {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        }
+    }
+
+    struct Held(Seen);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.note("over");
+        }
+    }
+
+    impl Receipt for Seen {
+        fn ack(&mut self) {
+            self.note("acknowledged");
+        }
+
+        fn release(&mut self) {
+            self.note("given back");
+        }
+    }
+
+    #[test]
+    fn who_leaves_is_gone_before_what_was_on_its_way_comes_back() {
+        let seen = Seen::default();
+        let (deliveries, received) = mpsc::channel(1);
+        deliveries.try_send(Delivery::new("a".into(), Message::default(), Some(Box::new(seen.clone())))).unwrap();
+        drop(Subscription::new(received, Held(seen.clone())));
+        assert_eq!(*seen.0.lock().unwrap(), ["over", "given back"]);
+    }
+}
