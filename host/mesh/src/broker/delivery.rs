@@ -10,15 +10,16 @@ use super::{Header, KEY, Message};
 
 /// The messages that come to one subscriber. Dropping it gives back what was not acknowledged.
 pub struct Subscription {
-    deliveries: mpsc::Receiver<Delivery>,
-    /// Dropped with the subscription, which tells the backend that it is over.
+    /// Dropped with the subscription, which tells the backend that it is over. It comes first: the backend knows who left
+    /// before what was on its way to them comes back.
     _held: Box<dyn Any + Send + Sync>,
+    deliveries: mpsc::Receiver<Delivery>,
 }
 
 impl Subscription {
     /// A subscription that yields what is sent there, and drops `held` when it ends.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, held: impl Any + Send + Sync) -> Self {
-        Self { deliveries, _held: Box::new(held) }
+        Self { _held: Box::new(held), deliveries }
     }
 
     /// Waits for the next message. `None` means that the broker was closed or gave the subscription up: subscribe again.
@@ -151,5 +152,48 @@ impl fmt::Debug for Delivery {
             .field("offset", &self.offset)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Seen {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        }
+    }
+
+    struct Held(Seen);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.note("over");
+        }
+    }
+
+    impl Receipt for Seen {
+        fn ack(&mut self) {
+            self.note("acknowledged");
+        }
+
+        fn release(&mut self) {
+            self.note("given back");
+        }
+    }
+
+    #[test]
+    fn who_leaves_is_gone_before_what_was_on_its_way_comes_back() {
+        let seen = Seen::default();
+        let (deliveries, received) = mpsc::channel(1);
+        deliveries.try_send(Delivery::new("a".into(), Message::default(), Some(Box::new(seen.clone())))).unwrap();
+        drop(Subscription::new(received, Held(seen.clone())));
+        assert_eq!(*seen.0.lock().unwrap(), ["over", "given back"]);
     }
 }

@@ -1,20 +1,22 @@
 //! Topics in this process alone: the fastest broker. A message comes to who is there, at most once, and is gone with the
 //! process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use futures::future::select_all;
+use rpds::HashTrieMapSync;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
 
 use super::topic::{check_group, check_topic};
 use super::{
-    Abilities, Broker, BrokerError, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions, SubscribeOptions,
-    Subscription, Taken, TopicUsage, closed, unsupported,
+    Abilities, Broker, BrokerError, Clock, Delivery, GroupUsage, Message, Pattern, Position, PublishOptions,
+    SubscribeOptions, Subscription, Taken, TopicUsage, closed, sorted, unsupported,
 };
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ const ROUTES: usize = 10_000;
 #[derive(Default)]
 pub struct Memory {
     shared: Arc<Shared>,
+    clock: Clock,
 }
 
 /// The groups that get messages of a topic.
@@ -40,7 +43,7 @@ type Route = Arc<[Arc<Group>]>;
 struct Shared {
     groups: Mutex<Vec<Arc<Group>>>,
     /// For each topic that was published to since the groups last changed.
-    routes: ArcSwap<HashMap<Arc<str>, Route>>,
+    routes: ArcSwap<HashTrieMapSync<Arc<str>, Route>>,
     /// As many topics as there are routes at most.
     topics: Mutex<BTreeSet<Arc<str>>>,
     is_closed: AtomicBool,
@@ -52,6 +55,8 @@ struct Group {
     name: Option<String>,
     members: ArcSwap<Vec<Member>>,
     next: AtomicUsize,
+    /// Told when somebody joins.
+    joined: Notify,
 }
 
 #[derive(Clone)]
@@ -60,6 +65,18 @@ struct Member {
     /// A permit for each delivery that may be unacknowledged.
     room: Arc<Semaphore>,
     prefetch: usize,
+}
+
+/// Somebody who gets a message, and the permit for it.
+type Room = (Member, OwnedSemaphorePermit);
+
+/// All members have as many messages as they take.
+struct NoRoom;
+
+/// How long a publisher waits for all groups together, and since when.
+struct Patience {
+    all: Duration,
+    since: Option<Instant>,
 }
 
 /// A subscription's place in its group.
@@ -71,8 +88,8 @@ struct Place {
 
 impl Memory {
     /// A broker without topics.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(clock: Clock) -> Self {
+        Self { shared: Arc::default(), clock }
     }
 }
 
@@ -94,40 +111,65 @@ impl Shared {
         if topics.len() < ROUTES {
             topics.insert(topic.clone());
         }
-        if self.routes.load().len() < ROUTES {
-            let mut routes = HashMap::clone(&self.routes.load());
-            routes.insert(topic.clone(), found.clone());
-            self.routes.store(Arc::new(routes));
+        let routes = self.routes.load();
+        if routes.size() < ROUTES {
+            self.routes.store(Arc::new(routes.insert(topic.clone(), found.clone())));
         }
         (topic, found)
     }
 }
 
 impl Group {
-    /// Room for one message, with somebody who has some now; or else with whom to wait for it.
-    fn room(&self) -> Result<(Member, OwnedSemaphorePermit), Option<Member>> {
+    /// Room for one message, with somebody who has some now; none where nobody is there.
+    fn room(&self) -> Result<Option<Room>, NoRoom> {
         let members = self.members.load();
         let count = members.len();
+        if count == 0 {
+            return Ok(None);
+        }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut turn = (0..count).filter_map(|at| members.get(first.wrapping_add(at) % count));
         let found = turn.find_map(|member| Some((member.clone(), member.room.clone().try_acquire_owned().ok()?)));
-        found.ok_or_else(|| members.get(first % count.max(1)).cloned())
+        found.map(Some).ok_or(NoRoom)
     }
 
-    /// As [`Group::room`], after waiting for it. None where nobody is left.
-    async fn wait_for_room(&self) -> Option<(Member, OwnedSemaphorePermit)> {
+    /// As [`Group::room`], after waiting for whoever has some first.
+    async fn wait_for_room(&self) -> Option<Room> {
         loop {
-            match self.room() {
-                Ok(found) => return Some(found),
-                Err(None) => return None,
-                // One that leaves closes its room, and another one is asked.
-                Err(Some(member)) => {
-                    if let Ok(permit) = member.room.clone().acquire_owned().await {
-                        return Some((member, permit));
-                    }
+            // Listened to first, so that nobody who joins from now on is missed.
+            let joined = self.joined.notified();
+            if let Ok(found) = self.room() {
+                return found;
+            }
+            let members = self.members.load_full();
+            if members.is_empty() {
+                return None;
+            }
+            let rooms = members.iter().map(|member| Box::pin(member.room.clone().acquire_owned()));
+            tokio::select! {
+                () = joined => {}
+                // Who leaves closes their room, and the others are asked.
+                (permit, at, _) = select_all(rooms) => if let (Ok(permit), Some(member)) = (permit, members.get(at)) {
+                    return Some((member.clone(), permit));
                 }
             }
         }
+    }
+}
+
+impl Patience {
+    /// As [`Group::room`], after waiting for it as long as the publisher still likes.
+    async fn room(&mut self, group: &Group, topic: &str) -> Result<Option<Room>, BrokerError> {
+        if let Ok(found) = group.room() {
+            return Ok(found);
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let left = self.all.saturating_sub(since.elapsed());
+        timeout(left, group.wait_for_room()).await.map_err(|_| {
+            BrokerError::Full(format!(
+                "topic {topic}: subscribers have as many messages as they take; publish slower, or let more subscribe"
+            ))
+        })
     }
 }
 
@@ -168,35 +210,27 @@ impl Broker for Memory {
             return Err(closed());
         }
         let (topic, groups) = self.shared.route(topic);
-        // All get it or none: a publisher that is told of an error may publish again.
+        // All get it or none, as far as nobody leaves meanwhile: a publisher that is told of an error may publish again.
+        let mut patience = Patience { all: options.patience, since: None };
         let mut rooms = Vec::with_capacity(groups.len());
         for group in groups.iter() {
-            match group.room() {
-                Ok(room) => rooms.push(room),
-                Err(None) => {}
-                Err(Some(_)) => match timeout(options.patience, group.wait_for_room()).await {
-                    Ok(room) => rooms.extend(room),
-                    Err(_) => {
-                        let detail = format!(
-                            "topic {topic}: subscribers have as many messages as they take; publish slower, or let more \
-                             subscribe"
-                        );
-                        return Err(BrokerError::Full(detail));
-                    }
-                },
-            }
+            rooms.extend(patience.room(group, &topic).await?.map(|room| (group, room)));
         }
-        let published =
-            SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| u64::try_from(now.as_millis()).ok());
+        let published = Some(self.clock.now());
         let last = rooms.len().saturating_sub(1);
         let mut message = Some(message);
-        for (at, (member, room)) in rooms.into_iter().enumerate() {
-            let message = if at == last { message.take() } else { message.clone() };
-            let receipt = Box::new(Taken(Some(room)));
-            let mut delivery = Delivery::new(topic.clone(), message.unwrap_or_default(), Some(receipt));
-            delivery.published = published;
-            // The channel has room for each permit; one who left meanwhile needs no message.
-            let _ = member.deliveries.try_send(delivery);
+        for (at, (group, room)) in rooms.into_iter().enumerate() {
+            let mut message = if at == last { message.take() } else { message.clone() };
+            let mut found = Some(room);
+            while let Some((member, room)) = found {
+                let receipt = Box::new(Taken(Some(room)));
+                let mut delivery = Delivery::new(topic.clone(), message.unwrap_or_default(), Some(receipt));
+                delivery.published = published;
+                // The channel has room for each permit, unless its subscriber left meanwhile: then another one gets it.
+                let Err(error) = member.deliveries.try_send(delivery) else { break };
+                message = Some(std::mem::take(&mut error.into_inner().message));
+                found = patience.room(group, &topic).await?;
+            }
         }
         Ok(())
     }
@@ -223,6 +257,7 @@ impl Broker for Memory {
                 name,
                 members: ArcSwap::default(),
                 next: AtomicUsize::new(0),
+                joined: Notify::new(),
             });
             groups.push(group.clone());
             self.shared.routes.store(Arc::default());
@@ -230,6 +265,7 @@ impl Broker for Memory {
         });
         let members = group.members.load().iter().cloned().chain([member]).collect();
         group.members.store(Arc::new(members));
+        group.joined.notify_waiters();
         Ok(Subscription::new(received, Place { shared: Arc::downgrade(&self.shared), group, room }))
     }
 
@@ -243,26 +279,22 @@ impl Broker for Memory {
         check_topic(topic)?;
         let groups = self.shared.groups();
         let groups = groups.iter().filter(|group| group.pattern.matches(topic));
-        let mut usage: Vec<_> = groups
-            .filter_map(|group| {
-                let members = group.members.load();
-                let taken = |member: &Member| member.prefetch.saturating_sub(member.room.available_permits()) as u64;
-                let in_flight = members.iter().map(taken).sum();
-                let pattern = group.pattern.to_string();
-                let members = members.len() as u64;
-                Some(GroupUsage { name: group.name.clone()?, pattern, lag: in_flight, in_flight, members })
-            })
-            .collect();
-        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(usage)
+        let usage = groups.filter_map(|group| {
+            let members = group.members.load();
+            let taken = |member: &Member| member.prefetch.saturating_sub(member.room.available_permits()) as u64;
+            let in_flight = members.iter().map(taken).sum();
+            let pattern = group.pattern.to_string();
+            let members = members.len() as u64;
+            Some(GroupUsage { name: group.name.clone()?, pattern, lag: in_flight, in_flight, members })
+        });
+        Ok(sorted(usage.collect()))
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
         let mut groups = self.shared.groups();
         self.shared.is_closed.store(true, Ordering::Release);
         for group in groups.drain(..) {
-            group.members.load().iter().for_each(|member| member.room.close());
-            group.members.store(Arc::default());
+            group.members.swap(Arc::default()).iter().for_each(|member| member.room.close());
         }
         self.shared.routes.store(Arc::default());
         Ok(())

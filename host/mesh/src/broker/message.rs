@@ -10,6 +10,9 @@ pub const MAX_MESSAGE: usize = 1_024 * 1_024;
 /// What a header may have, in bytes of its names and values.
 pub const MAX_HEADER_BYTES: usize = 64 * 1_024;
 
+/// The names that a header may have. Who finds one looks at all of them.
+pub const MAX_HEADER_NAMES: usize = 256;
+
 /// The media type of the body.
 pub const CONTENT_TYPE: &str = "content-type";
 
@@ -53,7 +56,13 @@ impl Message {
 
     /// Refuses what no broker would take.
     pub fn check(&self, topic: &str) -> Result<(), BrokerError> {
-        let (header, size) = (self.header.size(), self.size());
+        let (names, header, size) = (self.header.len(), self.header.size(), self.size());
+        if names > MAX_HEADER_NAMES {
+            return Err(BrokerError::TooLarge(format!(
+                "the header of a message for topic {topic:?} has {names} names, and may have {MAX_HEADER_NAMES}: put what \
+                 is many into the body"
+            )));
+        }
         if header > MAX_HEADER_BYTES {
             return Err(BrokerError::TooLarge(format!(
                 "the header of a message for topic {topic:?} has {header} bytes, and may have {MAX_HEADER_BYTES}: put \
@@ -99,6 +108,11 @@ impl Header {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -138,5 +152,15 @@ mod tests {
         assert!(error.to_string().contains("\"orders\" has 1048577 bytes"), "{error}");
         let error = Message::new("").with("a", "b".repeat(MAX_HEADER_BYTES)).check("orders").unwrap_err();
         assert!(error.to_string().contains("header"), "{error}");
+    }
+
+    #[test]
+    fn a_header_of_too_many_names_is_refused_by_name() {
+        let names = |count: usize| (0..count).map(|number| (number.to_string(), "")).collect();
+        let message = |count| Message { header: names(count), body: Bytes::new() };
+        assert_eq!(message(MAX_HEADER_NAMES).check("t"), Ok(()));
+        let error = message(MAX_HEADER_NAMES + 1).check("orders").unwrap_err();
+        assert!(matches!(&error, BrokerError::TooLarge(_)), "{error:?}");
+        assert!(error.to_string().contains("\"orders\" has 257 names, and may have 256"), "{error}");
     }
 }

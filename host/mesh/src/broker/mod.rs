@@ -39,7 +39,7 @@ use crate::sqlite::ReadError;
 
 pub use delivery::{Delivered, Delivery, Receipt, Subscription};
 pub(crate) use delivery::{Done, Taken, Told};
-pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_MESSAGE, MESSAGE_ID, Message};
+pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_HEADER_NAMES, MAX_MESSAGE, MESSAGE_ID, Message};
 pub use topic::{MAX_TOPIC, Pattern};
 
 pub use crate::store::Clock;
@@ -307,7 +307,7 @@ pub const KINDS: [&str; 7] =
 pub async fn open(kind: &str, options: OpenOptions) -> Result<Arc<dyn Broker>, BrokerError> {
     let OpenOptions { path, address, stream, limits, clock } = options;
     match kind {
-        memory::NAME => Ok(Arc::new(memory::Memory::new())),
+        memory::NAME => Ok(Arc::new(memory::Memory::new(clock))),
         sqlite::NAME => {
             let no_path = || BrokerError::Setting("broker sqlite needs a file: set its path".to_owned());
             Ok(Arc::new(sqlite::Sqlite::open(path.ok_or_else(no_path)?, limits, clock).await?))
@@ -334,6 +334,12 @@ impl From<ReadError> for BrokerError {
             ReadError::Failed(detail) => Self::Unavailable(detail),
         }
     }
+}
+
+/// Groups in the order in which [`Broker::groups`] gives them.
+fn sorted(mut groups: Vec<GroupUsage>) -> Vec<GroupUsage> {
+    groups.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
+    groups
 }
 
 /// What every backend answers after [`Broker::close`].

@@ -93,25 +93,31 @@ async fn the_file_does_not_grow_for_ever() {
     assert!(size < 600_000, "1.5 MB went through, 100 kB may stay: {size}");
 }
 
-/// A writer without its thread, whose file may have no more than so many pages.
-fn writer(path: &Path) -> Writer {
+/// A writer without its thread.
+fn writer(path: &Path, clock: Clock) -> Writer {
+    let connection = tables::open(path).unwrap();
     let shared = Arc::new(Shared::new(Readers::open("broker", path, READERS).unwrap(), Handle::current()));
-    Writer::new(tables::open(path).unwrap(), shared, Limits::default(), Clock::default()).unwrap()
+    Writer::new(connection, shared, Limits::default(), clock).unwrap()
+}
+
+/// A message for topic `a` as the writer gets it.
+fn request(size: usize, due: Option<u64>) -> (Request, oneshot::Receiver<Result<(), BrokerError>>) {
+    let (answer, answered) = oneshot::channel();
+    let body = Bytes::from(vec![1; size]);
+    (Request::Publish(Publish { topic: "a".into(), header: Bytes::new(), body, due, answer }), answered)
 }
 
 #[tokio::test]
 async fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
     let folder = folder();
     let path = folder.path().join("broker");
-    drop(tables::open(&path).unwrap());
-    let mut writer = writer(&path);
+    let mut writer = writer(&path, Clock::default());
     let pages: u64 = writer.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     writer.connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
     let (mut requests, mut answers) = (Vec::new(), Vec::new());
     for size in [1_000, 500_000, 1_000] {
-        let (answer, answered) = oneshot::channel();
-        let body = Bytes::from(vec![1; size]);
-        requests.push(Request::Publish(Publish { topic: "a".into(), header: Bytes::new(), body, due: None, answer }));
+        let (request, answered) = request(size, None);
+        requests.push(request);
         answers.push(answered);
     }
     assert!(writer.work(&mut requests).is_none());
@@ -122,4 +128,73 @@ async fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
     assert_eq!(last.await.unwrap(), Ok(()));
     drop(writer);
     assert_eq!(kept(&broker(&path).await, "a").await, [1, 2]);
+}
+
+#[tokio::test]
+async fn due_messages_that_cannot_be_written_keep_no_others_out() {
+    let folder = folder();
+    let path = folder.path().join("broker");
+    let hand = Hand::default();
+    let mut writer = writer(&path, hand.clock());
+    let (later, put_down) = request(10_000, Some(hand.clock().after(Duration::from_secs(1))));
+    assert!(writer.work(&mut vec![later]).is_none());
+    put_down.await.unwrap().unwrap();
+    // As if the disk had no room for the large one.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON message WHEN length(new.body) > 9000
+                BEGIN SELECT raise(ABORT, 'no room'); END";
+    writer.connection.execute_batch(full).unwrap();
+    hand.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        let (one, answered) = request(10, None);
+        assert!(writer.work(&mut vec![one]).is_none());
+        assert_eq!(answered.await.unwrap(), Ok(()), "one alone");
+        let ((one, first), (other, second)) = (request(10, None), request(10, None));
+        assert!(writer.work(&mut vec![one, other]).is_none());
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())), "two together");
+    }
+    drop(writer);
+    Connection::open(&path).unwrap().execute_batch("DROP TRIGGER full").unwrap();
+    let broker = Sqlite::open(&path, Limits::default(), hand.clock()).await.unwrap();
+    let mut group = subscribe(&broker, "a", None, Position::Offset(7)).await;
+    assert_eq!(next(&mut group).await.message.body.len(), 10_000, "it comes when there is room");
+}
+
+#[tokio::test]
+async fn large_messages_that_are_due_at_once_are_no_larger_transaction_than_others() {
+    let folder = folder();
+    let path = folder.path().join("broker");
+    let hand = Hand::default();
+    let mut writer = writer(&path, hand.clock());
+    let at = hand.clock().after(Duration::from_secs(1));
+    let requests = (0..9).map(|_| request(1_024 * 1_024, Some(at)));
+    let (mut requests, answers): (Vec<_>, Vec<_>) = requests.unzip();
+    assert!(writer.work(&mut requests).is_none());
+    for answered in answers {
+        answered.await.unwrap().unwrap();
+    }
+    hand.advance(Duration::from_secs(1));
+    let mut came = Vec::new();
+    while writer.next_due.is_some() {
+        assert!(writer.work(&mut Vec::new()).is_none());
+        came.push(writer.shared.topic("a").unwrap().usage().messages);
+    }
+    assert_eq!(came, [4, 8, 9]);
+}
+
+#[tokio::test]
+async fn a_broker_that_could_not_write_everything_at_its_end_goes_away_nevertheless() {
+    let folder = folder();
+    let mut writer = writer(&folder.path().join("broker"), Clock::default());
+    let shared = Arc::downgrade(&writer.shared);
+    let (deliveries, mut received) = mpsc::channel(1);
+    let (pattern, group) = (Pattern::new("a").unwrap(), Some(Sharing::durable("g")));
+    let join = Join { pattern, group, prefetch: 1, from: Position::Latest, deliveries };
+    let place = writer.subscribe(join).unwrap();
+    assert!(writer.work(&mut vec![request(10, None).0]).is_none());
+    received.try_recv().unwrap().ack();
+    drop((place, received));
+    writer.connection.pragma_update(None, "query_only", true).unwrap();
+    writer.shared.queue.close();
+    writer.serve();
+    assert!(shared.upgrade().is_none());
 }

@@ -12,6 +12,8 @@ use crate::store::contract::Hand;
 
 #[path = "sqlite_crash_tests.rs"]
 mod crash;
+#[path = "sqlite_group_tests.rs"]
+mod groups;
 #[path = "sqlite_room_tests.rs"]
 mod room;
 

@@ -15,7 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::link::{Link, asking, waiting};
 use super::parts::{Calls, Place};
 use super::{begin, names, wire};
-use crate::broker::{Delivery, Done, Message, Pattern, Position, Told, over};
+use crate::broker::open::Held;
+use crate::broker::{Delivery, Done, Message, Pattern, Position, Told};
 
 /// How long acknowledgements are gathered before the server is told.
 const GATHER: Duration = Duration::from_millis(50);
@@ -74,8 +75,7 @@ pub struct Member {
     /// When the server is to be told what was acknowledged.
     tell_at: Option<Instant>,
     telling: Option<Telling>,
-    is_over: watch::Receiver<bool>,
-    _alive: mpsc::Sender<()>,
+    open: Held,
 }
 
 impl Member {
@@ -84,7 +84,7 @@ impl Member {
         pattern: Pattern,
         membership: Option<Membership>,
         deliveries: mpsc::Sender<Delivery>,
-        (is_over, alive): (watch::Receiver<bool>, mpsc::Sender<()>),
+        open: Held,
     ) -> KafkaResult<Self> {
         let consumer = link.consumer(membership.as_ref().map(|membership| &*membership.group))?;
         let prefetch = deliveries.max_capacity();
@@ -105,8 +105,7 @@ impl Member {
             assigned: HashSet::new(),
             tell_at: None,
             telling: None,
-            is_over,
-            _alive: alive,
+            open,
         })
     }
 
@@ -148,7 +147,7 @@ impl Member {
                 // What nobody takes any more would come back for ever if it were noted first.
                 biased;
                 () = self.deliveries.closed() => break,
-                () = over(&mut self.is_over) => break,
+                () = self.open.over() => break,
                 Some(done) = self.done.1.recv() => self.note(done),
                 told = answer(&mut self.telling) => self.told(told),
                 () = sleep_until(tell_at), if self.tell_at.is_some() && self.telling.is_none() => self.tell(),
@@ -290,7 +289,7 @@ impl Member {
         // Ends the subscription, whose messages come back as released.
         self.deliveries = mpsc::channel(1).0;
         self.ready.clear();
-        while !self.held.is_empty() && !*self.is_over.borrow() && self.is_over.has_changed().is_ok() {
+        while !self.held.is_empty() && !self.open.is_over() {
             if self.paused != Some(*self.given.borrow()) {
                 self.pause();
             }
@@ -298,7 +297,7 @@ impl Member {
             tokio::select! {
                 biased;
                 Some(done) = self.done.1.recv() => self.note(done),
-                () = over(&mut self.is_over) => {}
+                () = self.open.over() => {}
                 told = answer(&mut self.telling) => self.told(told),
                 () = sleep_until(tell_at), if self.tell_at.is_some() && self.telling.is_none() => self.tell(),
                 // What comes now is for the others.

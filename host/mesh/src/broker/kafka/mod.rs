@@ -40,19 +40,20 @@ mod names;
 mod parts;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::open::{Open, WAITS};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, GroupUsage, Message, Pattern, PublishOptions, Remove, SubscribeOptions,
-    Subscription, TopicUsage, closed, envelope, unsupported,
+    Subscription, TopicUsage, envelope, unsupported,
 };
 use link::{Link, asking, is_final, waiting};
 use member::{Member, Membership};
@@ -73,21 +74,13 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long to wait for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// The waits before something is tried again: the first one, doubled each time up to the last.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
 /// The most messages that one subscription may hold.
 const MANY: usize = 10_000;
 
 /// Topics on Kafka servers.
 pub struct Kafka {
     link: Arc<Link>,
-    /// Gone, all members leave.
-    over: watch::Sender<bool>,
-    /// Cloned by each member; empty once the broker was closed.
-    alive: Mutex<Option<mpsc::Sender<()>>>,
-    /// Closed when the last member has left.
-    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    open: Open,
 }
 
 impl Kafka {
@@ -96,26 +89,11 @@ impl Kafka {
     /// # Errors
     /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers.
     pub async fn open(address: &str) -> Result<Self, BrokerError> {
-        let (alive, ended) = mpsc::channel(1);
-        let broker = Self {
-            link: Arc::new(Link::new(address)?),
-            over: watch::channel(false).0,
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(ended),
-        };
+        let broker = Self { link: Arc::new(Link::new(address)?), open: Open::new() };
         let producer = broker.link.producer()?;
         let answered = waiting(move || producer.client().fetch_metadata(None, CONNECT_TIME).map(drop)).await;
         answered.map_err(|error| broker.link.failed("connect", &error))?;
         Ok(broker)
-    }
-
-    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What must have ended before closing is over, or that it is closed already.
-    fn open_still(&self) -> Result<mpsc::Sender<()>, BrokerError> {
-        self.alive().clone().ok_or_else(closed)
     }
 
     /// Takes a group away when the last member has left it, which takes a while after its subscription ended.
@@ -150,19 +128,16 @@ impl Broker for Kafka {
         if options.deliver_at.is_some() {
             return Err(unsupported(NAME, "publish for later"));
         }
-        self.open_still()?;
+        let held = self.open.hold()?;
         let value = envelope::write(topic, &message)?;
-        let what = format!("publish to topic {topic}");
-        let deadline = Instant::now() + options.patience.min(Duration::from_hours(24));
-        let mut wait = WAITS.0;
-        loop {
-            let Err(error) = self.link.publish(&name, message.key(), &value).await else { return Ok(()) };
-            if is_final(&error) || Instant::now() + wait > deadline || self.open_still().is_err() {
-                return Err(self.link.failed(&what, &error));
+        let publish = || async {
+            match self.link.publish(&name, message.key(), &value).await {
+                Err(error) if is_final(&error) => Ok(Err(error)),
+                other => other.map(Ok),
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+        };
+        let published = held.patiently(options.patience, publish).await.flatten();
+        published.map_err(|error| self.link.failed(&format!("publish to topic {topic}"), &error))
     }
 
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
@@ -170,7 +145,7 @@ impl Broker for Kafka {
         if let Some(group) = &group {
             check_group(&group.name)?;
         }
-        let alive = self.open_still()?;
+        let held = self.open.hold()?;
         let failed = |error| self.link.failed(&format!("subscribe to {pattern}"), &error);
         let membership =
             group.map(|group| Membership { group: names::group(&group.name, pattern), is_durable: group.durable });
@@ -181,8 +156,7 @@ impl Broker for Kafka {
         }
         let is_grouped = membership.is_some();
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
-        let over = (self.over.subscribe(), alive);
-        let member = Member::new(self.link.clone(), pattern.clone(), membership, deliveries, over);
+        let member = Member::new(self.link.clone(), pattern.clone(), membership, deliveries, held);
         let mut member = member.map_err(failed)?;
         // Until it is in, nobody may take the group away.
         let _entering = self.link.entering.read().await;
@@ -217,7 +191,7 @@ impl Broker for Kafka {
     }
 
     async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {
-        self.open_still()?;
+        let _held = self.open.hold()?;
         match what {
             Remove::Message(..) => Err(unsupported(NAME, "take messages away")),
             Remove::Topic(topic) => {
@@ -239,10 +213,8 @@ impl Broker for Kafka {
     }
 
     async fn close(&self) -> Result<(), BrokerError> {
-        self.alive().take();
-        self.over.send_replace(true);
-        // Servers that do not answer must not keep the host from stopping: they give all to others by themselves.
-        drop(timeout(ANSWER_TIME, async { self.ended.lock().await.recv().await }).await);
+        // Servers that do not answer give all to others by themselves.
+        self.open.close(ANSWER_TIME).await;
         let producer = self.link.close();
         drop(tokio::task::spawn_blocking(move || drop(producer)).await);
         Ok(())

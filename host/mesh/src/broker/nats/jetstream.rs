@@ -163,7 +163,7 @@ impl JetStream {
         let link = Link::connect(JETSTREAM, address).await?;
         let (stream, takes_later) = Stream::open(link, name, limits).await?;
         let (stream, members) = (Arc::new(stream), Members::default());
-        tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()));
+        tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()?));
         Ok(Self { stream, takes_later, max_age: limits.max_age, members })
     }
 
@@ -297,9 +297,7 @@ impl Broker for JetStream {
             let lag = info.num_pending + in_flight;
             Some(GroupUsage { name, pattern: pattern.to_string(), lag, in_flight, members })
         });
-        let mut usage: Vec<_> = usage.collect();
-        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(usage)
+        Ok(crate::broker::sorted(usage.collect()))
     }
 
     async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError> {

@@ -4,7 +4,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::broker::{BrokerError, Header, Message, Pattern};
+use crate::broker::{BrokerError, Header, MAX_HEADER_NAMES, Message, Pattern};
 
 /// Marks a message that the server is to write to disk.
 const PERSISTENT: u8 = 2;
@@ -46,7 +46,7 @@ pub fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         };
         Some((name.as_str().to_owned(), text))
     });
-    let mut message = Message { header: header.collect(), body: body.into() };
+    let mut message = Message { header: header.take(MAX_HEADER_NAMES).collect(), body: body.into() };
     // Others than go-micro say it in the place that AMQP has for it.
     if let Some(kind) = properties.content_type().as_ref().filter(|_| message.header.get("content-type").is_none()) {
         message.header.set(crate::broker::CONTENT_TYPE, kind.as_str());

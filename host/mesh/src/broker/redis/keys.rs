@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redis::{RedisResult, Value};
 use serde_json::Map;
 
-use crate::broker::{Header, Message, Pattern, Position};
+use crate::broker::{Header, MAX_HEADER_NAMES, Message, Pattern, Position};
 
 /// The names of all topics, a set.
 pub const TOPICS: &str = "micro:topics";
@@ -106,6 +106,7 @@ pub fn message(fields: Vec<Vec<u8>>) -> Message {
                 let object: Map<String, serde_json::Value> = serde_json::from_slice(&value).unwrap_or_default();
                 message.header = object
                     .into_iter()
+                    .take(MAX_HEADER_NAMES)
                     .map(|(name, value)| match value {
                         serde_json::Value::String(text) => (name, text),
                         other => (name, other.to_string()),

@@ -205,8 +205,7 @@ impl Shared {
                 members: members.iter().filter(of_it).count() as u64,
             });
         }
-        usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(usage)
+        Ok(super::sorted(usage))
     }
 
     async fn set_back(&self, pattern: &Pattern, group: &str, to: Position) -> RedisResult<()> {

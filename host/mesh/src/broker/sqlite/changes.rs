@@ -25,6 +25,10 @@ pub(super) struct Join {
     pub(super) deliveries: mpsc::Sender<Delivery>,
 }
 
+/// Where a group stands in a topic: the topic's id, the position, and as [`Lane::unacknowledged`] gives it, what is before
+/// the position and not acknowledged.
+pub(super) type Cursor = (i64, u64, Vec<u8>);
+
 /// What is to be taken away.
 pub(super) enum Removal {
     Topic(String),
@@ -145,12 +149,7 @@ impl Writer {
         Ok(())
     }
 
-    fn insert_group(
-        &mut self,
-        pattern: &Pattern,
-        name: &str,
-        cursors: &[(i64, u64, Vec<u8>)],
-    ) -> Result<i64, rusqlite::Error> {
+    fn insert_group(&mut self, pattern: &Pattern, name: &str, cursors: &[Cursor]) -> Result<i64, rusqlite::Error> {
         self.set_synchronous(true)?;
         let change = sqlite::begin(&mut self.connection)?;
         change
@@ -171,7 +170,7 @@ impl Writer {
         let failed = |error: rusqlite::Error| unavailable("write", &error);
         let topics = matching(&self.shared.state(), pattern);
         let places = topics.iter().map(|topic| Ok((topic.id, tables::offset(&self.connection, topic, to)?, vec![])));
-        let places: Vec<(i64, u64, Vec<u8>)> = places.collect::<Result<_, _>>().map_err(failed)?;
+        let places: Vec<Cursor> = places.collect::<Result<_, _>>().map_err(failed)?;
         let row = group.lock().row;
         if let Some(row) = row {
             self.set_synchronous(true).map_err(failed)?;
@@ -265,7 +264,7 @@ impl Writer {
             group.change(|inner| {
                 inner.page.take_if(|page| page.topic == topic.id);
                 if let Some(lane) = inner.lanes.get_mut(&topic.id) {
-                    lane.acknowledge(seq);
+                    lane.remove(seq);
                 }
             });
             group.mark(&[topic.id]);
@@ -289,7 +288,8 @@ impl Writer {
     }
 }
 
-fn set_cursors(change: &Connection, row: i64, cursors: &[(i64, u64, Vec<u8>)]) -> Result<(), rusqlite::Error> {
+/// Says where a group stands.
+pub(super) fn set_cursors(change: &Connection, row: i64, cursors: &[Cursor]) -> Result<(), rusqlite::Error> {
     let mut set = change.prepare_cached(SET_CURSOR)?;
     for (topic, position, unacknowledged) in cursors {
         set.execute(params![row, topic, position, unacknowledged])?;

@@ -1,7 +1,7 @@
 //! How headers and cursors are written into a column: numbers of 7 bits a byte, the lowest first, and texts behind their
 //! lengths.
 
-use super::super::Header;
+use super::super::{Header, MAX_HEADER_NAMES};
 
 /// The names and values of a header, in their order.
 pub(super) fn header(header: &Header) -> Vec<u8> {
@@ -15,9 +15,10 @@ pub(super) fn header(header: &Header) -> Vec<u8> {
     out
 }
 
-/// The header that was written so. What cannot be read of it is left out.
+/// The header that was written so. What cannot be read of it is left out, and what are more names than there may be.
 pub(super) fn read_header(mut bytes: &[u8]) -> Header {
-    std::iter::from_fn(|| Some((text(&mut bytes)?, text(&mut bytes)?))).collect()
+    let pairs = std::iter::from_fn(|| Some((text(&mut bytes)?, text(&mut bytes)?)));
+    pairs.take(MAX_HEADER_NAMES).collect()
 }
 
 /// Numbers that rise, as runs of neighbours: how many are left out, and how many follow each other.
@@ -101,6 +102,13 @@ mod tests {
         for end in 0..written.len() {
             read_header(&written[..end]);
         }
+    }
+
+    #[test]
+    fn no_more_names_are_read_than_a_header_may_have() {
+        let many: Header = (0..300).map(|number| (number.to_string(), "")).collect();
+        let read = read_header(&header(&many));
+        assert_eq!((read.len(), read.get("255"), read.get("256")), (MAX_HEADER_NAMES, Some(""), None));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use super::super::{Delivery, GroupUsage, Pattern, Receipt};
 use super::lane::Lane;
 use super::log::{Known, Record, Topic};
-use super::pages::{Fetch, Page};
+use super::pages::{Fetch, PAGE, Page};
 use super::{Shared, State};
 
-/// Messages of a topic that are handed out before another topic of the group has its turn.
+/// Messages of a topic that are handed out before another topic of the group has its turn. A page that is there is handed
+/// out to its end, since the next topic may need another one.
 const TURN: usize = 128;
 
 /// A group, or one alone where there is no name.
@@ -41,6 +42,8 @@ pub(super) struct Inner {
     pub(super) lanes: HashMap<i64, Lane>,
     /// The lanes that have something to be handed out, in the order of their turns.
     ready: VecDeque<i64>,
+    /// What the first of them has handed out in its turn.
+    in_turn: usize,
     pub(super) page: Option<Page>,
     /// Whether a page is on its way.
     pub(super) is_reading: bool,
@@ -107,7 +110,7 @@ impl Group {
     fn finish(self: &Arc<Self>, after: After) {
         drop(after.undelivered);
         if after.is_dirty {
-            self.shared.dirty().push(self.clone());
+            self.shared.dirty().push(Arc::downgrade(self));
             self.shared.queue.acks();
         }
         if let Some(fetch) = after.fetch {
@@ -129,15 +132,20 @@ impl Group {
                 Served::Some => inner.ready.rotate_left(1),
                 Served::NoRoom | Served::NeedsFile => return,
             }
+            inner.in_turn = 0;
         }
     }
 
     fn serve(self: &Arc<Self>, inner: &mut Inner, topic: i64, after: &mut After) -> Served {
-        let Inner { members, turn, free, lanes, page, is_reading, .. } = inner;
+        let Inner { members, turn, free, lanes, in_turn, page, is_reading, .. } = inner;
         let Some(lane) = lanes.get_mut(&topic) else { return Served::All };
         let topic = lane.topic.clone();
         let log = topic.log();
-        for _ in 0..TURN {
+        let is_over = |in_turn: usize, page: &Option<Page>| {
+            let has_page = || page.as_ref().is_some_and(|page| page.topic == topic.id);
+            in_turn >= TURN && (in_turn >= TURN + PAGE.0 || !has_page())
+        };
+        while !is_over(*in_turn, page) {
             // Before a message is taken, which would be missing then.
             let Some(at) = find_room(members, turn, free) else { return Served::NoRoom };
             let next = match page.as_mut().filter(|page| page.topic == topic.id) {
@@ -170,6 +178,7 @@ impl Group {
             let Some(member) = members.get_mut(at) else { return Served::NoRoom };
             member.free = member.free.saturating_sub(1);
             *free = free.saturating_sub(1);
+            *in_turn += 1;
             let attempt = lane.hand_out(record.seq);
             let handed =
                 Handed { group: self.clone(), topic: topic.id, seq: record.seq, epoch: lane.epoch, member: member.id };
@@ -191,22 +200,22 @@ impl Group {
         id
     }
 
-    /// Takes somebody out, and a group with them that nobody is in any more, unless it is remembered.
-    pub(super) fn leave(self: &Arc<Self>, state: &mut State, id: u64) {
+    /// Takes somebody out, and a group with them that nobody is in any more, unless it is remembered. Who left is to be
+    /// dropped when nothing is locked any more: with them goes what was on its way to them, and gives itself back.
+    fn leave(self: &Arc<Self>, state: &mut State, id: u64) -> Option<Member> {
         let mut inner = self.lock();
-        if let Some(at) = inner.members.iter().position(|member| member.id == id) {
-            let member = inner.members.swap_remove(at);
-            inner.free = inner.free.saturating_sub(member.free);
+        let at = inner.members.iter().position(|member| member.id == id)?;
+        let member = inner.members.swap_remove(at);
+        inner.free = inner.free.saturating_sub(member.free);
+        if inner.members.is_empty() {
+            inner.page = None;
+            if inner.row.is_none() {
+                drop(inner);
+                state.groups.retain(|group| !Arc::ptr_eq(group, self));
+                self.close();
+            }
         }
-        if !inner.members.is_empty() {
-            return;
-        }
-        inner.page = None;
-        if inner.row.is_none() {
-            drop(inner);
-            state.groups.retain(|group| !Arc::ptr_eq(group, self));
-            self.close();
-        }
+        Some(member)
     }
 
     /// Lets the group have a topic.
@@ -227,7 +236,7 @@ impl Group {
         let is_news = !was_dirty && !inner.dirty.is_empty();
         drop(inner);
         if is_news {
-            self.shared.dirty().push(self.clone());
+            self.shared.dirty().push(Arc::downgrade(self));
         }
     }
 
@@ -271,12 +280,13 @@ impl Group {
         let mut inner = self.lock();
         inner.give_room(handed.member);
         let is_dirty_now = !inner.dirty.is_empty();
-        if let Some(lane) = inner.lanes.get_mut(&handed.topic) {
+        // What was handed out before the place was set may have been handed out again since.
+        if let Some(lane) = inner.lanes.get_mut(&handed.topic).filter(|lane| lane.epoch == handed.epoch) {
             if is_acknowledged {
                 if lane.acknowledge(handed.seq) {
                     inner.mark(handed.topic);
                 }
-            } else if lane.release(handed.seq, handed.epoch) {
+            } else if lane.release(handed.seq) {
                 inner.make_ready(handed.topic);
             }
         }
@@ -384,7 +394,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let shared = self.group.shared.clone();
-        self.group.leave(&mut shared.state(), self.id);
+        let left = self.group.leave(&mut self.group.shared.state(), self.id);
+        drop(left);
     }
 }

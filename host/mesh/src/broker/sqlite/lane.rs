@@ -15,8 +15,10 @@ pub(super) struct Lane {
     unacknowledged: BTreeMap<u64, u32>,
     /// Those of them that were given back.
     released: BTreeSet<u64>,
-    /// Counts how often the place was set: what was handed out before is not given back to it.
+    /// Counts how often the place was set: what becomes of what was handed out before says nothing to it.
     pub(super) epoch: u32,
+    /// Counts the messages that were removed: a page that was read before has them.
+    pub(super) removals: u32,
     /// Whether it waits for its turn to be served.
     pub(super) is_ready: bool,
     /// Whether the file has to learn of it.
@@ -31,6 +33,7 @@ impl Lane {
             unacknowledged: BTreeMap::new(),
             released: BTreeSet::new(),
             epoch: 0,
+            removals: 0,
             is_ready: false,
             is_dirty: false,
         }
@@ -82,9 +85,15 @@ impl Lane {
         self.unacknowledged.remove(&seq).is_some()
     }
 
+    /// Notes that a message was removed.
+    pub(super) fn remove(&mut self, seq: u64) {
+        self.removals = self.removals.wrapping_add(1);
+        self.acknowledge(seq);
+    }
+
     /// Notes that a message was given back; says whether it comes again.
-    pub(super) fn release(&mut self, seq: u64, epoch: u32) -> bool {
-        epoch == self.epoch && self.unacknowledged.contains_key(&seq) && self.released.insert(seq)
+    pub(super) fn release(&mut self, seq: u64) -> bool {
+        self.unacknowledged.contains_key(&seq) && self.released.insert(seq)
     }
 
     /// The first offset that is not acknowledged.

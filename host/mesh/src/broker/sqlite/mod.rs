@@ -20,7 +20,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ use crate::sqlite::Readers;
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, GroupUsage, Limits, Message, Pattern, Position, PublishOptions, Remove,
-    Stored, SubscribeOptions, Subscription, TopicUsage, closed,
+    Stored, SubscribeOptions, Subscription, TopicUsage, closed, sorted,
 };
 use changes::{Join, Removal};
 use group::{Group, Place};
@@ -69,8 +69,8 @@ struct Shared {
     queue: Queue,
     readers: Readers,
     runtime: Handle,
-    /// The groups of which the file has to learn where they stand.
-    dirty: Mutex<Vec<Arc<Group>>>,
+    /// The groups of which the file has to learn where they stand. They hold this.
+    dirty: Mutex<Vec<Weak<Group>>>,
     /// Changes when there may be room again, after a publisher was told that there is none.
     room: watch::Sender<u64>,
     members: AtomicU64,
@@ -102,7 +102,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
+    fn dirty(&self) -> MutexGuard<'_, Vec<Weak<Group>>> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,9 +244,7 @@ impl Broker for Sqlite {
             // A topic that nothing was published to has groups that wait for it.
             let groups: Vec<_> = self.shared.state().groups.clone();
             let waiting = groups.iter().filter(|group| group.pattern.matches(topic));
-            let mut usage: Vec<_> = waiting.filter_map(|group| group.waiting()).collect();
-            usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-            return Ok(usage);
+            return Ok(sorted(waiting.filter_map(|group| group.waiting()).collect()));
         };
         let (route, has_gaps) = {
             let log = topic.log();
@@ -262,8 +260,7 @@ impl Broker for Sqlite {
             }
             found.push(usage);
         }
-        found.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-        Ok(found)
+        Ok(sorted(found))
     }
 
     /// Gives no more than 10,000 messages, and no more after 32 MiB of them.

@@ -13,8 +13,12 @@ use super::log::Record;
 use super::tables;
 use crate::broker::BrokerError;
 
+#[cfg(test)]
+#[path = "../sqlite_pages_tests.rs"]
+mod tests;
+
 /// The messages that a page has at most, and the bytes after which it has no more.
-const PAGE: (usize, usize) = (256, 512 * 1_024);
+pub(super) const PAGE: (usize, usize) = (256, 512 * 1_024);
 
 /// How long to wait before a page is read again that could not be read.
 const RETRY: Duration = Duration::from_millis(250);
@@ -24,8 +28,8 @@ pub(super) struct Page {
     pub(super) topic: i64,
     epoch: u32,
     records: VecDeque<Record>,
-    /// Messages before this offset are in the page or nowhere; none for a page of messages that were given back.
-    covers: Option<u64>,
+    /// Whether it goes on where the lane stands; otherwise its messages were given back.
+    is_range: bool,
 }
 
 /// What is to be read.
@@ -33,6 +37,7 @@ pub(super) struct Page {
 pub(super) struct Fetch {
     topic: i64,
     epoch: u32,
+    removals: u32,
     /// Messages that were given back; if there are none, those from `from` on and before `to`.
     seqs: Vec<u64>,
     from: u64,
@@ -44,26 +49,17 @@ impl Page {
     pub(super) fn next(&mut self, lane: &mut Lane) -> Option<Record> {
         if lane.epoch != self.epoch {
             self.records.clear();
-            self.covers = None;
+            return None;
         }
-        if let Some(released) = lane.first_released() {
-            // A page that goes on behind what was given back comes later, or is read again.
-            while self.covers.is_none() && self.records.front().is_some_and(|record| record.seq < released) {
-                self.records.pop_front();
-            }
-            return match self.records.front() {
-                Some(record) if record.seq == released => self.records.pop_front(),
-                _ => None,
-            };
+        let Some(released) = lane.first_released() else {
+            // They are behind all that the lane has handed out: nothing else moves it on while the page is there.
+            return self.records.pop_front_if(|_| self.is_range);
+        };
+        // A page that goes on behind what was given back comes later, or is read again.
+        while !self.is_range && self.records.front().is_some_and(|record| record.seq < released) {
+            self.records.pop_front();
         }
-        let covers = self.covers?;
-        while let Some(record) = self.records.pop_front() {
-            if record.seq >= lane.position {
-                return Some(record);
-            }
-        }
-        lane.position = lane.position.max(covers);
-        None
+        self.records.pop_front_if(|record| record.seq == released)
     }
 
     pub(super) fn is_used_up(&self) -> bool {
@@ -75,7 +71,8 @@ impl Fetch {
     /// What the lane needs next, of what is before `end`.
     pub(super) fn new(lane: &Lane, end: u64) -> Self {
         let seqs = lane.released(PAGE.0);
-        Self { topic: lane.topic.id, epoch: lane.epoch, seqs, from: lane.position, to: end }
+        let (topic, epoch, removals) = (lane.topic.id, lane.epoch, lane.removals);
+        Self { topic, epoch, removals, seqs, from: lane.position, to: end }
     }
 
     /// Reads it, and has it handed out.
@@ -122,26 +119,23 @@ impl Fetch {
         group.change(|inner| {
             inner.is_reading = false;
             let topic = self.topic;
-            let Some(lane) = inner.lanes.get_mut(&topic).filter(|lane| lane.epoch == self.epoch) else {
-                return;
-            };
-            let covers = if self.seqs.is_empty() {
-                let end = last.filter(|_| is_full).map_or(self.to, |last| last + 1);
-                if records.is_empty() && lane.first_released().is_none() {
-                    lane.position = lane.position.max(end);
-                }
-                Some(end)
-            } else {
+            // Otherwise it is read again, if the topic is still there.
+            let is_current = |lane: &&mut Lane| (lane.epoch, lane.removals) == (self.epoch, self.removals);
+            let Some(lane) = inner.lanes.get_mut(&topic).filter(is_current) else { return };
+            let is_range = self.seqs.is_empty();
+            if is_range && records.is_empty() && lane.first_released().is_none() {
+                lane.position = lane.position.max(self.to);
+            }
+            if !is_range {
                 // Those that were asked for and are not there were taken away.
                 let read = |seq: u64| !is_full || last.is_some_and(|last| seq <= last);
                 let is_here = |seq: u64| records.binary_search_by_key(&seq, |record| record.seq).is_ok();
                 self.seqs.iter().filter(|seq| read(**seq) && !is_here(**seq)).for_each(|seq| {
                     lane.acknowledge(*seq);
                 });
-                None
-            };
+            }
             if !records.is_empty() {
-                inner.page = Some(Page { topic, epoch: self.epoch, records: records.into(), covers });
+                inner.page = Some(Page { topic, epoch: self.epoch, records: records.into(), is_range });
             }
             inner.make_first(topic);
         });

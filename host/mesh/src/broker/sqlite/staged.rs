@@ -41,14 +41,14 @@ impl Staged {
         change: &Connection,
         shared: &Shared,
         now: u64,
-        limit: usize,
+        limit: (usize, usize),
     ) -> Result<u64, rusqlite::Error> {
         let mut insert = change.prepare_cached(tables::INSERT)?;
         let mut delete = change.prepare_cached("DELETE FROM later WHERE id = ?1")?;
         let mut bytes = 0;
         for due in tables::due(change, now, limit)? {
             delete.execute([due.id])?;
-            bytes += (due.header.len() + due.body.len()) as u64;
+            bytes += due.bytes() as u64;
             self.put(change, &mut insert, shared, (&due.topic, due.header, due.body), now)?;
         }
         Ok(bytes)

@@ -94,6 +94,12 @@ pub(super) struct Due {
     pub(super) body: Bytes,
 }
 
+impl Due {
+    pub(super) fn bytes(&self) -> usize {
+        self.header.len() + self.body.len()
+    }
+}
+
 /// What was taken away of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -196,15 +202,21 @@ pub(super) fn offset(file: &Connection, topic: &Topic, position: Position) -> Re
     Ok(low)
 }
 
-/// The messages that are due, those first that are longest due.
-pub(super) fn due(file: &Connection, now: u64, limit: usize) -> Result<Vec<Due>, rusqlite::Error> {
+/// The messages that are due, those first that are longest due, as many as go together.
+pub(super) fn due(file: &Connection, now: u64, (messages, bytes): (usize, usize)) -> Result<Vec<Due>, rusqlite::Error> {
     let mut select =
         file.prepare_cached("SELECT id, topic, header, body FROM later WHERE due <= ?1 ORDER BY due, id LIMIT ?2")?;
-    let rows = select.query_map(params![now, limit], |row| {
-        let bytes = |at| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(at)?.as_blob()?));
-        Ok(Due { id: row.get(0)?, topic: row.get(1)?, header: bytes(2)?, body: bytes(3)? })
-    })?;
-    rows.collect()
+    let mut rows = select.query(params![now, messages])?;
+    let mut found = Vec::new();
+    let mut size = 0;
+    while size < bytes {
+        let Some(row) = rows.next()? else { break };
+        let blob = |at| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(at)?.as_blob()?));
+        let due = Due { id: row.get(0)?, topic: row.get(1)?, header: blob(2)?, body: blob(3)? };
+        size += due.bytes();
+        found.push(due);
+    }
+    Ok(found)
 }
 
 /// How many messages there are from an offset on and before another.

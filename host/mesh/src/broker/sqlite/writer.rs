@@ -1,15 +1,15 @@
 //! The thread that writes: it takes the messages and acknowledgements that wait into one transaction, and when that is on
 //! disk, tells the publishers and hands the messages out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::super::{BrokerError, Clock, Limits, Pattern, Position};
-use super::changes::{Join, Removal};
+use super::changes::{Cursor, Join, Removal};
 use super::group::{Group, Place};
 use super::log::Recent;
 use super::queue::Woken;
@@ -63,13 +63,18 @@ impl Publish {
     }
 }
 
-/// Where a group stands in a topic, on its way to the file.
-struct Cursor {
+/// Where a group stands in some topics, on its way to the file.
+struct Moved {
     group: Arc<Group>,
     row: i64,
-    topic: i64,
-    position: u64,
-    unacknowledged: Vec<u8>,
+    cursors: Vec<Cursor>,
+}
+
+impl Moved {
+    /// The file has not learned of it after all.
+    fn mark_again(&self) {
+        self.group.mark(&self.cursors.iter().map(|(topic, ..)| *topic).collect::<Vec<_>>());
+    }
 }
 
 /// What the thread works on.
@@ -194,30 +199,35 @@ impl Writer {
         self.settle(batch);
     }
 
-    /// Publishes messages together, or one by one if the file fails: then a large one that needs more room than there is
-    /// does not take small ones with it. A file that is held by somebody else is waited for once.
+    /// Publishes messages together, or one by one and without those that are due if the file fails: then a large one that
+    /// needs more room than there is does not take small ones with it. A file that is held by somebody else is waited for
+    /// once.
     fn settle(&mut self, batch: Vec<Publish>) {
-        let cursors = self.take_cursors();
+        let moved = self.take_moved();
         let now = self.clock.now();
         let is_due = self.next_due.is_some_and(|due| due <= now);
-        if batch.is_empty() && cursors.is_empty() && !is_due {
+        let takes_due = is_due && self.retry_at.is_none_or(|at| at <= Instant::now());
+        if batch.is_empty() && moved.is_empty() && !is_due {
             self.retry_at = None;
+        }
+        if batch.is_empty() && moved.is_empty() && !takes_due {
             return;
         }
-        match self.commit(&batch, &cursors, now) {
+        match self.commit(&batch, &moved, now, takes_due) {
             Ok(staged) => {
-                self.retry_at = None;
-                if !cursors.is_empty() {
+                // What is due and failed is tried again at its time.
+                self.retry_at.take_if(|_| takes_due || !is_due);
+                if !moved.is_empty() {
                     self.tell_of_room();
                 }
                 self.hand_out(staged);
                 batch.into_iter().for_each(|publish| drop(publish.answer.send(Ok(()))));
             }
             Err(error) => {
-                // The file has not learned of them after all.
-                cursors.iter().for_each(|cursor| cursor.group.mark(&[cursor.topic]));
+                moved.iter().for_each(Moved::mark_again);
                 self.retry_at = Some(Instant::now() + RETRY);
-                if batch.len() > 1 && !sqlite::is_held(&error) {
+                let may_fit = batch.len() > 1 || (takes_due && !batch.is_empty());
+                if may_fit && !sqlite::is_held(&error) {
                     return batch.into_iter().for_each(|publish| self.settle(vec![publish]));
                 }
                 tracing::warn!(%error, "the broker's file could not be written");
@@ -228,25 +238,28 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, batch: &[Publish], cursors: &[Cursor], now: u64) -> Result<Staged, rusqlite::Error> {
-        let is_due = self.next_due.is_some_and(|due| due <= now);
-        self.set_synchronous(!batch.is_empty() || is_due)?;
+    fn commit(
+        &mut self,
+        batch: &[Publish],
+        moved: &[Moved],
+        now: u64,
+        takes_due: bool,
+    ) -> Result<Staged, rusqlite::Error> {
+        self.set_synchronous(!batch.is_empty() || takes_due)?;
         let change = sqlite::begin(&mut self.connection)?;
         let mut staged = Staged::default();
-        let moved = if is_due { staged.put_due(&change, &self.shared, now, TOGETHER)? } else { 0 };
+        let together = (TOGETHER, TOGETHER_BYTES);
+        let due = if takes_due { staged.put_due(&change, &self.shared, now, together)? } else { 0 };
         let later = staged.put_batch(&change, &self.shared, batch, now)?;
         staged.finish(&change)?;
-        if !cursors.is_empty() {
-            let mut set = change.prepare_cached(tables::SET_CURSOR)?;
-            for cursor in cursors {
-                set.execute(params![cursor.row, cursor.topic, cursor.position, cursor.unacknowledged])?;
-            }
+        for Moved { row, cursors, .. } in moved {
+            changes::set_cursors(&change, *row, cursors)?;
         }
-        let next_due = if is_due || later > 0 { tables::next_due(&change)? } else { self.next_due };
+        let next_due = if takes_due || later > 0 { tables::next_due(&change)? } else { self.next_due };
         change.commit()?;
         self.next_due = next_due;
         // What was put down for later was counted then.
-        self.bytes = (self.bytes + later + staged.bytes).saturating_sub(moved);
+        self.bytes = (self.bytes + later + staged.bytes).saturating_sub(due);
         Ok(staged)
     }
 
@@ -274,20 +287,24 @@ impl Writer {
     }
 
     /// Where the groups stand of which the file does not know.
-    fn take_cursors(&self) -> Vec<Cursor> {
+    fn take_moved(&self) -> Vec<Moved> {
         let groups = std::mem::take(&mut *self.shared.dirty());
-        let mut cursors = Vec::with_capacity(groups.len());
-        for group in groups {
+        let mut moved = Vec::with_capacity(groups.len());
+        for group in groups.iter().filter_map(Weak::upgrade) {
             let mut inner = group.lock();
             let Some(row) = inner.row else { continue };
+            let mut cursors = Vec::with_capacity(inner.dirty.len());
             for topic in std::mem::take(&mut inner.dirty) {
                 let Some(lane) = inner.lanes.get_mut(&topic) else { continue };
                 lane.is_dirty = false;
-                let (position, unacknowledged) = (lane.position, lane.unacknowledged());
-                cursors.push(Cursor { group: group.clone(), row, topic, position, unacknowledged });
+                cursors.push((topic, lane.position, lane.unacknowledged()));
+            }
+            drop(inner);
+            if !cursors.is_empty() {
+                moved.push(Moved { group, row, cursors });
             }
         }
-        cursors
+        moved
     }
 
     /// Lets publishers try again who were told that there is no room.
