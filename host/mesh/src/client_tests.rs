@@ -84,7 +84,7 @@ async fn an_unknown_service_is_not_found() {
     let client = client(&[]).await;
     let call = Call::new("demo.nobody", "Say.Hello", Payload::json("{}"));
     let error = client.call(call).await.unwrap_err();
-    assert_eq!(error, Error::not_found("go.micro.client", "service demo.nobody: not found"));
+    assert_eq!(error, Error::not_found("go.micro.client", "service demo.nobody: not found").again_soon());
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn nodes_that_no_transport_reaches_are_not_available() {
     client.attach(Recording::new("local"));
     let error = client.call(hello()).await.unwrap_err();
     let detail = "error selecting demo.greeter node: none available";
-    assert_eq!(error, Error::unavailable("go.micro.client", detail));
+    assert_eq!(error, Error::unavailable("go.micro.client", detail).again_soon());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::State;
 use super::contract::events::{Delivery, Host, Outgoing};
 use super::contract::types;
 use bytes::Bytes;
-use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, Message, PublishOptions};
+use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, MAX_HEADER_NAMES, Message, PublishOptions};
 use micro_mesh::{Error, call, outbox};
 use wasmtime::Result;
 
@@ -53,6 +53,15 @@ impl State {
             return Err(Error::forbidden(ID, detail));
         }
         let Outgoing { content_type, key, header, body, deliver_at } = outgoing;
+        // Looked at before they are compared with each other, which takes time with the square of their number.
+        if header.len() > MAX_HEADER_NAMES {
+            let detail = format!(
+                "the header of a message for topic {topic} has {} names, and may have {MAX_HEADER_NAMES}: put what is \
+                 much into the body",
+                header.len()
+            );
+            return Err(Error::new(ID, 413, detail));
+        }
         let mut message = Message { header: self.origin.trace().collect(), body: Bytes::from(body) };
         for (name, value) in header {
             message.header.set(&name, value);

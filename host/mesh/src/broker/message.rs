@@ -16,7 +16,7 @@ pub const MAX_HEADER_NAMES: usize = 256;
 /// The media type of the body.
 pub const CONTENT_TYPE: &str = "content-type";
 
-/// Messages of one topic with the same key are handled in their order, one at a time in each group.
+/// Messages of one topic with the same key are handled in their order, one at a time, by each of those who share a group.
 pub const KEY: &str = "micro-key";
 
 /// Tells a message from all others, for subscribers that must not do things twice. Who publishes may choose it.
