@@ -133,25 +133,31 @@ impl Group {
         found.map(Some).ok_or(NoRoom)
     }
 
-    /// As [`Group::room`], after waiting for whoever has some first.
+    /// Waits for whoever has room first; none where nobody is there.
     async fn wait_for_room(&self) -> Option<Room> {
         loop {
             // Listened to first, so that nobody who joins from now on is missed.
             let joined = self.joined.notified();
-            if let Ok(found) = self.room() {
-                return found;
-            }
             let members = self.members.load_full();
-            if members.is_empty() {
-                return None;
-            }
-            let rooms = members.iter().map(|member| Box::pin(member.room.clone().acquire_owned()));
-            tokio::select! {
-                () = joined => {}
-                // Who leaves closes their room, and the others are asked.
-                (permit, at, _) = select_all(rooms) => if let (Ok(permit), Some(member)) = (permit, members.get(at)) {
-                    return Some((member.clone(), permit));
+            let room = async {
+                match &members[..] {
+                    [] => None,
+                    [member] => Some((member, member.room.clone().acquire_owned().await)),
+                    many => {
+                        let rooms = many.iter().map(|member| Box::pin(member.room.clone().acquire_owned()));
+                        let (permit, at, _) = select_all(rooms).await;
+                        Some((many.get(at)?, permit))
+                    }
                 }
+            };
+            tokio::select! {
+                biased;
+                room = room => match room? {
+                    (member, Ok(permit)) => return Some((member.clone(), permit)),
+                    // Who leaves closes their room, and the others are asked.
+                    (_, Err(_)) => {}
+                },
+                () = joined => {}
             }
         }
     }
