@@ -8,7 +8,7 @@ use bytes::Bytes;
 use micro_mesh::Error;
 use micro_mesh::broker::{CONTENT_TYPE, MAX_HEADER_BYTES, MAX_MESSAGE};
 use wasmtime::component::types::Type;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, Val};
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType, Val};
 use wasmtime::{Result, Store, StoreContextMut, bail, format_err};
 
 /// The interface whose function takes messages.
@@ -89,6 +89,27 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     types.func_wrap("[method]client.disconnect", |_: StoreContextMut<'_, State>, (_,): (Resource<Client>,)| {
         Ok((Answer::Ok(()),))
     })?;
+    link_message(&mut types)?;
+    linker.instance(PRODUCER)?.func_wrap_async(
+        "send",
+        |mut store: StoreContextMut<'_, State>, (_, topic, message): (Resource<Client>, String, Resource<Message>)| {
+            let message = store.data_mut().table.delete(message);
+            Box::new(async move {
+                let Message { content_type, data, metadata, .. } = message?;
+                let outgoing = Outgoing {
+                    content_type: content_type.unwrap_or_else(|| BYTES.to_owned()),
+                    key: None,
+                    header: metadata,
+                    body: data.into(),
+                    deliver_at: None,
+                };
+                Ok((store.data_mut().publish_message(topic, outgoing).await.map_err(Failure::from),))
+            })
+        },
+    )
+}
+
+fn link_message(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     types.resource("message", ResourceType::host::<Message>(), |mut store, rep| {
         store.data_mut().table.delete(Resource::<Message>::new_own(rep))?;
         Ok(())
@@ -101,20 +122,17 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         let message = Message { data: checked(data)?, ..Message::default() };
         Ok((state.table.push(message)?,))
     })?;
-    types.func_new_async("[method]message.topic", |mut store, function, arguments, results| {
+    types.func_new("[method]message.topic", |mut store, function, arguments, results| {
+        let [Val::Resource(message)] = arguments else { bail!("a message is asked for its topic") };
+        let message = message.try_into_resource::<Message>(&mut store)?;
+        let topic = store.data().table.get(&message)?.topic.clone();
         let is_optional = matches!(function.results().next(), Some(Type::Option(_)));
-        Box::new(async move {
-            let [Val::Resource(message)] = arguments else { bail!("a message is asked for its topic") };
-            let handle = message.try_into_resource::<Message>(&mut store)?;
-            let topic = store.data_mut().table.get(&handle)?.topic.clone();
-            message.resource_drop_async(&mut store).await?;
-            let result = match is_optional {
-                true => Val::Option((!topic.is_empty()).then(|| Box::new(Val::String(topic)))),
-                false => Val::String(topic),
-            };
-            *results.first_mut().ok_or_else(|| format_err!("a topic has no place"))? = result;
-            Ok(())
-        })
+        let result = match is_optional {
+            true => Val::Option((!topic.is_empty()).then(|| Box::new(Val::String(topic)))),
+            false => Val::String(topic),
+        };
+        *results.first_mut().ok_or_else(|| format_err!("a topic has no place"))? = result;
+        Ok(())
     })?;
     types.func_wrap("[method]message.content-type", |store: StoreContextMut<'_, State>, (message,)| {
         Ok((store.data().table.get::<Message>(&message)?.content_type.clone(),))
@@ -144,24 +162,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     })?;
     types.func_wrap("[method]message.remove-metadata", |mut store, (message, name): (_, String)| {
         of(&mut store, &message)?.change(|message| message.metadata.retain(|(known, _)| *known != name))
-    })?;
-    linker.instance(PRODUCER)?.func_wrap_async(
-        "send",
-        |mut store: StoreContextMut<'_, State>, (_, topic, message): (Resource<Client>, String, Resource<Message>)| {
-            let message = store.data_mut().table.delete(message);
-            Box::new(async move {
-                let Message { content_type, data, metadata, .. } = message?;
-                let outgoing = Outgoing {
-                    content_type: content_type.unwrap_or_else(|| BYTES.to_owned()),
-                    key: None,
-                    header: metadata,
-                    body: data.into(),
-                    deliver_at: None,
-                };
-                Ok((store.data_mut().publish_message(topic, outgoing).await.map_err(Failure::from),))
-            })
-        },
-    )
+    })
 }
 
 /// What a message is that does not say so.
