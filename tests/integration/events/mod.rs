@@ -2,6 +2,7 @@
 
 mod crash;
 mod doors;
+mod faults;
 mod many;
 mod outbox;
 
