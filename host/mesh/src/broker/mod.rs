@@ -19,7 +19,7 @@ pub mod kafka;
 pub mod memory;
 mod message;
 pub mod nats;
-mod open;
+mod closing;
 pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::parts::{Calls, log};
 use super::{ADDRESS, ANSWER_TIME, NAME, names};
-use crate::broker::open::WAITS;
+use crate::broker::closing::WAITS;
 use crate::broker::{BrokerError, MAX_HEADER_BYTES, MAX_MESSAGE, closed};
 
 /// How long the client tries to publish a message. One that it gave up is not sent later.

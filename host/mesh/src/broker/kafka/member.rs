@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::link::{Link, asking, waiting};
 use super::parts::{Calls, Place};
 use super::{begin, names, wire};
-use crate::broker::open::Held;
+use crate::broker::closing::Held;
 use crate::broker::{Delivery, Done, Message, Pattern, Position, Told};
 
 /// How long acknowledgements are gathered before the server is told.

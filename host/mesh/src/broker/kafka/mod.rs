@@ -49,7 +49,7 @@ use rdkafka::producer::Producer;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::open::{Open, WAITS};
+use super::closing::{Open, WAITS};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, GroupUsage, Message, Pattern, PublishOptions, Remove, SubscribeOptions,

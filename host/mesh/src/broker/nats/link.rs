@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::ADDRESS;
-use crate::broker::open::{Held, Open};
+use crate::broker::closing::{Held, Open};
 use crate::broker::{BrokerError, closed};
 
 /// How long a connection may take to come about, and an answer to come.

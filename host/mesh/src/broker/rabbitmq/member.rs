@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 
 use super::link::{Link, LinkError, within};
 use super::{ANSWER_TIME, EXCHANGE, wire};
-use crate::broker::open::{Held, WAITS};
+use crate::broker::closing::{Held, WAITS};
 use crate::broker::{Delivery, Done, Pattern, Told};
 
 /// How long the queue of a passing group is kept where nobody has read from it since it was declared or the server started.

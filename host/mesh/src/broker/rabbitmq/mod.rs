@@ -39,7 +39,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::sync::mpsc;
 
-use super::open::{Held, Open};
+use super::closing::{Held, Open};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, Message, Pattern, Position, PublishOptions, Remove, SubscribeOptions,

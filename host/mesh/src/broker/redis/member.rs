@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, tim
 
 use super::keys::{self, Entry};
 use super::{ANSWER_TIME, CONNECT_TIME, SILENCE, Shared, scripts};
-use crate::broker::open::{Held, WAITS};
+use crate::broker::closing::{Held, WAITS};
 use crate::broker::{Delivery, Done, Pattern, Position, Told};
 
 /// How long one reading waits for messages, and how often a member looks for new topics and for what others left.

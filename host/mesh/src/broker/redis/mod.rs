@@ -29,7 +29,7 @@ use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply};
 use redis::{AsyncCommands, Client, RedisError, RedisResult, Script, ScriptInvocation};
 use tokio::sync::{Notify, mpsc};
 
-use super::open::Open;
+use super::closing::Open;
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, Clock, GroupUsage, Message, Pattern, Position, PublishOptions, Remove, Stored,

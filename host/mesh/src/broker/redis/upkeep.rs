@@ -7,7 +7,7 @@ use redis::RedisResult;
 use tokio::time::{Instant, sleep};
 
 use super::{SILENCE, Shared, keys, scripts};
-use crate::broker::open::Held;
+use crate::broker::closing::Held;
 
 /// How often to look for messages whose time has come, which others may have published.
 const LOOK: Duration = Duration::from_millis(500);
