@@ -72,8 +72,12 @@ struct Head {
     deliver_at: Option<u64>,
 }
 
-/// A message, and the key that it lies at.
-type Kept = (String, Outgoing);
+/// A message as it lies in the store.
+struct Kept {
+    key: String,
+    value: Bytes,
+    outgoing: Outgoing,
+}
 
 /// What became of messages that were to be published one after the other.
 #[derive(Default)]
@@ -188,7 +192,7 @@ impl Outbox {
             match read(&entry.value) {
                 Some(outgoing) => {
                     let row = (outgoing.topic.clone(), outgoing.message.key().map(str::to_owned));
-                    rows.entry(row).or_default().push((key, outgoing));
+                    rows.entry(row).or_default().push(Kept { key, value: entry.value, outgoing });
                 }
                 None => all.refuse(key, entry.value, "it is no message"),
             }
@@ -211,15 +215,15 @@ impl Outbox {
     /// Publishes messages one after the other, until one has to wait.
     async fn publish(&self, row: Vec<Kept>) -> Outcome {
         let mut outcome = Outcome::default();
-        for (key, outgoing) in row {
-            let options = PublishOptions { deliver_at: outgoing.deliver_at, ..PublishOptions::default() };
-            match self.broker.publish(&outgoing.topic, outgoing.message.clone(), options).await {
+        for Kept { key, value, outgoing: Outgoing { topic, message, deliver_at } } in row {
+            let options = PublishOptions { deliver_at, ..PublishOptions::default() };
+            match self.broker.publish(&topic, message, options).await {
                 Ok(()) => outcome.remove(key),
                 Err(error @ (BrokerError::Full(_) | BrokerError::Unavailable(_))) => {
                     outcome.error = Some(error);
                     break;
                 }
-                Err(error) => outcome.refuse(key, write(outgoing), &error.to_string()),
+                Err(error) => outcome.refuse(key, value, &error.to_string()),
             }
         }
         outcome

@@ -6,7 +6,7 @@ use super::State;
 use super::contract::events::Outgoing;
 use bytes::Bytes;
 use micro_mesh::Error;
-use micro_mesh::broker::{CONTENT_TYPE, MAX_HEADER_BYTES, MAX_MESSAGE};
+use micro_mesh::broker::{CONTENT_TYPE, MAX_HEADER_BYTES, MAX_HEADER_NAMES, MAX_MESSAGE};
 use wasmtime::component::types::Type;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType, Val};
 use wasmtime::{Result, Store, StoreContextMut, bail, format_err};
@@ -185,8 +185,12 @@ impl Message {
         change(self);
         let texts = self.metadata.iter().flat_map(|(name, value)| [name, value]).chain(&self.content_type);
         let size: usize = texts.map(String::len).sum();
-        if size > MAX_HEADER_BYTES {
-            bail!("the metadata of a message has {size} bytes, and may have {MAX_HEADER_BYTES}");
+        let names = self.metadata.len();
+        if size > MAX_HEADER_BYTES || names > MAX_HEADER_NAMES {
+            bail!(
+                "the metadata of a message has {names} names and {size} bytes, and may have {MAX_HEADER_NAMES} and \
+                 {MAX_HEADER_BYTES}"
+            );
         }
         Ok(())
     }

@@ -126,6 +126,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_pattern_opens_the_stores_of_the_host() {
+        let allow = |store: &str| Allow { store: vec![store.to_owned()], ..Allow::default() };
+        for pattern in ["*", "micro*", "*outbox", "micro:outbox"] {
+            assert!(!allow(pattern).may_open("micro:outbox"), "{pattern}");
+        }
+        assert!(allow("*").may_open("micro"));
+        assert!(allow("micro:outbox").check().unwrap_err().contains("the host's own"));
+    }
+
+    #[test]
     fn a_star_stands_for_any_text() {
         for (pattern, name) in [
             ("a", "a"),

@@ -50,7 +50,10 @@ pub(super) fn letter(delivery: &Delivery, tries: u32, error: &Error) -> Message 
     let error = format!("{} {}", error.code, error.detail);
     let error: String = error.chars().take(MAX_ERROR).collect();
     let mut letter = delivery.message.clone();
-    letter.header.remove(ONLY);
+    // What only the host says: a publisher that says it is not heard.
+    for name in [ONLY, CUT] {
+        letter.header.remove(name);
+    }
     letter
         .with(TOPIC, &*delivery.topic)
         .with(ERROR, error)
