@@ -94,7 +94,7 @@ async fn patterns_find_topics_that_come_later(server: &KafkaServer) {
     let topics = broker.topics().await.unwrap();
     let dead = topics.iter().find(|topic| topic.name == "$dead.later").unwrap();
     assert_eq!((dead.messages, dead.first, dead.next), (3, 0, 3));
-    assert!(topics.iter().all(|topic| !topic.name.contains("offsets") && topic.name != "$groups"), "{topics:?}");
+    assert!(topics.iter().all(|topic| !topic.name.contains("offsets") && !topic.name.contains("groups")), "{topics:?}");
     // A group that is known has what came while nobody was in it.
     drop(group);
     publish(&*broker, "later.c", Message::new("meanwhile")).await;
@@ -268,6 +268,13 @@ async fn groups_end_and_begin_anew(server: &KafkaServer) {
     assert_eq!(broker.remove(Remove::Topic("ends")).await, Ok(false));
     // It may be there again at once.
     publish(&*broker, "ends", Message::new("again")).await;
+    // What somebody else takes away is made again by who subscribes.
+    let other = self::broker(server).await;
+    assert_eq!(other.remove(Remove::Topic("ends")).await, Ok(true));
+    let mut member = subscribe(&*broker, "ends", Some(Group::durable("anew")), 1).await;
+    publish(&*other, "ends", Message::new("anew")).await;
+    assert_eq!(text_of(&mut member).await, "anew");
+    other.close().await.unwrap();
     broker.close().await.unwrap();
 }
 
@@ -305,6 +312,17 @@ async fn a_server_that_comes_back_has_lost_nothing(server: &mut KafkaServer) {
 async fn publish_patiently(broker: &dyn Broker, topic: &str, text: &str) {
     let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
     broker.publish(topic, Message::new(text.to_owned()), options).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_can_publish_no_more_is_made_anew() {
+    let link = Link::new(ADDRESS).unwrap();
+    let producer = link.producer().unwrap();
+    let code = rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the client lives, and the reason is a text that ends with a zero.
+    unsafe { rdkafka::bindings::rd_kafka_test_fatal_error(producer.client().native_ptr(), code, c"a test".as_ptr()) };
+    assert!(producer.client().fatal_error().is_some());
+    assert!(link.producer().unwrap().client().fatal_error().is_none());
 }
 
 #[tokio::test]

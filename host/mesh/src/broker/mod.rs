@@ -12,6 +12,7 @@
 //!   keeps the order of what belongs together, by [`Message::key`].
 //! - No more than [`SubscribeOptions::prefetch`] deliveries of a subscription are unacknowledged at a time.
 
+mod closing;
 pub mod contract;
 mod delivery;
 mod envelope;
@@ -19,7 +20,6 @@ pub mod kafka;
 pub mod memory;
 mod message;
 pub mod nats;
-mod closing;
 pub mod rabbitmq;
 pub mod redis;
 #[cfg(test)]

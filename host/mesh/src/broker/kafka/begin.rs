@@ -82,28 +82,16 @@ pub fn number(offset: Offset) -> i64 {
     if let Offset::Offset(number) = offset { number } else { 0 }
 }
 
-/// Notes where a group begins that is not known yet. One that does not last is known while somebody is in it.
+/// Notes where a group begins that is not known yet: one that lasts when it is first in use, one that does not each time
+/// that nobody is in it.
 pub fn group(consumer: &Reader, pattern: &Pattern, is_durable: bool, from: Position) -> KafkaResult<()> {
-    let partitions = partitions(consumer, pattern)?;
-    let is_wild = pattern.topic().is_none();
+    if lasts(consumer)? {
+        return Ok(());
+    }
+    let mut begins = positions(consumer, &partitions(consumer, pattern)?, from)?;
     if is_durable {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition) in &partitions {
-            asked.add_partition(topic, *partition);
-        }
-        if is_wild {
-            asked.add_partition(names::BEGUN, 0);
-        }
-        let told = consumer.committed_offsets(asked, ANSWER_TIME)?;
-        if told.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))) {
-            return Ok(());
-        }
-    }
-    let mut begins = positions(consumer, &partitions, from)?;
-    if is_wild {
         begins.add_partition_offset(names::BEGUN, 0, Offset::Offset(0))?;
-    }
-    if begins.count() == 0 {
+    } else if begins.count() == 0 {
         return Ok(());
     }
     match consumer.commit(&begins, CommitMode::Sync) {
@@ -113,4 +101,12 @@ pub fn group(consumer: &Reader, pattern: &Pattern, is_durable: bool, from: Posit
         )) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Whether a consumer's group stays where it is when nobody is in it.
+pub fn lasts(consumer: &Reader) -> KafkaResult<bool> {
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(names::BEGUN, 0);
+    let told = consumer.committed_offsets(asked, ANSWER_TIME)?;
+    Ok(told.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))))
 }

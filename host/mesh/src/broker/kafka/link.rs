@@ -13,11 +13,10 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::RwLock;
-use tokio::time::{Instant, sleep};
 
 use super::parts::{Calls, log};
 use super::{ADDRESS, ANSWER_TIME, NAME, names};
-use crate::broker::closing::WAITS;
+use crate::broker::closing::Held;
 use crate::broker::{BrokerError, MAX_HEADER_BYTES, MAX_MESSAGE, closed};
 
 /// How long the client tries to publish a message. One that it gave up is not sent later.
@@ -88,6 +87,7 @@ impl ClientContext for Ear {
 pub struct Link {
     place: String,
     config: ClientConfig,
+    publishing: ClientConfig,
     ear: Ear,
     /// Gone when the broker is closed.
     producer: Mutex<Option<FutureProducer<Ear>>>,
@@ -125,6 +125,7 @@ impl Link {
         Ok(Self {
             place,
             config,
+            publishing,
             ear,
             producer: Mutex::new(Some(producer)),
             admin,
@@ -133,9 +134,18 @@ impl Link {
         })
     }
 
-    /// The client that publishes, unless the broker was closed.
+    /// The client that publishes, unless the broker was closed. One that can do nothing any more is made anew.
     pub fn producer(&self) -> Result<FutureProducer<Ear>, BrokerError> {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
+        let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let producer = current.as_mut().ok_or_else(closed)?;
+        if let Some((error, reason)) = producer.client().fatal_error() {
+            tracing::warn!(%error, "kafka: the client that publishes is made anew: {reason}");
+            let anew = self.publishing.create_with_context(self.ear.clone());
+            let old = std::mem::replace(producer, anew.map_err(|error| self.failed("publish", &error))?);
+            // A client that goes waits for its threads.
+            drop(tokio::task::spawn_blocking(move || drop(old)));
+        }
+        Ok(producer.clone())
     }
 
     /// Takes away who publishes.
@@ -173,11 +183,13 @@ impl Link {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sees to it that a topic is there which was not seen before.
+    async fn ensure(&self, name: &str) -> KafkaResult<()> {
+        if self.known().contains(name) { Ok(()) } else { self.make(name).await }
+    }
+
     /// Sees to it that a topic is there, with as many partitions and copies as the servers give to it.
-    pub async fn ensure(&self, name: &str) -> KafkaResult<()> {
-        if self.known().contains(name) {
-            return Ok(());
-        }
+    pub async fn make(&self, name: &str) -> KafkaResult<()> {
         let largest = MAX_RECORD.to_string();
         // Whoever began is noted in one partition; of others the servers know best how many.
         let partitions = if name == names::BEGUN { 1 } else { -1 };
@@ -268,16 +280,10 @@ pub async fn waiting<T: Send + 'static>(work: impl FnOnce() -> KafkaResult<T> + 
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(KafkaError::Canceled))
 }
 
-/// Does it again while servers are not as far as to answer, as those are that just came up.
-pub async fn asking<T: Send + 'static>(work: impl Fn() -> KafkaResult<T> + Clone + Send + 'static) -> KafkaResult<T> {
-    let deadline = Instant::now() + ANSWER_TIME;
-    let mut wait = WAITS.0;
-    loop {
-        let outcome = waiting(work.clone()).await;
-        if outcome.is_ok() || Instant::now() + wait > deadline {
-            return outcome;
-        }
-        sleep(wait).await;
-        wait = (wait * 2).min(WAITS.1);
-    }
+/// Does the same again while servers are not as far as to answer, as those are that just came up.
+pub async fn asking<T: Send + 'static>(
+    held: &Held,
+    work: impl Fn() -> KafkaResult<T> + Clone + Send + 'static,
+) -> KafkaResult<T> {
+    held.patiently(ANSWER_TIME, || waiting(work.clone())).await
 }

@@ -10,7 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::link::{Ear, Link};
 use super::{ANSWER_TIME, begin, names};
 use crate::broker::topic::check_group;
-use crate::broker::{GroupUsage, Pattern, TopicUsage};
+use crate::broker::{GroupUsage, Pattern, TopicUsage, sorted};
 
 /// The client that asks.
 type Asking = Client<FutureProducerContext<Ear>>;
@@ -71,8 +71,7 @@ pub fn groups(link: &Link, client: &Asking, topic: &str) -> KafkaResult<Vec<Grou
             members: group.members().len() as u64,
         });
     }
-    usage.sort_by(|a, b| (&a.name, &a.pattern).cmp(&(&b.name, &b.pattern)));
-    Ok(usage)
+    Ok(sorted(usage))
 }
 
 fn lag(link: &Link, group: &str, topic: &str, ends: &[(i32, i64, i64)]) -> KafkaResult<u64> {

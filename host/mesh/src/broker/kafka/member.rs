@@ -24,10 +24,14 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How soon they are sent again that were not taken.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long nothing may be handed out before the servers are told to send nothing. The client throws away what it has
+/// got already when they are.
+const STILL: Duration = Duration::from_secs(1);
+
 /// How soon to look for new partitions, for who is in no group: of several topics, and of one.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// What is read before there is room to hand it out, in messages and in bytes. Reading pauses at the first of them.
+/// What is read before there is room to hand it out, in messages and in bytes. Reading stops at the first of them.
 const AHEAD: (usize, usize) = (256, 4 * 1_024 * 1_024);
 
 /// Partitions that are looked for.
@@ -67,6 +71,8 @@ pub struct Member {
     /// What is to be handed out when there is room, and its bytes.
     ready: VecDeque<Entry>,
     ready_bytes: usize,
+    /// When enough was read, until most of it was handed out.
+    full_since: Option<Instant>,
     /// Reading is paused in all partitions that were given until then.
     paused: Option<u64>,
     given: watch::Receiver<u64>,
@@ -101,6 +107,7 @@ impl Member {
             held: HashMap::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
+            full_since: None,
             paused: None,
             assigned: HashSet::new(),
             tell_at: None,
@@ -114,14 +121,14 @@ impl Member {
         let (consumer, pattern) = (self.consumer.clone(), self.pattern.clone());
         match self.membership.clone() {
             Some(Membership { is_durable, .. }) => {
-                asking(move || begin::group(&consumer, &pattern, is_durable, from)).await?;
+                asking(&self.open, move || begin::group(&consumer, &pattern, is_durable, from)).await?;
                 let topics = names::subscription(&self.pattern);
                 // Of a pattern that names no topic yet, the other one makes a group all the same.
                 let both = [&*topics, names::BEGUN];
                 self.consumer.subscribe(if self.pattern.topic().is_some() { &both[..1] } else { &both })?;
             }
             None => {
-                let found = asking(move || {
+                let found = asking(&self.open, move || {
                     let partitions = begin::partitions(&consumer, &pattern)?;
                     begin::positions(&consumer, &partitions, from)
                 });
@@ -143,6 +150,8 @@ impl Member {
             self.hand_out();
             self.pace();
             let tell_at = self.tell_at.unwrap_or_else(Instant::now);
+            let is_paused = self.paused.is_some();
+            let pause_at = self.full_since.map_or_else(Instant::now, |since| since + STILL);
             tokio::select! {
                 // What nobody takes any more would come back for ever if it were noted first.
                 biased;
@@ -157,7 +166,9 @@ impl Member {
                         self.assign(found);
                     }
                 }
-                received = self.consumer.recv() => match received {
+                () = sleep_until(pause_at), if self.full_since.is_some() && !is_paused => self.pause(),
+                // Where reading is paused, nothing but news of the group comes.
+                received = self.consumer.recv(), if self.full_since.is_none() || is_paused => match received {
                     Ok(record) => {
                         let entry = entry(&self.pattern, &self.consumer, &record);
                         self.ready_bytes += entry.as_ref().map_or(0, |entry| entry.message.size());
@@ -196,14 +207,16 @@ impl Member {
 
     /// Stops reading when enough was read, and goes on when most of it was handed out.
     fn pace(&mut self) {
-        let is_full = self.ready.len() >= AHEAD.0 || self.ready_bytes >= AHEAD.1;
-        let is_low = self.ready.len() <= AHEAD.0 / 4 && self.ready_bytes <= AHEAD.1 / 4;
-        let given = *self.given.borrow();
-        let is_paused = self.paused == Some(given);
-        if is_full && !is_paused {
+        if self.ready.len() >= AHEAD.0 || self.ready_bytes >= AHEAD.1 {
+            self.full_since.get_or_insert_with(Instant::now);
+        } else if self.ready.len() <= AHEAD.0 / 4 && self.ready_bytes <= AHEAD.1 / 4 {
+            self.full_since = None;
+            if self.paused.take().is_some() {
+                self.turn(false);
+            }
+        }
+        if self.paused.is_some_and(|paused| paused != *self.given.borrow()) {
             self.pause();
-        } else if is_low && self.paused.take().is_some() {
-            self.turn(false);
         }
     }
 
@@ -247,7 +260,7 @@ impl Member {
     /// Tells the servers what is done with.
     fn tell(&mut self) {
         self.tell_at = None;
-        let told = self.consumer.context().parts().tell(None);
+        let told = self.consumer.context().parts().tell();
         if told.count() > 0 {
             let consumer = self.consumer.clone();
             self.telling = Some(tokio::task::spawn_blocking(move || consumer.commit(&told, CommitMode::Sync)));
@@ -277,10 +290,13 @@ impl Member {
                 self.assigned.insert((topic, partition));
             }
         }
-        if new.count() > 0
-            && let Err(error) = self.consumer.incremental_assign(&new)
-        {
+        if new.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.incremental_assign(&new) {
             tracing::warn!(pattern = %self.pattern, %error, "kafka: new partitions cannot be read");
+        } else if self.paused.is_some() {
+            self.pause();
         }
     }
 
@@ -314,21 +330,27 @@ impl Member {
         }
         let Self { consumer, membership, link, pattern, .. } = self;
         let is_grouped = membership.is_some();
+        let passing = membership.filter(|membership| !membership.is_durable);
+        let entering = if passing.is_some() { Some(link.entering.write().await) } else { None };
+        let is_passing = passing.is_some();
         let left = waiting(move || {
-            let told = consumer.context().parts().tell(None);
+            let told = consumer.context().parts().tell();
             let outcome =
                 if is_grouped && told.count() > 0 { consumer.commit(&told, CommitMode::Sync) } else { Ok(()) };
+            // Where that cannot be known, the group stays.
+            let lasts = !is_passing || begin::lasts(&consumer).unwrap_or(true);
             drop(consumer);
-            outcome
+            outcome.map(|()| lasts)
         });
-        if let Err(error) = left.await {
+        let left = left.await;
+        if let Err(error) = &left {
             tracing::warn!(%pattern, %error, "kafka: what a subscription acknowledged last may come again");
         }
-        if let Some(Membership { group, is_durable: false }) = membership {
-            let _entering = link.entering.write().await;
+        if let (Some(Membership { group, .. }), Ok(false)) = (passing, left) {
             // It stays while others are in it.
             drop(link.remove_group(&group).await);
         }
+        drop(entering);
     }
 }
 

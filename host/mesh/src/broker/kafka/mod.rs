@@ -47,9 +47,9 @@ use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::closing::{Open, WAITS};
+use super::closing::{Held, Open};
 use super::topic::{check_group, check_topic};
 use super::{
     Abilities, Broker, BrokerError, GroupUsage, Message, Pattern, PublishOptions, Remove, SubscribeOptions,
@@ -97,18 +97,14 @@ impl Kafka {
     }
 
     /// Takes a group away when the last member has left it, which takes a while after its subscription ended.
-    async fn remove_group(&self, group: &str) -> Result<bool, KafkaError> {
-        let deadline = Instant::now() + ANSWER_TIME;
-        let mut wait = WAITS.0;
-        loop {
-            let removed = self.link.remove_group(group).await;
-            let is_in_use = matches!(removed, Err(KafkaError::AdminOp(RDKafkaErrorCode::NonEmptyGroup)));
-            if !is_in_use || Instant::now() + wait > deadline {
-                return removed;
+    async fn remove_group(&self, held: &Held, group: &str) -> Result<bool, KafkaError> {
+        let remove = || async {
+            match self.link.remove_group(group).await {
+                Err(error @ KafkaError::AdminOp(RDKafkaErrorCode::NonEmptyGroup)) => Err(error),
+                other => Ok(other),
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+        };
+        held.patiently(ANSWER_TIME, remove).await.flatten()
     }
 }
 
@@ -149,17 +145,18 @@ impl Broker for Kafka {
         let failed = |error| self.link.failed(&format!("subscribe to {pattern}"), &error);
         let membership =
             group.map(|group| Membership { group: names::group(&group.name, pattern), is_durable: group.durable });
-        match pattern.topic() {
-            Some(topic) => self.link.ensure(&names::to_server(topic)?).await.map_err(failed)?,
-            None if membership.is_some() => self.link.ensure(names::BEGUN).await.map_err(failed)?,
-            None => {}
+        if let Some(topic) = pattern.topic() {
+            self.link.make(&names::to_server(topic)?).await.map_err(failed)?;
         }
         let is_grouped = membership.is_some();
+        if is_grouped {
+            self.link.make(names::BEGUN).await.map_err(failed)?;
+        }
         let (deliveries, received) = mpsc::channel(prefetch.clamp(1, MANY));
         let member = Member::new(self.link.clone(), pattern.clone(), membership, deliveries, held);
         let mut member = member.map_err(failed)?;
         // Until it is in, nobody may take the group away.
-        let _entering = self.link.entering.read().await;
+        let _entering = if is_grouped { Some(self.link.entering.read().await) } else { None };
         let mut given = match member.begin(from).await {
             Ok(given) => given,
             Err(error) => {
@@ -177,21 +174,23 @@ impl Broker for Kafka {
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        let held = self.open.hold()?;
         let producer = self.link.producer()?;
-        let usage = asking(move || lists::topics(producer.client())).await;
+        let usage = asking(&held, move || lists::topics(producer.client())).await;
         usage.map_err(|error| self.link.failed("list topics", &error))
     }
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
+        let held = self.open.hold()?;
         let producer = self.link.producer()?;
         let (link, name) = (self.link.clone(), topic.to_owned());
-        let usage = asking(move || lists::groups(&link, producer.client(), &name)).await;
+        let usage = asking(&held, move || lists::groups(&link, producer.client(), &name)).await;
         usage.map_err(|error| self.link.failed(&format!("list groups of topic {topic}"), &error))
     }
 
     async fn remove(&self, what: Remove<'_>) -> Result<bool, BrokerError> {
-        let _held = self.open.hold()?;
+        let held = self.open.hold()?;
         match what {
             Remove::Message(..) => Err(unsupported(NAME, "take messages away")),
             Remove::Topic(topic) => {
@@ -200,7 +199,7 @@ impl Broker for Kafka {
             }
             Remove::Group(pattern, group) => {
                 check_group(group)?;
-                let removed = self.remove_group(&names::group(group, pattern)).await;
+                let removed = self.remove_group(&held, &names::group(group, pattern)).await;
                 removed.map_err(|error| match error {
                     KafkaError::AdminOp(RDKafkaErrorCode::NonEmptyGroup) => BrokerError::Unavailable(format!(
                         "remove group {group} of {pattern}: kafka keeps a group that somebody is in: end its \

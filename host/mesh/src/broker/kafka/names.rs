@@ -9,8 +9,8 @@ use crate::broker::{BrokerError, Pattern};
 /// What Kafka's own topics begin with, and those of programs around it.
 const INTERNAL: &str = "__";
 
-/// Where a group notes that it has begun that no topic exists for yet. Nothing is published to it.
-pub const BEGUN: &str = ".groups";
+/// Where a group that lasts notes that it has begun. Nothing is published to it, and no topic of ours is called so.
+pub const BEGUN: &str = "..groups";
 
 /// The bits of a place that say where a message stands in its partition; the others say in which one.
 const OFFSET_BITS: u32 = 48;
@@ -84,7 +84,7 @@ mod tests {
             assert_eq!(to_server(topic).unwrap(), name);
             assert_eq!(from_server(name).unwrap(), topic);
         }
-        for name in ["__consumer_offsets", "..a", ".", "a..b", "a."] {
+        for name in ["__consumer_offsets", BEGUN, ".", "a..b", "a."] {
             assert_eq!(from_server(name), None, "{name}");
         }
         let error = to_server("__consumer_offsets").unwrap_err().to_string();

@@ -40,6 +40,11 @@ impl Part {
     fn floor(&self) -> i64 {
         self.pending.first().copied().unwrap_or(self.next)
     }
+
+    /// The same, unless the server knows it.
+    fn untold(&self) -> Option<i64> {
+        Some(self.floor()).filter(|floor| self.told != Some(*floor))
+    }
 }
 
 /// The partitions of a consumer.
@@ -89,16 +94,13 @@ impl Parts {
         }
     }
 
-    /// What the server does not know yet, as what it is told. Of one topic and partition, or of all.
-    pub fn tell(&mut self, only: Option<(&str, i32)>) -> TopicPartitionList {
+    /// What the server does not know yet, as what it is told.
+    pub fn tell(&mut self) -> TopicPartitionList {
         let mut told = TopicPartitionList::new();
         for (topic, parts) in &mut self.topics {
             let Ok(name) = names::to_server(topic) else { continue };
             for (partition, part) in parts {
-                let floor = part.floor();
-                let is_wanted = only.is_none_or(|only| only == (topic, *partition));
-                if is_wanted
-                    && part.told != Some(floor)
+                if let Some(floor) = part.untold()
                     && told.add_partition_offset(&name, *partition, Offset::Offset(floor)).is_ok()
                 {
                     part.told = Some(floor);
@@ -108,14 +110,14 @@ impl Parts {
         told
     }
 
-    /// Forgets a partition that goes.
-    fn forget(&mut self, topic: &str, partition: i32) {
-        if let Some(parts) = self.topics.get_mut(topic) {
-            parts.remove(&partition);
-            if parts.is_empty() {
-                self.topics.remove(topic);
-            }
+    /// Forgets a partition that goes, and gives back what the server does not know of it.
+    fn forget(&mut self, topic: &str, partition: i32) -> Option<i64> {
+        let parts = self.topics.get_mut(topic)?;
+        let went = parts.remove(&partition);
+        if parts.is_empty() {
+            self.topics.remove(topic);
         }
+        went?.untold()
     }
 
     /// Notes that the server has to be told all of it again.
@@ -163,10 +165,9 @@ impl ConsumerContext for Calls {
         let mut told = TopicPartitionList::new();
         for element in going.elements() {
             let Some(topic) = names::from_server(element.topic()) else { continue };
-            for done in parts.tell(Some((&topic, element.partition()))).elements() {
-                drop(told.add_partition_offset(done.topic(), done.partition(), done.offset()));
+            if let Some(floor) = parts.forget(&topic, element.partition()) {
+                drop(told.add_partition_offset(element.topic(), element.partition(), Offset::Offset(floor)));
             }
-            parts.forget(&topic, element.partition());
         }
         if told.count() > 0
             && let Err(error) = consumer.commit(&told, CommitMode::Async)
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     fn told(parts: &mut Parts) -> Vec<(String, Option<i64>)> {
-        let told = parts.tell(None);
+        let told = parts.tell();
         told.elements().iter().map(|element| (element.topic().to_owned(), element.offset().to_raw())).collect()
     }
 
@@ -223,7 +224,7 @@ mod tests {
     fn what_was_handed_out_of_a_partition_that_went_is_nobodys() {
         let mut parts = Parts::default();
         let late = parts.came("a", 0, 3);
-        parts.forget("a", 0);
+        assert_eq!(parts.forget("a", 0), None);
         assert!(!parts.is_ours(&late));
         let again = parts.came("a", 0, 3);
         parts.done(&late);
@@ -234,5 +235,9 @@ mod tests {
         parts.done(&anew);
         assert_eq!(told(&mut parts), [("a".to_owned(), Some(1))]);
         assert!(!parts.is_ours(&again));
+        // What went before the server was told of it is told now.
+        let last = parts.came("a", 0, 1);
+        parts.done(&last);
+        assert_eq!(parts.forget("a", 0), Some(2));
     }
 }
