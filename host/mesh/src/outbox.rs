@@ -16,7 +16,9 @@ use tokio::time;
 
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, unsupported};
 use crate::call::RequestId;
-use crate::store::{Change, Clock, KeyQuery, MAX_CHANGES, MAX_VALUE, PutOptions, Refusal, Store, StoreError};
+use crate::store::{
+    Change, Clock, KeyQuery, MAX_CHANGES, MAX_CHANGES_BYTES, MAX_VALUE, PutOptions, Refusal, Store, StoreError,
+};
 
 #[cfg(test)]
 #[path = "outbox_tests.rs"]
@@ -31,7 +33,8 @@ const WAITING: &str = "waiting/";
 /// Before the keys of messages that the broker will never take. Somebody has to look at them.
 const REFUSED: &str = "refused/";
 
-/// Messages that are published at a time. Each takes two changes at most to be taken out.
+/// Messages that are published at a time, and no more than may be put aside in one step. Each takes two changes at most to
+/// be taken out.
 const TOGETHER: usize = MAX_CHANGES / 2;
 
 /// How long to wait after the broker has failed; twice as long each time.
@@ -123,18 +126,31 @@ impl Outbox {
     ///
     /// # Errors
     /// What that refuses, and messages that no broker would take.
-    pub async fn commit(&self, mut changes: Vec<Change>, messages: Vec<Outgoing>) -> Result<Vec<u64>, Refusal> {
+    pub async fn commit(
+        self: &Arc<Self>,
+        mut changes: Vec<Change>,
+        messages: Vec<Outgoing>,
+    ) -> Result<Vec<u64>, Refusal> {
         let (own, kept) = (changes.len(), messages.len() as u64);
         for message in messages {
             changes.push(self.to_keep(message)?);
         }
-        match self.store.commit(changes).await {
+        let outbox = self.clone();
+        // It goes on when its caller does not, as the store does.
+        let made = tokio::spawn(async move {
+            // The relay may have taken them out before this goes on.
+            outbox.waiting.fetch_add(kept, Ordering::Relaxed);
+            let made = outbox.store.commit(changes).await;
+            match &made {
+                Ok(_) if kept > 0 => outbox.came.notify_one(),
+                Ok(_) => {}
+                Err(_) => drop(outbox.waiting.fetch_sub(kept, Ordering::Relaxed)),
+            }
+            made
+        });
+        match made.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string()).into())) {
             Ok(mut versions) => {
                 versions.truncate(own);
-                if kept > 0 {
-                    self.waiting.fetch_add(kept, Ordering::Relaxed);
-                    self.came.notify_one();
-                }
                 Ok(versions)
             }
             Err(Refusal { change: Some(at), error: StoreError::TooLarge(_) }) if at >= own => {
@@ -181,14 +197,22 @@ impl Outbox {
     /// one after the other.
     async fn publish_some(&self) -> Result<usize, String> {
         let _turn = self.turn.lock().await;
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Ok(0);
+        }
         let query = KeyQuery { limit: TOGETHER as u32, ..KeyQuery::prefix(WAITING) };
         let keys = self.store.keys(STORE, query).await.map_err(|error| error.to_string())?;
         let count = keys.len();
         let mut rows: BTreeMap<(String, Option<String>), Vec<Kept>> = BTreeMap::new();
         let mut all = Outcome::default();
+        let mut bytes = 0;
         for key in keys {
             let entry = self.store.get(STORE, &key).await.map_err(|error| error.to_string())?;
             let Some(entry) = entry else { continue };
+            bytes += entry.value.len();
+            if bytes > MAX_CHANGES_BYTES {
+                break;
+            }
             match read(&entry.value) {
                 Some(outgoing) => {
                     let row = (outgoing.topic.clone(), outgoing.message.key().map(str::to_owned));
@@ -207,8 +231,9 @@ impl Outbox {
             self.waiting.fetch_sub(all.taken, Ordering::Relaxed);
         }
         match all.error {
-            Some(error) => Err(error.to_string()),
-            None => Ok(count),
+            // Others may follow those that went.
+            Some(error) if all.taken == 0 => Err(error.to_string()),
+            _ => Ok(count),
         }
     }
 
@@ -281,8 +306,9 @@ impl Outcome {
             why,
             "a message in the outbox cannot be published, and is kept aside"
         );
-        self.changes.push(Change { store: STORE.to_owned(), key: aside, value: Some((value, PutOptions::default())) });
+        // First it makes the room that it then takes.
         self.remove(key);
+        self.changes.push(Change { store: STORE.to_owned(), key: aside, value: Some((value, PutOptions::default())) });
     }
 }
 

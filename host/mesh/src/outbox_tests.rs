@@ -65,6 +65,12 @@ impl Bench {
         Bench { store, broker, outbox }
     }
 
+    /// The same after a restart.
+    async fn reopened(self, clock: Clock) -> Bench {
+        let outbox = Outbox::open(self.store.clone(), self.broker.clone(), clock).await.unwrap();
+        Bench { outbox: Arc::new(outbox), ..self }
+    }
+
     /// Relays until all is published, and closes.
     async fn relay(&self) {
         let outbox = self.outbox.clone();
@@ -122,11 +128,10 @@ async fn what_a_broker_that_is_away_did_not_take_is_published_in_order_when_it_i
     bench.outbox.close().await;
     relay.await.unwrap();
 
-    let again = Outbox::open(bench.store.clone(), bench.broker.clone(), Clock::of(|| 0)).await.unwrap();
-    assert_eq!(again.waiting(), 200, "what waits is there after a restart");
-    again.commit(Vec::new(), vec![saying("t", "200")]).await.unwrap();
+    let bench = bench.reopened(Clock::of(|| 0)).await;
+    assert_eq!(bench.outbox.waiting(), 200, "what waits is there after a restart");
+    bench.outbox.commit(Vec::new(), vec![saying("t", "200")]).await.unwrap();
     bench.broker.is_away.store(false, Ordering::SeqCst);
-    let bench = Bench { outbox: Arc::new(again), ..bench };
     bench.relay().await;
     assert_eq!(bench.broker.texts(), (0..=200).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!(bench.keys().await, [""; 0]);
@@ -136,8 +141,7 @@ async fn what_a_broker_that_is_away_did_not_take_is_published_in_order_when_it_i
 async fn what_no_broker_takes_is_put_aside() {
     let bench = Bench::new(Limits::default()).await;
     bench.store.put(STORE, "waiting/0", Bytes::from_static(b"no message"), PutOptions::default()).await.unwrap();
-    let outbox = Outbox::open(bench.store.clone(), bench.broker.clone(), Clock::default()).await.unwrap();
-    let bench = Bench { outbox: Arc::new(outbox), ..bench };
+    let bench = bench.reopened(Clock::default()).await;
     bench.outbox.commit(Vec::new(), vec![saying("never", "1"), saying("t", "2")]).await.unwrap();
     bench.relay().await;
     assert_eq!(bench.broker.texts(), ["2"]);
@@ -146,6 +150,39 @@ async fn what_no_broker_takes_is_put_aside() {
     assert_eq!(keys[0], "refused/0");
     let kept = bench.store.get(STORE, &keys[1]).await.unwrap().unwrap();
     assert_eq!(read(&kept.value).map(|outgoing| outgoing.topic).as_deref(), Some("never"));
+}
+
+#[tokio::test]
+async fn many_that_no_broker_takes_are_put_aside_although_they_are_large_and_the_store_is_full() {
+    let bench = Bench::new(Limits { store_entries: 20, ..Limits::default() }).await;
+    let large = "x".repeat(MAX_VALUE - 1_000);
+    for _ in 0..20 {
+        bench.outbox.commit(Vec::new(), vec![saying("never", &large)]).await.unwrap();
+    }
+    bench.relay().await;
+    let keys = bench.keys().await;
+    assert!(keys.len() == 20 && keys.iter().all(|key| key.starts_with(REFUSED)), "{keys:?}");
+}
+
+#[tokio::test]
+async fn what_was_begun_is_published_though_its_caller_went() {
+    let bench = Bench::new(Limits::default()).await;
+    let commit = bench.outbox.commit(Vec::new(), vec![saying("t", "1")]);
+    assert!(futures::poll!(Box::pin(commit)).is_pending());
+    while bench.outbox.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.relay().await;
+    assert_eq!((bench.broker.texts(), bench.outbox.waiting()), (vec!["1".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn nothing_is_published_after_closing() {
+    let bench = Bench::new(Limits::default()).await;
+    bench.outbox.commit(Vec::new(), vec![saying("t", "1")]).await.unwrap();
+    bench.outbox.close().await;
+    assert_eq!(bench.outbox.publish_some().await, Ok(0));
+    assert_eq!(bench.broker.texts(), [""; 0]);
 }
 
 #[tokio::test]

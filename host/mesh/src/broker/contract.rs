@@ -348,6 +348,16 @@ async fn a_closed_broker_does_nothing(broker: Arc<dyn Broker>) {
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
     let refused = broker.subscribe(&pattern(&topic), SubscribeOptions::default()).await;
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+    if broker.abilities().list {
+        let refused = broker.topics().await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+        let refused = broker.groups(&topic).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+    }
+    if broker.abilities().replay {
+        let refused = broker.read(&topic, Position::Earliest, 1).await;
+        assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
+    }
 }
 
 async fn a_group_goes_on_where_it_stood(open: impl AsyncFn() -> Arc<dyn Broker>) {

@@ -94,6 +94,10 @@ impl Memory {
 }
 
 impl Shared {
+    fn open(&self) -> Result<(), BrokerError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
     fn groups(&self) -> MutexGuard<'_, Vec<Arc<Group>>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,9 +216,6 @@ impl Broker for Memory {
         if options.deliver_at.is_some() {
             return Err(unsupported(NAME, "publish for later"));
         }
-        if self.shared.is_closed.load(Ordering::Acquire) {
-            return Err(closed());
-        }
         let (topic, groups) = self.shared.route(topic);
         // All get it or none, as far as nobody leaves meanwhile: a publisher that is told of an error may publish again.
         let mut patience = Patience { all: options.patience, since: None };
@@ -222,6 +223,8 @@ impl Broker for Memory {
         for group in groups.iter() {
             rooms.extend(patience.room(group, &topic).await?.map(|room| (group, room)));
         }
+        // Who was waited for may have left because of that.
+        self.shared.open()?;
         let published = Some(self.clock.now());
         let last = rooms.len().saturating_sub(1);
         let mut message = Some(message);
@@ -252,9 +255,7 @@ impl Broker for Memory {
         let room = Arc::new(Semaphore::new(prefetch));
         let member = Member { deliveries, room: room.clone(), prefetch };
         let mut groups = self.shared.groups();
-        if self.shared.is_closed.load(Ordering::Acquire) {
-            return Err(closed());
-        }
+        self.shared.open()?;
         let known =
             groups.iter().find(|group| name.is_some() && group.name == name && group.pattern == *pattern).cloned();
         let group = known.unwrap_or_else(|| {
@@ -276,6 +277,7 @@ impl Broker for Memory {
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        self.shared.open()?;
         let topics = self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = |name: &Arc<str>| TopicUsage { name: name.to_string(), messages: 0, bytes: 0, first: 1, next: 1 };
         Ok(topics.iter().map(usage).collect())
@@ -283,6 +285,7 @@ impl Broker for Memory {
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
+        self.shared.open()?;
         let groups = self.shared.groups();
         let groups = groups.iter().filter(|group| group.pattern.matches(topic));
         let usage = groups.filter_map(|group| {

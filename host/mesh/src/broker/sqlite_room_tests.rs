@@ -78,6 +78,21 @@ async fn what_is_acknowledged_makes_room_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn who_waits_for_room_is_told_when_the_broker_closes() {
+    let folder = folder();
+    let broker = Sqlite::open(folder.path().join("broker"), limits(1_000), Clock::default()).await.unwrap();
+    let options = PublishOptions { patience: PATIENCE * 100, ..PublishOptions::default() };
+    let publish = broker.publish("a", Message::new(vec![0; 2_000]), options);
+    let (published, closed) = tokio::join!(timeout(PATIENCE, publish), async {
+        // Answered after what was published before, for which there is no room.
+        broker.seek(&Pattern::new("a").unwrap(), "g", Position::Latest).await.unwrap_err();
+        broker.close().await
+    });
+    closed.unwrap();
+    assert!(matches!(published, Ok(Err(BrokerError::Unavailable(_)))), "{published:?}");
+}
+
+#[tokio::test]
 async fn the_file_does_not_grow_for_ever() {
     let folder = folder();
     let path = folder.path().join("broker");

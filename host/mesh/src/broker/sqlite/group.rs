@@ -256,12 +256,11 @@ impl Group {
         let name = self.name.clone()?;
         let inner = self.lock();
         let lane = inner.lanes.get(&topic.id)?;
-        let (first, next) = topic.bounds();
-        let position = lane.position.max(first);
+        let position = lane.position.max(topic.bounds().0);
         let usage = GroupUsage {
             name,
             pattern: self.pattern.to_string(),
-            lag: next.saturating_sub(position) + lane.handed_out() as u64,
+            lag: lane.lag(),
             in_flight: lane.in_flight() as u64,
             members: inner.members.len() as u64,
         };

@@ -106,6 +106,12 @@ impl Lane {
         self.unacknowledged.len()
     }
 
+    /// How many messages are not acknowledged, where none is missing between those that were not handed out yet.
+    pub(super) fn lag(&self) -> u64 {
+        let (first, next) = self.topic.bounds();
+        next.saturating_sub(self.position.max(first)) + self.handed_out() as u64
+    }
+
     /// How many messages are with a subscriber.
     pub(super) fn in_flight(&self) -> usize {
         self.unacknowledged.len() - self.released.len()

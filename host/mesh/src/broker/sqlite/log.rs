@@ -185,9 +185,4 @@ impl Recent {
             }
         }
     }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }

@@ -114,6 +114,10 @@ impl Shared {
         self.is_closed.load(Ordering::Acquire)
     }
 
+    fn open(&self) -> Result<(), BrokerError> {
+        if self.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
     fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.state().topics.get(name).cloned()
     }
@@ -141,9 +145,8 @@ impl Sqlite {
             });
             match ready {
                 Ok((shared, writer)) => {
-                    if let Err(Ok(unwanted)) = opened.send(Ok(Self { shared })) {
-                        drop(unwanted);
-                    }
+                    // Who no longer waits for it drops it, which ends the writer.
+                    drop(opened.send(Ok(Self { shared })));
                     writer.serve();
                 }
                 Err(error) => drop(opened.send(Err(error))),
@@ -161,9 +164,7 @@ impl Sqlite {
         request: impl FnOnce(oneshot::Sender<Result<T, BrokerError>>) -> Request,
         bytes: usize,
     ) -> Result<T, BrokerError> {
-        if self.shared.is_closed() {
-            return Err(closed());
-        }
+        self.shared.open()?;
         let (answer, answered) = oneshot::channel();
         self.shared.queue.send(request(answer), bytes).await?;
         // Requests that the writer had not taken when it stopped are dropped with their answers.
@@ -232,6 +233,7 @@ impl Broker for Sqlite {
     }
 
     async fn topics(&self) -> Result<Vec<TopicUsage>, BrokerError> {
+        self.shared.open()?;
         let topics: Vec<_> = self.shared.state().topics.values().cloned().collect();
         let mut usage: Vec<_> = topics.iter().map(|topic| topic.usage()).collect();
         usage.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -240,6 +242,7 @@ impl Broker for Sqlite {
 
     async fn groups(&self, topic: &str) -> Result<Vec<GroupUsage>, BrokerError> {
         check_topic(topic)?;
+        self.shared.open()?;
         let Some(topic) = self.shared.topic(topic) else {
             // A topic that nothing was published to has groups that wait for it.
             let groups: Vec<_> = self.shared.state().groups.clone();
@@ -266,6 +269,7 @@ impl Broker for Sqlite {
     /// Gives no more than 10,000 messages, and no more after 32 MiB of them.
     async fn read(&self, topic: &str, from: Position, limit: usize) -> Result<Vec<Stored>, BrokerError> {
         check_topic(topic)?;
+        self.shared.open()?;
         let Some(topic) = self.shared.topic(topic) else { return Ok(Vec::new()) };
         let read = self.shared.readers.read(move |file| {
             let offset = tables::offset(file, &topic, from)?;

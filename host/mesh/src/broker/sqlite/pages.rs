@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::group::Group;
 use super::lane::Lane;
-use super::log::Record;
+use super::log::{Record, Topic};
 use super::tables;
 use crate::broker::BrokerError;
 
@@ -26,7 +26,6 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Messages of one topic that were read and are not handed out yet.
 pub(super) struct Page {
     pub(super) topic: i64,
-    epoch: u32,
     records: VecDeque<Record>,
     /// Whether it goes on where the lane stands; otherwise its messages were given back.
     is_range: bool,
@@ -35,7 +34,7 @@ pub(super) struct Page {
 /// What is to be read.
 #[derive(Clone)]
 pub(super) struct Fetch {
-    topic: i64,
+    topic: Arc<Topic>,
     epoch: u32,
     removals: u32,
     /// Messages that were given back; if there are none, those from `from` on and before `to`.
@@ -46,11 +45,7 @@ pub(super) struct Fetch {
 
 impl Page {
     /// The next message that the lane hands out, if it is in here.
-    pub(super) fn next(&mut self, lane: &mut Lane) -> Option<Record> {
-        if lane.epoch != self.epoch {
-            self.records.clear();
-            return None;
-        }
+    pub(super) fn next(&mut self, lane: &Lane) -> Option<Record> {
         let Some(released) = lane.first_released() else {
             // They are behind all that the lane has handed out: nothing else moves it on while the page is there.
             return self.records.pop_front_if(|_| self.is_range);
@@ -71,7 +66,7 @@ impl Fetch {
     /// What the lane needs next, of what is before `end`.
     pub(super) fn new(lane: &Lane, end: u64) -> Self {
         let seqs = lane.released(PAGE.0);
-        let (topic, epoch, removals) = (lane.topic.id, lane.epoch, lane.removals);
+        let (topic, epoch, removals) = (lane.topic.clone(), lane.epoch, lane.removals);
         Self { topic, epoch, removals, seqs, from: lane.position, to: end }
     }
 
@@ -96,12 +91,12 @@ impl Fetch {
 
     fn read(&self, file: &Connection) -> Result<Vec<Record>, rusqlite::Error> {
         if self.seqs.is_empty() {
-            return tables::page(file, self.topic, self.from, self.to, PAGE);
+            return tables::page(file, self.topic.id, self.from, self.to, PAGE);
         }
         let mut records = Vec::new();
         let mut bytes = 0;
         for seq in &self.seqs {
-            if let Some(record) = tables::message(file, self.topic, *seq)? {
+            if let Some(record) = tables::message(file, self.topic.id, *seq)? {
                 bytes += record.size();
                 records.push(record);
             }
@@ -118,9 +113,11 @@ impl Fetch {
         let is_full = records.len() >= PAGE.0 || bytes >= PAGE.1;
         group.change(|inner| {
             inner.is_reading = false;
-            let topic = self.topic;
-            // Otherwise it is read again, if the topic is still there.
-            let is_current = |lane: &&mut Lane| (lane.epoch, lane.removals) == (self.epoch, self.removals);
+            let topic = self.topic.id;
+            // Otherwise it is read again, if the topic is still there; another one may have been given its number.
+            let is_current = |lane: &&mut Lane| {
+                Arc::ptr_eq(&lane.topic, &self.topic) && (lane.epoch, lane.removals) == (self.epoch, self.removals)
+            };
             let Some(lane) = inner.lanes.get_mut(&topic).filter(is_current) else { return };
             let is_range = self.seqs.is_empty();
             if is_range && records.is_empty() && lane.first_released().is_none() {
@@ -135,7 +132,7 @@ impl Fetch {
                 });
             }
             if !records.is_empty() {
-                inner.page = Some(Page { topic, epoch: self.epoch, records: records.into(), is_range });
+                inner.page = Some(Page { topic, records: records.into(), is_range });
             }
             inner.make_first(topic);
         });

@@ -158,8 +158,7 @@ impl Writer {
                 continue;
             }
             for lane in inner.lanes.values() {
-                let (first, next) = lane.topic.bounds();
-                let lag = next.saturating_sub(lane.position.max(first)) + lane.handed_out() as u64;
+                let lag = lane.lag();
                 if lag > worst.as_ref().map_or(0, |(known, _)| *known) {
                     let (name, topic) = (group.name.as_deref().unwrap_or_default(), &lane.topic.name);
                     worst = Some((lag, format!("group {name} has yet to acknowledge {lag} messages of topic {topic}")));

@@ -172,8 +172,11 @@ pub(super) fn message(file: &Connection, topic: i64, seq: u64) -> Result<Option<
 }
 
 fn record(row: &Row) -> Result<Record, rusqlite::Error> {
-    let bytes = |at| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(at)?.as_blob()?));
-    Ok(Record { seq: row.get(0)?, published: row.get(1)?, header: bytes(2)?, body: bytes(3)? })
+    Ok(Record { seq: row.get(0)?, published: row.get(1)?, header: bytes(row, 2)?, body: bytes(row, 3)? })
+}
+
+fn bytes(row: &Row, at: usize) -> Result<Bytes, rusqlite::Error> {
+    Ok(Bytes::copy_from_slice(row.get_ref(at)?.as_blob()?))
 }
 
 /// The offset that a position is in a topic.
@@ -182,7 +185,7 @@ pub(super) fn offset(file: &Connection, topic: &Topic, position: Position) -> Re
     let time = match position {
         Position::Latest => return Ok(next),
         Position::Earliest => return Ok(first),
-        Position::Offset(offset) => return Ok(offset.clamp(first, next)),
+        Position::Offset(offset) => return Ok(offset.max(first).min(next)),
         Position::Time(time) => time,
     };
     // Times rise with offsets.
@@ -202,17 +205,16 @@ pub(super) fn offset(file: &Connection, topic: &Topic, position: Position) -> Re
     Ok(low)
 }
 
-/// The messages that are due, those first that are longest due, as many as go together.
-pub(super) fn due(file: &Connection, now: u64, (messages, bytes): (usize, usize)) -> Result<Vec<Due>, rusqlite::Error> {
+/// The messages that are due, those first that are longest due: no more than so many, and none after so many bytes.
+pub(super) fn due(file: &Connection, now: u64, most: (usize, usize)) -> Result<Vec<Due>, rusqlite::Error> {
     let mut select =
         file.prepare_cached("SELECT id, topic, header, body FROM later WHERE due <= ?1 ORDER BY due, id LIMIT ?2")?;
-    let mut rows = select.query(params![now, messages])?;
+    let mut rows = select.query(params![now, most.0])?;
     let mut found = Vec::new();
     let mut size = 0;
-    while size < bytes {
+    while size < most.1 {
         let Some(row) = rows.next()? else { break };
-        let blob = |at| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(at)?.as_blob()?));
-        let due = Due { id: row.get(0)?, topic: row.get(1)?, header: blob(2)?, body: blob(3)? };
+        let due = Due { id: row.get(0)?, topic: row.get(1)?, header: bytes(row, 2)?, body: bytes(row, 3)? };
         size += due.bytes();
         found.push(due);
     }

@@ -1,6 +1,7 @@
 //! The thread that writes: it takes the messages and acknowledgements that wait into one transaction, and when that is on
 //! disk, tells the publishers and hands the messages out.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,25 @@ pub(super) struct Writer {
     retry_at: Option<Instant>,
 }
 
+/// Ends what others wait for when the writer ends, in whatever way.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let Self(shared) = self;
+        shared.is_closed.store(true, Ordering::Release);
+        shared.queue.close();
+        // Askers are told that the broker is closed, by their answers being dropped.
+        shared.queue.take(&mut Vec::new(), None);
+        // Who waits for room learns that there will be none.
+        shared.room.send_modify(|count| *count = count.wrapping_add(1));
+        let groups: Vec<_> = shared.state().groups.drain(..).collect();
+        for group in groups {
+            group.close();
+        }
+    }
+}
+
 impl Writer {
     /// A writer that knows what the file has.
     pub(super) fn new(
@@ -128,6 +148,7 @@ impl Writer {
 
     /// Works until it is asked to close, or until nobody can ask any more.
     pub(super) fn serve(mut self) {
+        let end = End(self.shared.clone());
         let mut requests = Vec::new();
         let close = loop {
             let woken = self.shared.queue.take(&mut requests, self.alarm());
@@ -139,14 +160,7 @@ impl Writer {
                 break None;
             }
         };
-        self.shared.queue.close();
-        // Askers from now on are told that the broker is closed, by their answers being dropped.
-        self.shared.queue.take(&mut Vec::new(), None);
-        let groups: Vec<_> = self.shared.state().groups.drain(..).collect();
-        for group in groups {
-            group.close();
-        }
-        self.recent.clear();
+        drop(end);
         let outcome = self.connection.close().map_err(|(_, error)| unavailable("close", &error));
         if let Some(close) = close {
             drop(close.send(outcome));
