@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::program::Program;
 use crate::signal::signal;
 use crate::wait::DEADLINE;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ impl HostProcess {
 
     /// The same, with these environment variables.
     pub async fn start_with(folder: TempDir, variables: &[(&str, &str)]) -> HostProcess {
-        let program = Program::new(folder.path());
+        let program = Program::new(folder.path()).with_files_that_may_be_limited();
         let program = variables.iter().fold(program, |program, (name, value)| program.with_variable(name, value));
         let mut child = program.spawn(&["server", "--api-address", "127.0.0.1:0", "--sidecar-address", "127.0.0.1:0"]);
         // Read to the end in the background, or a host that writes much would stand still.
@@ -94,6 +94,21 @@ impl HostProcess {
     /// The command line, talking to this host.
     pub fn program(&self) -> Program {
         Program::new(self.folder.path())
+    }
+
+    /// Lets it write nothing behind the first byte of any file, as on a disk that is full, or writes what it likes again.
+    pub fn set_disk_full(&self, is_full: bool) {
+        let process = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: is_full.then_some(1), maximum: None };
+        prlimit(process, Resource::Fsize, limit).expect("its files can be limited");
+    }
+
+    /// The memory that it has, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1_024
     }
 
     /// The process id.

@@ -29,7 +29,8 @@ pub struct Program {
     data_dir: PathBuf,
     folder: Option<PathBuf>,
     variables: Vec<(String, String)>,
-    hang_up: Option<&'static str>,
+    /// How the program `env` sets a signal before it becomes this one.
+    signal: Option<&'static str>,
 }
 
 /// How a command ended.
@@ -48,7 +49,7 @@ impl Program {
     pub fn new(data_dir: &Path) -> Program {
         let path = std::env::var_os(OTHER_PROGRAM).map_or_else(|| profile_folder().join(PROGRAM), PathBuf::from);
         assert!(path.exists(), "{} is not there: run `cargo build -p micro-tests`", path.display());
-        Program { path, data_dir: data_dir.to_path_buf(), folder: None, variables: Vec::new(), hang_up: None }
+        Program { path, data_dir: data_dir.to_path_buf(), folder: None, variables: Vec::new(), signal: None }
     }
 
     /// The program run in `folder`.
@@ -65,7 +66,12 @@ impl Program {
     /// The program with the hang-up of its terminal ignored, as `nohup` has it, or not, whatever it is for the tests.
     pub fn with_hang_up(self, is_ignored: bool) -> Program {
         let option = if is_ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
-        Program { hang_up: Some(option), ..self }
+        Program { signal: Some(option), ..self }
+    }
+
+    /// The program with files that may have a limit, behind which writing to them fails as on a full disk.
+    pub fn with_files_that_may_be_limited(self) -> Program {
+        Program { signal: Some("--ignore-signal=XFSZ"), ..self }
     }
 
     /// Runs a command to its end.
@@ -97,8 +103,8 @@ impl Program {
 
     /// Starts a command and leaves it running; it is killed when it is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(if self.hang_up.is_some() { Path::new("env") } else { &self.path });
-        match self.hang_up {
+        let mut command = Command::new(if self.signal.is_some() { Path::new("env") } else { &self.path });
+        match self.signal {
             // It becomes the program.
             Some(option) => command.arg(option).arg(&self.path),
             None => command.arg0("micro"),

@@ -65,6 +65,7 @@ pub(crate) fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusq
 pub(crate) fn failure(what: &str, doing: &str, error: &rusqlite::Error) -> String {
     let way_out = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "; free room on its disk",
+        Some(ErrorCode::SystemIoFailure) => "; see that its disk has room and can be written, then try again",
         _ if is_held(error) => "; another process holds it, try again",
         _ => "",
     };

@@ -124,3 +124,38 @@ async fn a_subscriber_that_is_too_slow_makes_publishers_wait_and_loses_nothing()
     assert_eq!(all["dead"], 0, "{all}");
     until("there is room", async || (publish("last".into()).await.status == 200).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_for_a_while_loses_nothing_and_publishers_are_told() {
+    let variables = [("MICRO_BROKER_PATIENCE", "100ms")];
+    let host = HostProcess::start_with(tempfile::tempdir().unwrap(), &variables).await;
+    host.deploy_as("worker", built_guest("worker")).await.ok();
+    listens(&host, "work.x", "worker").await;
+    publish(&host, "work.x", "before").await;
+    done(&host, 1).await;
+
+    host.set_disk_full(true);
+    let large = "x".repeat(100_000);
+    let (status, text) = try_publish(&host, "work.x", &large).await.unwrap_err();
+    assert!(matches!(status, 503 | 507) && text.contains("room"), "the way out: {status} {text}");
+    let before = host.resident();
+    for _ in 0..500 {
+        try_publish(&host, "work.x", &large).await.unwrap_err();
+    }
+    // 50 MB were refused, and none of them is kept in memory instead.
+    assert!(host.resident() < before + 25_000_000, "{before} bytes became {}", host.resident());
+    // What writes nothing goes on.
+    assert_eq!(host.call("worker", "Worker.Done", json!({})).await.status, 200);
+
+    host.set_disk_full(false);
+    until("the broker takes messages again", async || try_publish(&host, "work.x", "after").await.ok()).await;
+    let host = host.kill_and_start_again().await;
+    listens(&host, "work.x", "worker").await;
+    publish(&host, "work.x", "last").await;
+    let done = until("everything that was taken is done", async || {
+        let done = host.call("worker", "Worker.Done", json!({})).await.result();
+        let done = done.as_array()?;
+        ["before", "after", "last"].iter().all(|text| done.contains(&json!(text))).then(|| done.clone())
+    });
+    assert!(done.await.iter().all(|text| text != &large), "what was refused never comes");
+}
