@@ -19,6 +19,7 @@ use crate::value::Value;
 use micro_mesh::exchange::Sender;
 use micro_mesh::{Error, Payload};
 use parking::Parking;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
@@ -174,7 +175,7 @@ impl Actor {
     /// An instance for a single streaming call: nothing but that call happens in it.
     pub async fn for_stream(program: Arc<Program>, scope: Scope, deadline: Deadline) -> Result<Actor, CallError> {
         let room = program.lasting_room(deadline).await?;
-        let live = deadline.limit(Live::new(&program, scope)).await?;
+        let live = deadline.limit(pin!(Live::new(&program, scope))).await?;
         Ok(Actor::run(program, live, room))
     }
 
@@ -249,9 +250,9 @@ impl Actor {
             return result;
         }
         let going_on = tokio::spawn(async move {
-            let _busy = busy;
+            let (_busy, mut call) = (busy, call);
             // A call that is dropped takes the instance along.
-            deadline.limit(call).await
+            deadline.limit(call.as_mut()).await
         });
         match going_on.await {
             Ok(result) => result,

@@ -43,14 +43,14 @@ pub struct Run {
 impl Program {
     /// Runs a command in a fresh instance, to its end or to the end of its time. Exit codes other than 0 are errors.
     pub async fn run(&self, scope: Scope, callable: &Callable, run: Run, deadline: Deadline) -> Result<(), CallError> {
-        let run = async {
+        let run = pin!(async {
             let _room = self.room.take().await?;
             let state = State::new(&self.limits, &self.access, scope).for_command(run);
             match &self.start {
                 Some(start) => self.run_program(start, state).await,
                 None => Live::with_state(self, state).await?.run(callable).await,
             }
-        };
+        });
         deadline.limit(run).await
     }
 

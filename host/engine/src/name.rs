@@ -69,18 +69,28 @@ fn is_alike(one: &str, other: &str) -> bool {
 
 /// `on-order` → `OnOrder`, as endpoint names are written.
 pub fn title_case(wit: &str) -> String {
-    wit.split(['-', '_']).filter(|word| !word.is_empty()).map(capitalised).collect()
+    let mut title = String::with_capacity(wit.len());
+    push_title_case(&mut title, wit);
+    title
+}
+
+/// Writes [`title_case`] behind a text.
+pub fn push_title_case(text: &mut String, wit: &str) {
+    for word in wit.split(['-', '_']) {
+        let mut chars = word.chars();
+        match chars.next() {
+            Some(first) if first.is_ascii() => text.push(first.to_ascii_uppercase()),
+            Some(first) => text.extend(first.to_uppercase()),
+            None => {}
+        }
+        text.push_str(chars.as_str());
+    }
 }
 
 fn camel_case(wit: &str) -> String {
     let title = title_case(&wit.to_lowercase());
     let mut chars = title.chars();
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
-}
-
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// The known word nearest to `word`, if one is near enough to be what was meant.

@@ -20,7 +20,7 @@ use crate::value::Value;
 use micro_mesh::exchange::{OwnedPlace, Receiver};
 use micro_mesh::{Error, Payload};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::oneshot;
@@ -62,7 +62,7 @@ impl Program {
         let caller = ends.sink.replies.clone();
         let begin = async {
             let room = self.lasting_room(deadline).await?;
-            Ok((room, deadline.limit(Live::new(self, scope)).await?))
+            Ok((room, deadline.limit(pin!(Live::new(self, scope))).await?))
         };
         let (_room, mut live) = tokio::select! {
             begun = begin => begun?,

@@ -21,11 +21,15 @@ use crate::web::pool::Pool;
 use crate::{command, dynamic};
 use micro_mesh::call::RequestId;
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
 
@@ -172,7 +176,7 @@ impl Program {
             }
         };
         let deadline = self.deadline(Instant::now(), None);
-        match deadline.limit(start).await {
+        match deadline.limit(pin!(start)).await {
             Ok(()) => Ok(()),
             Err(CallError::Trap { reason, .. }) => Err(LoadError::Start(reason)),
             Err(CallError::Timeout(time)) => {
@@ -195,10 +199,10 @@ impl Program {
         }
         let arguments = callable.arguments(fields);
         let _room = self.room(deadline).await?;
-        let run = async {
+        let run = pin!(async {
             let mut live = Live::new(self, scope).await?;
             live.call(callable, arguments).await
-        };
+        });
         // The timer stands outside of the guest: dropping the future drops the instance, whatever it is doing.
         deadline.limit(run).await
     }
@@ -300,9 +304,22 @@ impl std::fmt::Debug for Program {
 }
 
 impl Deadline {
-    /// Does work that is dropped when its time is over.
-    pub async fn limit<T>(self, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        tokio::time::timeout_at(self.at, work).await.unwrap_or_else(|_| Err(self.missed()))
+    /// Does work until its time is over; whoever has it drops it then. It is not moved, and has no timer where it is done
+    /// at once, as most calls are.
+    pub async fn limit<T, W>(self, mut work: Pin<&mut W>) -> Result<T, CallError>
+    where
+        W: Future<Output = Result<T, CallError>>,
+    {
+        let mut timer: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
+        poll_fn(|context| {
+            if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+                return Poll::Ready(outcome);
+            }
+            // Work that has used up the task's budget is not to outlive its time for that.
+            let timer = timer.get_or_insert_with(|| Box::pin(unconstrained(sleep_until(self.at))));
+            timer.as_mut().poll(context).map(|()| Err(self.missed()))
+        })
+        .await
     }
 
     pub(crate) fn has_passed(self) -> bool {

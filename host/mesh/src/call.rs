@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -162,10 +163,23 @@ impl RequestId {
     /// anywhere, scrambled in two ways. It is no secret and must not be used as one. As the id of a trace it is as random
     /// as samplers need it, in its last bytes too.
     pub fn next() -> Self {
+        /// Numbers that a thread takes at once, so that threads do not wait for each other's.
+        const TOGETHER: u64 = 1_024;
         static GIVEN: AtomicU64 = AtomicU64::new(0);
         static SEEDS: LazyLock<[u64; 2]> = LazyLock::new(|| [random_seed(), random_seed()]);
+        thread_local! {
+            static TAKEN: Cell<Range<u64>> = const { Cell::new(0..0) };
+        }
         let [first, last] = *SEEDS;
-        let count = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let count = TAKEN.with(|taken| {
+            let mut left = taken.take();
+            if left.is_empty() {
+                let begin = GIVEN.fetch_add(TOGETHER, Ordering::Relaxed);
+                left = begin..begin.wrapping_add(TOGETHER);
+            }
+            taken.set(left.start.wrapping_add(1)..left.end);
+            left.start
+        });
         let half = |seed: u64| u128::from(scramble(seed.wrapping_add(count)));
         Self(half(first) << 64 | half(last))
     }

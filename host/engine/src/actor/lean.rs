@@ -9,6 +9,7 @@ use crate::program::Program;
 use crate::streaming::OpenStream;
 use crate::value::Value;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -120,7 +121,7 @@ async fn call(live: &mut Live, job: CallJob) -> Done {
     }
     live.begin_call(scope);
     let arguments = callable.arguments(fields);
-    let result = deadline.limit(live.call(&callable, arguments)).await;
+    let result = deadline.limit(pin!(live.call(&callable, arguments))).await;
     let done = match &result {
         Ok(_) => Ok(()),
         Err(error) => Err(Ending::Failed(format!("{}: {error}", callable.endpoint.name))),

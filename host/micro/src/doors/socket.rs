@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::limits::Place;
 use super::listener::prepare;
+use bytes::BufMut;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+/// What is written in one piece: most replies with their heads.
+const SMALL: usize = 1_024;
 
 /// How a connection of HTTP/2 begins, and no request of HTTP/1 (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI ";
@@ -85,7 +89,17 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let mut small = [0; SMALL];
+        let outcome = if let Some(mut room) = small.get_mut(..length) {
+            // The system takes one piece sooner than a list of them.
+            for slice in slices {
+                room.put_slice(slice);
+            }
+            Pin::new(&mut self.stream).poll_write(context, small.get(..length).unwrap_or_default())
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        };
         self.written(outcome, context)
     }
 

@@ -74,15 +74,18 @@ pub(crate) struct Gateway {
     pub(crate) takes_events: bool,
 }
 
-/// The gateway: a few pages, and calls.
+/// The gateway: a few pages, and calls. Each connection has one of its own, which its requests share.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct Door(Arc<Side>);
+
+/// What a connection sees of the gateway.
+struct Side {
     inside: Arc<Inside>,
     /// Who is on the other side, where that is known.
     peer: Option<Peer>,
 }
 
-/// What is behind the door, in one piece: it is shared with every request.
+/// What is behind the door.
 struct Inside {
     gateway: Gateway,
     pages: Router,
@@ -108,12 +111,12 @@ impl Door {
             .route(rpc_page, any(rpc))
             .route(document, get(openapi::document))
             .with_state(gateway.clone());
-        Door { inside: Arc::new(Inside { gateway, pages }), peer: None }
+        Door(Arc::new(Side { inside: Arc::new(Inside { gateway, pages }), peer: None }))
     }
 
     /// The door for one connection.
     pub(crate) fn seen_from(&self, peer: IpAddr) -> Door {
-        Door { inside: self.inside.clone(), peer: Some(Peer::new(peer)) }
+        Door(Arc::new(Side { inside: self.0.inside.clone(), peer: Some(Peer::new(peer)) }))
     }
 }
 
@@ -128,14 +131,15 @@ impl tower_service::Service<Request> for Door {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if PAGES.contains(&request.uri().path()) && !self.inside.is_elsewhere(&request) {
-            return Box::pin(self.inside.pages.clone().call(request));
+        let inside = &self.0.inside;
+        if PAGES.contains(&request.uri().path()) && !inside.is_elsewhere(&request) {
+            return Box::pin(inside.pages.clone().call(request));
         }
-        let (inside, peer) = (self.inside.clone(), self.peer.clone());
-        if inside.gateway.takes_events {
-            return Box::pin(async move { Ok(event::serve(&inside.gateway, request).await) });
+        let side = self.0.clone();
+        if side.inside.gateway.takes_events {
+            return Box::pin(async move { Ok(event::serve(&side.inside.gateway, request).await) });
         }
-        Box::pin(async move { Ok(serve_call(&inside.gateway, request, peer).await) })
+        Box::pin(async move { Ok(serve_call(&side.inside.gateway, request, side.peer.as_ref()).await) })
     }
 }
 
@@ -146,10 +150,10 @@ async fn version() -> Response {
 /// The handler of a router whose other paths are calls.
 pub(crate) async fn call(State(gateway): State<Gateway>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| Peer::new(info.0.ip()));
-    serve_call(&gateway, request, peer).await
+    serve_call(&gateway, request, peer.as_ref()).await
 }
 
-async fn serve_call(gateway: &Gateway, request: Request, peer: Option<Peer>) -> Response {
+async fn serve_call(gateway: &Gateway, request: Request, peer: Option<&Peer>) -> Response {
     let arrival = gateway.runtime.tracer().arrival(&request);
     let (parts, body) = request.into_parts();
     let host = web::host(&parts.uri, &parts.headers);
@@ -166,13 +170,13 @@ async fn serve_call(gateway: &Gateway, request: Request, peer: Option<Peer>) -> 
     };
     if parts.method == Method::GET && is_web_socket(&parts.headers) {
         return match read_head(gateway, destination, &parts, parts.headers.clone()) {
-            Ok(call) => stream::web_socket(gateway, call, parts, arrival).await,
+            Ok(call) => Box::pin(stream::web_socket(gateway, call, parts, arrival)).await,
             Err(error) => error_response(error),
         };
     }
     if parts.method == Method::POST && stream::is_lines(&parts.headers) {
         return match read_head(gateway, destination, &parts, parts.headers.clone()) {
-            Ok(call) => stream::lines(gateway, call, (parts.extensions, body), arrival).await,
+            Ok(call) => Box::pin(stream::lines(gateway, call, (parts.extensions, body), arrival)).await,
             Err(error) => error_response(error),
         };
     }

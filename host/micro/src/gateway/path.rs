@@ -11,7 +11,7 @@
 //!
 //! Words are split at `-` and written with capitals: `/foo/bar/baz-xyz` is `Bar.BazXyz`.
 
-use micro_engine::name::title_case;
+use micro_engine::name::push_title_case;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -76,9 +76,10 @@ fn resolve_parts<'p>(parts: &[&'p str]) -> Result<Target<'p>, String> {
 fn endpoint(receiver: &str, method: &str) -> String {
     // A name with dots gives its last word: `go.micro.greeter` is `Greeter`.
     let receiver = receiver.rsplit('.').next().unwrap_or(receiver);
-    let mut endpoint = title_case(receiver);
+    let mut endpoint = String::with_capacity(receiver.len() + 1 + method.len());
+    push_title_case(&mut endpoint, receiver);
     endpoint.push('.');
-    endpoint.push_str(&title_case(method));
+    push_title_case(&mut endpoint, method);
     endpoint
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     service: Arc<str>,
     prefix: usize,
     request: (Parts, Body),
-    peer: Option<Peer>,
+    peer: Option<&Peer>,
     arrival: Arrival,
 ) -> Response {
     let (mut parts, body) = request;
@@ -57,7 +57,7 @@ pub(super) async fn serve(
     if !traced.header.contains_key(TRACESTATE) {
         parts.headers.remove(TRACESTATE);
     }
-    let call = match read(&service, prefix, (parts, body), peer.as_ref(), id) {
+    let call = match read(&service, prefix, (parts, body), peer, id) {
         Ok(call) => call,
         Err(error) => return refuse(gateway, &service, id, error, span),
     };

@@ -74,8 +74,9 @@ pub struct Revision {
     pub(super) takes: Takes,
 }
 
-/// The counts of one revision since the host started.
+/// The counts of one revision since the host started, with a line of the processor's cache for themselves.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct RevisionStats {
     pub(super) calls: AtomicU64,
     pub(super) errors: AtomicU64,

@@ -55,7 +55,8 @@ impl Runtime {
             };
             if callable.schema().stream.is_some() {
                 begun.moved();
-                let exchange = self.open_stream(call).await?;
+                // Boxed, so that calls need no room for it.
+                let exchange = Box::pin(self.open_stream(call)).await?;
                 return Ok(Reply::new(Payload::Stream(Box::new(exchange))));
             }
             match self.serve(deployment, &revision, program, callable, &call).await {

@@ -74,7 +74,8 @@ impl<'de, 's, 'p> Visitor<'de> for FieldsSeed<'s, 'p> {
 
 /// Completes a message with `none` where that is allowed, or says what is missing.
 pub(super) fn fill_missing<E: Error>(record: &Record, given: Vec<Option<Value>>) -> Result<Vec<Value>, E> {
-    let filled = record.fields.iter().zip(given).map(|(field, value)| match value {
+    // This way round the values stay where they are.
+    let filled = given.into_iter().zip(&record.fields).map(|(value, field)| match value {
         Some(value) => Ok(value),
         None if field.ty.is_optional() => Ok(Value::none()),
         None => Err(E::custom(format_args!("missing field {}: expected {}", field.name.json, expected(&field.ty)))),

@@ -42,7 +42,7 @@ pub(super) async fn serve(
     gateway: &Gateway,
     service: Arc<str>,
     (mut parts, body): (Parts, Body),
-    peer: Option<Peer>,
+    peer: Option<&Peer>,
     arrival: Arrival,
 ) -> Response {
     if let Err(error) = super::check_uri(&parts) {
@@ -50,9 +50,9 @@ pub(super) async fn serve(
     }
     allow_leisure(&parts.extensions);
     let host = environment::host(&parts).to_string();
-    forwarded::set(&mut parts.headers, &host, peer.as_ref());
-    let read = arguments(parts.uri.query())
-        .and_then(|args| Ok((args, environment::of(&parts, peer.as_ref().map(Peer::address))?)));
+    forwarded::set(&mut parts.headers, &host, peer);
+    let read =
+        arguments(parts.uri.query()).and_then(|args| Ok((args, environment::of(&parts, peer.map(Peer::address))?)));
     let (args, env) = match read {
         Ok(read) => read,
         Err(reason) => return error_response(Error::bad_request(ID, reason)),

@@ -44,7 +44,11 @@ impl CallCounts {
     }
 
     fn ended(&self, at: Instant, error: Option<u16>) {
-        self.last.store(milliseconds(at), Ordering::Relaxed);
+        let at = milliseconds(at);
+        // Most calls have the millisecond in common with one before, and need not take this from other threads.
+        if self.last.load(Ordering::Relaxed) != at {
+            self.last.store(at, Ordering::Relaxed);
+        }
         if let Some(code) = error {
             self.place(code).fetch_add(1, Ordering::Relaxed);
         }
