@@ -169,6 +169,13 @@ async fn functions_may_take_and_publish_messages_as_wasi_has_it() {
     assert_eq!(host.post("/mail/IncomingHandler/Handle", "application/octet-stream", "plain").await.status, 200);
     let line = answers.find(|line| line.starts_with("data:")).await;
     assert!(line.contains("ICAgcGxhaW4="), "{line}");
+    // In an older form of the draft each message has a topic.
+    let manifest = "[allow]\npublish = [\"answers\"]\n[[subscribe]]\ntopic = \"older\"\n";
+    host.deploy_as("older", with_manifest(&guest("wasi-messages-older"), manifest)).await.ok();
+    listens(&host, "older", "older").await;
+    publish(&host, "older", "hello").await;
+    let line = answers.find(|line| line.starts_with("data:")).await;
+    assert!(line.contains("b2xkZXI="), "older: {line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
