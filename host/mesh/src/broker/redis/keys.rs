@@ -17,6 +17,8 @@ pub const TOPICS: &str = "micro:topics";
 pub const CREATED: &str = "micro:created";
 /// Counts how often messages were given back for others to take, a hash by group.
 pub const LEFT: &str = "micro:left";
+/// Counts how often groups were set back or forward, a hash by group.
+pub const SOUGHT: &str = "micro:sought";
 /// All groups, a hash of their names to `durable` or `passing`.
 pub const GROUPS: &str = "micro:groups";
 /// All members, a sorted set by when they were last heard of.
