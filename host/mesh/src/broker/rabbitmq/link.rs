@@ -1,5 +1,7 @@
 //! A connection that is made again when it is gone, and what is declared over it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
@@ -21,6 +23,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How often the server has to be heard of, in seconds, where the address does not say.
 const HEARTBEAT: u16 = 10;
+
+/// How many publishers may leave before they are answered until another channel takes the place of theirs: lapin keeps what
+/// such a one waited for as long as the channel is there.
+pub const MAX_CUTS: usize = 256;
 
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +55,44 @@ pub struct Link {
     uri: AMQPUri,
     connection: Mutex<Option<Connection>>,
     /// Where messages are published.
-    publisher: Mutex<Option<Channel>>,
+    publisher: Mutex<Option<Publisher>>,
+}
+
+/// A channel to publish over.
+#[derive(Clone)]
+pub struct Publisher {
+    pub channel: Channel,
+    /// Counts the publishers that left before they were answered; tells the channel from others too, as its id does not, which
+    /// begins anew with each connection.
+    cuts: Arc<AtomicUsize>,
+}
+
+/// Counts a publisher that leaves before it is answered.
+pub struct Attempt {
+    cuts: Arc<AtomicUsize>,
+    is_answered: bool,
+}
+
+impl Publisher {
+    /// Begins to publish a message.
+    pub fn attempt(&self) -> Attempt {
+        Attempt { cuts: self.cuts.clone(), is_answered: false }
+    }
+}
+
+impl Attempt {
+    /// It was answered.
+    pub fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.cuts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Link {
@@ -79,25 +122,27 @@ impl Link {
 
     /// The channel to publish over, which has the exchange, and whether it was there before. Where somebody else makes it
     /// already, the wait for that counts too.
-    pub async fn publisher(&self) -> Result<(Channel, bool), LinkError> {
+    pub async fn publisher(&self) -> Result<(Publisher, bool), LinkError> {
+        let is_good =
+            |kept: &&Publisher| kept.channel.status().connected() && kept.cuts.load(Ordering::Relaxed) < MAX_CUTS;
         let made = timeout(ANSWER_TIME, async {
             let mut kept = self.publisher.lock().await;
-            if let Some(channel) = kept.as_ref().filter(|channel| channel.status().connected()) {
-                return Ok((channel.clone(), true));
+            if let Some(publisher) = kept.as_ref().filter(is_good) {
+                return Ok((publisher.clone(), true));
             }
             let channel = self.with_exchange().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            *kept = Some(channel.clone());
-            Ok((channel, false))
+            let publisher = kept.insert(Publisher { channel, cuts: Arc::default() });
+            Ok((publisher.clone(), false))
         });
         made.await.unwrap_or(Err(LinkError::Late(ANSWER_TIME)))
     }
 
     /// Publishes over another channel than this one from now on: it was not answered over, and may be stuck.
-    pub async fn forget_publisher(&self, stuck: &Channel) {
+    pub async fn forget_publisher(&self, stuck: &Publisher) {
         // Whoever keeps it longer than a moment makes another one already.
         if let Ok(mut kept) = timeout(LOOK, self.publisher.lock()).await {
-            kept.take_if(|kept| kept.id() == stuck.id());
+            kept.take_if(|kept| Arc::ptr_eq(&kept.cuts, &stuck.cuts));
         }
     }
 

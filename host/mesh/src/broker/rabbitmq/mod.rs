@@ -119,17 +119,23 @@ impl RabbitMq {
         properties: &BasicProperties,
     ) -> Result<(), LinkError> {
         loop {
-            let (channel, was_there) = self.publishing.publisher().await?;
+            let (publisher, was_there) = self.publishing.publisher().await?;
+            let channel = &publisher.channel;
+            let attempt = publisher.attempt();
             let published = within(ANSWER_TIME, async {
                 let options = BasicPublishOptions::default();
                 channel.basic_publish(EXCHANGE.into(), topic.clone(), options, body, properties.clone()).await?.await
             });
-            match published.await {
+            let published = published.await;
+            if !matches!(published, Err(LinkError::Late(_))) {
+                attempt.answered();
+            }
+            match published {
                 Ok(confirmation) if confirmation.is_ack() => return Ok(()),
                 Ok(_) => return Err(LinkError::Refused),
                 Err(LinkError::Server(_)) if was_there && !held.is_over() => {}
                 Err(error) => {
-                    self.publishing.forget_publisher(&channel).await;
+                    self.publishing.forget_publisher(&publisher).await;
                     return Err(error);
                 }
             }
