@@ -41,10 +41,11 @@ async fn rabbitmq_keeps_the_contract_and_the_shape_of_go_micro() {
     closing_waits_for_publishers_and_none_publishes_twice(&server).await;
     a_late_publisher_of_a_channel_that_is_gone_leaves_the_new_one_alone(&server).await;
     publishers_that_leave_get_the_next_ones_another_channel(&server).await;
+    tls_tests::messages_pass_through_tls(&server).await;
 }
 
 async fn a_late_publisher_of_a_channel_that_is_gone_leaves_the_new_one_alone(server: &RabbitServer) {
-    let link = Link::new(server.address().parse().unwrap());
+    let link = Link::new(server.address().parse().unwrap(), None);
     let (gone, _) = link.publisher().await.unwrap();
     link.close().await;
     let (new, was_there) = link.publisher().await.unwrap();
@@ -219,14 +220,6 @@ async fn what_is_no_address_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn an_address_that_asks_for_tls_is_refused() {
-    let address = Some(format!("amqps://user:secret@127.0.0.1:{}", free_port()));
-    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
-    let BrokerError::Setting(text) = &error else { panic!("{error:?}") };
-    assert!(text.contains("TLS") && !text.contains("secret"), "{text}");
-}
-
-#[tokio::test]
 async fn a_server_that_takes_no_messages_says_so_at_once() {
     let server = RabbitServer::start_without_room().await;
     let broker = broker(&server).await;
@@ -241,7 +234,7 @@ async fn a_server_that_takes_no_messages_says_so_at_once() {
 #[tokio::test(start_paused = true)]
 async fn publishers_and_subscribers_do_not_wait_for_each_other_for_long() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap());
+    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap(), None);
     let begun = Instant::now();
     let publishers = futures::future::join_all((0..10).map(|_| link.publisher())).await;
     assert!(publishers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));

@@ -7,15 +7,16 @@ use std::time::Duration;
 use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use super::tls::Tls;
 use super::{ANSWER_TIME, EXCHANGE};
 
 /// How long to wait for a connection.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// A moment; and how often to look whether the server takes messages still. lapin tells its events to one listener only,
 /// and its state to whoever looks.
@@ -48,11 +49,19 @@ impl LinkError {
         let ErrorKind::ProtocolError(error) = error.kind() else { return false };
         matches!(error.kind(), AMQPErrorKind::Soft(soft) if soft == code)
     }
+
+    /// Whether the server has no certificate that is believed, or speaks no TLS.
+    pub fn is_mistrust(&self) -> bool {
+        let Self::Server(error) = self else { return false };
+        let ErrorKind::IOError(error) = error.kind() else { return false };
+        matches!(error.get_ref(), Some(error) if error.is::<tokio_rustls::rustls::Error>())
+    }
 }
 
 /// A connection that is made when it is needed.
 pub struct Link {
     uri: AMQPUri,
+    tls: Option<Tls>,
     connection: Mutex<Option<Connection>>,
     /// Where messages are published.
     publisher: Mutex<Option<Publisher>>,
@@ -96,9 +105,11 @@ impl Drop for Attempt {
 }
 
 impl Link {
-    pub fn new(mut uri: AMQPUri) -> Self {
+    pub fn new(mut uri: AMQPUri, tls: Option<Tls>) -> Self {
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Self { uri, connection: Mutex::new(None), publisher: Mutex::new(None) }
+        // Where there is TLS, it is below lapin.
+        uri.scheme = AMQPScheme::AMQP;
+        Self { uri, tls, connection: Mutex::new(None), publisher: Mutex::new(None) }
     }
 
     /// `host:port`, which is what may be shown of an address.
@@ -115,7 +126,13 @@ impl Link {
         }
         *kept = None;
         let properties = ConnectionProperties::default().with_connection_name("micro".into());
-        let made = within(CONNECT_TIME, Connection::connect_uri(self.uri.clone(), properties)).await?;
+        let uri = self.uri.clone();
+        let made = match &self.tls {
+            Some(tls) => {
+                within(CONNECT_TIME, Connection::connect_uri_with_runtime(uri, properties, tls.runtime())).await?
+            }
+            None => within(CONNECT_TIME, Connection::connect_uri(uri, properties)).await?,
+        };
         let connection = kept.insert(made);
         within(ANSWER_TIME, connection.create_channel()).await
     }
