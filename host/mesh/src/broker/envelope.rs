@@ -2,7 +2,7 @@
 //! Base64. What has another shape is a body as it stands, and its header is the server's own.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, iter};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{BrokerError, Header, MAX_HEADER_BYTES, MAX_HEADER_NAMES, Message};
+use super::{BrokerError, Header, Message};
 
 /// As Go may have written it: what was not set is null, and nothing is left out.
 #[derive(Deserialize)]
@@ -24,25 +24,7 @@ struct Read {
 
 /// A header that anybody may have sent, of any size.
 #[derive(Default)]
-struct Bounded {
-    header: Header,
-    names: usize,
-    bytes: usize,
-}
-
-impl Bounded {
-    /// Takes one more, and says whether there was room for it.
-    fn set(&mut self, name: &str, value: impl Into<String>) -> bool {
-        let value = value.into();
-        self.names += 1;
-        self.bytes += name.len() + value.len();
-        if self.names > MAX_HEADER_NAMES || self.bytes > MAX_HEADER_BYTES {
-            return false;
-        }
-        self.header.set(name, value);
-        true
-    }
-}
+struct Bounded(Header);
 
 impl<'de> Deserialize<'de> for Bounded {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -61,13 +43,19 @@ impl<'de> Visitor<'de> for Names {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Bounded, A::Error> {
-        let mut bounded = Bounded::default();
-        while let Some((name, value)) = pairs.next_entry::<String, String>()? {
-            if !bounded.set(&name, value) {
-                return Err(A::Error::custom("the header is too large"));
+        let mut failed = None;
+        let sent = iter::from_fn(|| match pairs.next_entry::<String, String>() {
+            Ok(pair) => pair,
+            Err(error) => {
+                failed = Some(error);
+                None
             }
+        });
+        let header = Header::bounded(sent);
+        match failed {
+            Some(error) => Err(error),
+            None => header.map(Bounded).ok_or_else(|| A::Error::custom("the header is too large")),
         }
-        Ok(bounded)
     }
 }
 
@@ -98,23 +86,20 @@ pub(super) fn write(topic: &str, message: &Message) -> Result<Bytes, BrokerError
 
 /// The message in a payload, with the server's own headers where the payload has none, and where they are not too many.
 pub(super) fn read<N: AsRef<str>, V: Into<String>>(payload: &Bytes, own: impl IntoIterator<Item = (N, V)>) -> Message {
-    read_envelope(payload).unwrap_or_else(|| {
-        let mut bounded = Bounded::default();
-        let is_taken = own.into_iter().all(|(name, value)| bounded.set(name.as_ref(), value));
-        let header = if is_taken { bounded.header } else { Header::default() };
-        Message { header, body: payload.clone() }
-    })
+    read_envelope(payload)
+        .unwrap_or_else(|| Message { header: Header::bounded(own).unwrap_or_default(), body: payload.clone() })
 }
 
 fn read_envelope(payload: &[u8]) -> Option<Message> {
     let Read { header, body } = serde_json::from_slice(payload).ok()?;
     let body = body.map_or(Some(Vec::new()), |text| STANDARD.decode(text).ok())?;
-    Some(Message { header: header.unwrap_or_default().header, body: body.into() })
+    Some(Message { header: header.unwrap_or_default().0, body: body.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{MAX_HEADER_BYTES, MAX_HEADER_NAMES};
 
     const NONE: [(&str, &str); 0] = [];
 

@@ -84,6 +84,22 @@ impl Message {
 pub struct Header(Vec<(String, String)>);
 
 impl Header {
+    /// A header that anybody may have sent, of any size: none where it has more names or bytes than one may have, since a
+    /// part of it could lack what matters. No more of it is looked at than that.
+    pub(super) fn bounded<N: AsRef<str>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Option<Self> {
+        let (mut header, mut names, mut bytes) = (Self::default(), 0, 0);
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), value.into());
+            names += 1;
+            bytes += name.len() + value.len();
+            if names > MAX_HEADER_NAMES || bytes > MAX_HEADER_BYTES {
+                return None;
+            }
+            header.set(name, value);
+        }
+        Some(header)
+    }
+
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
@@ -152,6 +168,16 @@ mod tests {
         assert!(error.to_string().contains("\"orders\" has 1048577 bytes"), "{error}");
         let error = Message::new("").with("a", "b".repeat(MAX_HEADER_BYTES)).check("orders").unwrap_err();
         assert!(error.to_string().contains("header"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_header_is_taken_as_a_whole_or_not_at_all() {
+        let names = |count: usize| (0..count).map(|number| (number.to_string(), "v"));
+        assert_eq!(Header::bounded(names(MAX_HEADER_NAMES)), Some(names(MAX_HEADER_NAMES).collect()));
+        assert_eq!(Header::bounded((0..).map(|number: usize| (number.to_string(), ""))), None);
+        let value = "v".repeat(MAX_HEADER_BYTES - 1);
+        assert_eq!(Header::bounded([("n", value.clone())]).map(|header| header.size()), Some(MAX_HEADER_BYTES));
+        assert_eq!(Header::bounded([("n", value), ("m", String::new())]), None);
     }
 
     #[test]

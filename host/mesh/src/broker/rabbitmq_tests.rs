@@ -1,9 +1,11 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
+use futures::FutureExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
@@ -37,6 +39,38 @@ async fn rabbitmq_keeps_the_contract_and_the_shape_of_go_micro() {
     a_group_can_be_removed(&server).await;
     attempts_are_counted_where_the_queue_does(&server).await;
     closing_waits_for_publishers_and_none_publishes_twice(&server).await;
+    a_late_publisher_of_a_channel_that_is_gone_leaves_the_new_one_alone(&server).await;
+    publishers_that_leave_get_the_next_ones_another_channel(&server).await;
+    tls_tests::messages_pass_through_tls(&server).await;
+}
+
+async fn a_late_publisher_of_a_channel_that_is_gone_leaves_the_new_one_alone(server: &RabbitServer) {
+    let link = Link::new(server.address().parse().unwrap(), None);
+    let (gone, _) = link.publisher().await.unwrap();
+    link.close().await;
+    let (new, was_there) = link.publisher().await.unwrap();
+    assert_eq!((new.channel.id(), was_there), (gone.channel.id(), false), "ids begin anew");
+    link.forget_publisher(&gone).await;
+    assert!(link.publisher().await.unwrap().1, "it is there still");
+    link.forget_publisher(&new).await;
+    assert!(!link.publisher().await.unwrap().1, "it is forgotten when one of its own says so");
+    link.close().await;
+}
+
+async fn publishers_that_leave_get_the_next_ones_another_channel(server: &RabbitServer) {
+    let broker = RabbitMq::open(&server.address(), Clock::default()).await.unwrap();
+    let publish = || broker.publish("cut", Message::new("x"), PublishOptions::default());
+    let (first, _) = broker.publishing.publisher().await.unwrap();
+    let cut = || assert!(unconstrained(publish()).now_or_never().is_none(), "the server has not answered yet");
+    (1..link::MAX_CUTS).for_each(|_| cut());
+    publish().await.unwrap();
+    assert!(broker.publishing.publisher().await.unwrap().1, "there may be one more");
+    cut();
+    let (other, was_there) = broker.publishing.publisher().await.unwrap();
+    assert!(!was_there && other.channel.id() != first.channel.id());
+    publish().await.unwrap();
+    assert!(broker.publishing.publisher().await.unwrap().1, "who is answered costs nothing");
+    broker.close().await.unwrap();
 }
 
 async fn closing_waits_for_publishers_and_none_publishes_twice(server: &RabbitServer) {
@@ -186,14 +220,6 @@ async fn what_is_no_address_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn an_address_that_asks_for_tls_is_refused() {
-    let address = Some(format!("amqps://user:secret@127.0.0.1:{}", free_port()));
-    let error = open(NAME, OpenOptions { address, ..OpenOptions::default() }).await.err().unwrap();
-    let BrokerError::Setting(text) = &error else { panic!("{error:?}") };
-    assert!(text.contains("TLS") && !text.contains("secret"), "{text}");
-}
-
-#[tokio::test]
 async fn a_server_that_takes_no_messages_says_so_at_once() {
     let server = RabbitServer::start_without_room().await;
     let broker = broker(&server).await;
@@ -208,7 +234,7 @@ async fn a_server_that_takes_no_messages_says_so_at_once() {
 #[tokio::test(start_paused = true)]
 async fn publishers_and_subscribers_do_not_wait_for_each_other_for_long() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap());
+    let link = Link::new(format!("amqp://{}", silent.local_addr().unwrap()).parse().unwrap(), None);
     let begun = Instant::now();
     let publishers = futures::future::join_all((0..10).map(|_| link.publisher())).await;
     assert!(publishers.iter().all(|channel| matches!(channel, Err(LinkError::Late(_)))));

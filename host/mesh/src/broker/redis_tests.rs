@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::aio::MultiplexedConnection;
 
@@ -258,6 +258,55 @@ async fn who_falls_silent_is_struck_off_and_others_take_over() {
         delivery.ack();
     }
     drop(lone);
+}
+
+#[tokio::test]
+async fn a_word_from_before_a_group_was_set_back_says_nothing_after_it() {
+    let server = RedisServer::start().await;
+    let broker = broker(&server).await;
+    let pattern = Pattern::new("w.>").unwrap();
+    let mut group = subscribe(&*broker, "w.>", Some(Group::durable("g")), 8).await;
+    publish(&*broker, "w.a", Message::new("a")).await;
+    let acked = next(&mut group).await;
+    publish(&*broker, "w.b", Message::new("b")).await;
+    let dropped = next(&mut group).await;
+    broker.seek(&pattern, "g", Position::Earliest).await.unwrap();
+    let mut again = BTreeMap::new();
+    while again.len() < 2 {
+        let delivery = next(&mut group).await;
+        again.insert(text(&delivery), delivery);
+    }
+    acked.ack();
+    drop(dropped);
+    // The group has not heard of the first one, and has the second one at work still.
+    drop(again.remove("a"));
+    let third = next(&mut group).await;
+    assert_eq!(text(&third), "a");
+    assert!(group.try_next().is_none(), "nobody gave the other one back");
+    third.ack();
+    again.into_values().for_each(Delivery::ack);
+    let lag = async || broker.groups("w.a").await.unwrap()[0].lag + broker.groups("w.b").await.unwrap()[0].lag;
+    tokio::time::timeout(PATIENCE, async { while lag().await > 0 {} }).await.expect("what came after it counts");
+
+    // Who leaves meanwhile notices too.
+    publish(&*broker, "w.a", Message::new("late")).await;
+    let held = next(&mut group).await;
+    drop(group);
+    broker.seek(&pattern, "g", Position::Offset(held.offset.unwrap())).await.unwrap();
+    let mut stays = subscribe(&*broker, "w.>", Some(Group::durable("g")), 8).await;
+    let late = async |group: &mut Subscription| loop {
+        let delivery = next(group).await;
+        if text(&delivery) == "late" {
+            return delivery;
+        }
+        delivery.ack();
+    };
+    let again = late(&mut stays).await;
+    held.ack();
+    let members = async || broker.groups("w.a").await.unwrap()[0].members;
+    tokio::time::timeout(PATIENCE, async { while members().await > 1 {} }).await.expect("it has left");
+    drop(again);
+    late(&mut stays).await.ack();
 }
 
 async fn connect(server: &RedisServer) -> MultiplexedConnection {

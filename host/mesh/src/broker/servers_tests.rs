@@ -134,7 +134,11 @@ impl RabbitServer {
     }
 
     pub fn address(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+        format!("amqp://guest:guest@127.0.0.1:{}", self.port())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.ports[0]
     }
 
     /// Ends it without a warning, as a loss of power would.

@@ -26,6 +26,7 @@
 
 mod link;
 mod member;
+mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -47,10 +48,14 @@ use super::{
 };
 use link::{Link, LinkError, within};
 use member::{Member, Queue};
+use tls::Tls;
 
 #[cfg(test)]
 #[path = "../rabbitmq_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "../rabbitmq_tls_tests.rs"]
+mod tls_tests;
 
 /// The name of this backend.
 pub const NAME: &str = "rabbitmq";
@@ -77,25 +82,34 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`. TLS is not offered.
+    /// Connects to a server, as in `amqp://user:password@127.0.0.1:5672/host`, or `amqps://` for TLS: then the server's
+    /// certificate has to be for the name in the address, and of an authority that the system trusts or `SSL_CERT_FILE` names.
     ///
     /// # Errors
-    /// [`BrokerError::Setting`] for an address that is none or that asks for TLS, and [`BrokerError::Unavailable`] when no
-    /// server answers.
+    /// [`BrokerError::Setting`] for an address that is none, and [`BrokerError::Unavailable`] when no server answers that can
+    /// be believed.
     pub async fn open(address: &str, clock: Clock) -> Result<Self, BrokerError> {
         // The cause is not told: it may repeat the address, with its password.
         let uri: AMQPUri = address.parse().map_err(|_| {
             BrokerError::Setting(format!("the address of broker {NAME} cannot be read: write it like {ADDRESS}"))
         })?;
-        // Without TLS lapin would take this for plain text, and send the password that way.
-        if matches!(uri.scheme, AMQPScheme::AMQPS) {
-            return Err(BrokerError::Setting(format!(
-                "broker {NAME} has no TLS, which amqps:// asks for: write the address like {ADDRESS} and lead it through a \
-                 tunnel, or take the broker nats-jetstream or redis, which have TLS"
-            )));
-        }
-        let broker =
-            Self { publishing: Link::new(uri.clone()), reading: Arc::new(Link::new(uri)), clock, open: Open::new() };
+        let tls = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => {
+                let host = uri.authority.host.as_str();
+                Some(Tls::of_system(host).await.map_err(|error| {
+                    BrokerError::Setting(format!(
+                        "broker {NAME} cannot speak TLS to {host}: {error}: write the name that is in the server's certificate"
+                    ))
+                })?)
+            }
+        };
+        Self::connect(uri, tls, clock).await
+    }
+
+    async fn connect(uri: AMQPUri, tls: Option<Tls>, clock: Clock) -> Result<Self, BrokerError> {
+        let reading = Arc::new(Link::new(uri.clone(), tls.clone()));
+        let broker = Self { publishing: Link::new(uri, tls), reading, clock, open: Open::new() };
         broker.publishing.publisher().await.map_err(|error| broker.failed("connect", &error))?;
         Ok(broker)
     }
@@ -106,6 +120,10 @@ impl RabbitMq {
         match error {
             LinkError::Refused => BrokerError::Full(said("let more subscribe to it, or raise the limit of the queue")),
             LinkError::Blocked => BrokerError::Full(said("see its alarms")),
+            error if error.is_mistrust() => BrokerError::Unavailable(said(
+                "see that it speaks TLS there, with a certificate for this name of an authority that the system trusts or \
+                 SSL_CERT_FILE names",
+            )),
             _ => BrokerError::Unavailable(said("see that the server runs and can be reached")),
         }
     }
@@ -119,17 +137,23 @@ impl RabbitMq {
         properties: &BasicProperties,
     ) -> Result<(), LinkError> {
         loop {
-            let (channel, was_there) = self.publishing.publisher().await?;
+            let (publisher, was_there) = self.publishing.publisher().await?;
+            let channel = &publisher.channel;
+            let attempt = publisher.attempt();
             let published = within(ANSWER_TIME, async {
                 let options = BasicPublishOptions::default();
                 channel.basic_publish(EXCHANGE.into(), topic.clone(), options, body, properties.clone()).await?.await
             });
-            match published.await {
+            let published = published.await;
+            if !matches!(published, Err(LinkError::Late(_))) {
+                attempt.answered();
+            }
+            match published {
                 Ok(confirmation) if confirmation.is_ack() => return Ok(()),
                 Ok(_) => return Err(LinkError::Refused),
                 Err(LinkError::Server(_)) if was_there && !held.is_over() => {}
                 Err(error) => {
-                    self.publishing.forget_publisher(&channel).await;
+                    self.publishing.forget_publisher(&publisher).await;
                     return Err(error);
                 }
             }

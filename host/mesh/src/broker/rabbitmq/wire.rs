@@ -4,7 +4,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::broker::{BrokerError, Header, MAX_HEADER_NAMES, Message, Pattern};
+use crate::broker::{BrokerError, CONTENT_TYPE, Header, Message, Pattern};
 
 /// Marks a message that the server is to write to disk.
 const PERSISTENT: u8 = 2;
@@ -31,9 +31,14 @@ pub fn properties(topic: &str, header: &Header, now: u64) -> Result<BasicPropert
     Ok(BasicProperties::default().with_headers(table).with_delivery_mode(PERSISTENT).with_timestamp(now / 1_000))
 }
 
-/// Reads a message. Headers that are neither text, number nor truth are left out, as those are that the server adds.
+/// Reads a message. Headers that are neither text, number nor truth are left out, as those are that the server adds, and all
+/// of them where they are too many or too large.
 pub fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let table = properties.headers().as_ref().map(FieldTable::inner);
+    // Others than go-micro say it in the place that AMQP has for it.
+    let is_typed = table.into_iter().flatten().any(|(name, _)| name.as_str().eq_ignore_ascii_case(CONTENT_TYPE));
+    let kind = properties.content_type().as_ref().filter(|_| !is_typed);
+    let kind = kind.map(|kind| (CONTENT_TYPE, kind.to_string()));
     let header = table.into_iter().flatten().filter(|(name, _)| name.as_str() != COUNT).filter_map(|(name, value)| {
         let text = match value {
             AMQPValue::LongString(text) => text.to_string(),
@@ -44,14 +49,9 @@ pub fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
             AMQPValue::Double(number) => number.to_string(),
             other => number(other)?.to_string(),
         };
-        Some((name.as_str().to_owned(), text))
+        Some((name.as_str(), text))
     });
-    let mut message = Message { header: header.take(MAX_HEADER_NAMES).collect(), body: body.into() };
-    // Others than go-micro say it in the place that AMQP has for it.
-    if let Some(kind) = properties.content_type().as_ref().filter(|_| message.header.get("content-type").is_none()) {
-        message.header.set(crate::broker::CONTENT_TYPE, kind.as_str());
-    }
-    message
+    Message { header: Header::bounded(header.chain(kind)).unwrap_or_default(), body: body.into() }
 }
 
 /// How often a message was handed out, this time included: quorum queues count, others only tell again from first.
@@ -85,6 +85,7 @@ pub fn routing(pattern: &Pattern) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{MAX_HEADER_BYTES, MAX_HEADER_NAMES};
 
     #[test]
     fn patterns_are_written_as_rabbitmq_does() {
@@ -104,6 +105,19 @@ mod tests {
         let header: Vec<_> = message.header.iter().collect();
         assert_eq!(header, [("number", "-3"), ("yes", "true"), ("content-type", "text/plain")]);
         assert_eq!((attempt(&properties, false), attempt(&BasicProperties::default(), true)), (3, 2));
+    }
+
+    #[test]
+    fn a_header_that_is_too_large_is_not_looked_at() {
+        let names = |count: usize| {
+            let header: Header = (0..count).map(|number| (number.to_string(), "v")).collect();
+            properties("t", &header, 0).unwrap().with_content_type("text/plain".into())
+        };
+        let read = |properties| message(&properties, Vec::new()).header.len();
+        assert_eq!(read(names(MAX_HEADER_NAMES - 1)), MAX_HEADER_NAMES);
+        assert_eq!(read(names(MAX_HEADER_NAMES)), 0);
+        let header = [("x", "v".repeat(MAX_HEADER_BYTES))].into_iter().collect();
+        assert_eq!(read(properties("t", &header, 0).unwrap()), 0);
     }
 
     #[test]

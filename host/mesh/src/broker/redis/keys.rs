@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redis::{RedisResult, Value};
 use serde_json::Map;
 
-use crate::broker::{Header, MAX_HEADER_NAMES, Message, Pattern, Position};
+use crate::broker::{Header, Message, Pattern, Position};
 
 /// The names of all topics, a set.
 pub const TOPICS: &str = "micro:topics";
@@ -17,6 +17,8 @@ pub const TOPICS: &str = "micro:topics";
 pub const CREATED: &str = "micro:created";
 /// Counts how often messages were given back for others to take, a hash by group.
 pub const LEFT: &str = "micro:left";
+/// Counts how often groups were set back or forward, a hash by group.
+pub const SOUGHT: &str = "micro:sought";
 /// All groups, a hash of their names to `durable` or `passing`.
 pub const GROUPS: &str = "micro:groups";
 /// All members, a sorted set by when they were last heard of.
@@ -96,7 +98,8 @@ pub fn header(header: &Header) -> String {
     serde_json::Value::Object(object).to_string()
 }
 
-/// Reads what was written; from others, who may write to the stream too, as much as can be understood.
+/// Reads what was written; from others, who may write to the stream too, as much as can be understood, and no header that is
+/// too large.
 pub fn message(fields: Vec<Vec<u8>>) -> Message {
     let mut message = Message::default();
     let mut fields = fields.into_iter();
@@ -104,14 +107,11 @@ pub fn message(fields: Vec<Vec<u8>>) -> Message {
         match &name[..] {
             b"Header" => {
                 let object: Map<String, serde_json::Value> = serde_json::from_slice(&value).unwrap_or_default();
-                message.header = object
-                    .into_iter()
-                    .take(MAX_HEADER_NAMES)
-                    .map(|(name, value)| match value {
-                        serde_json::Value::String(text) => (name, text),
-                        other => (name, other.to_string()),
-                    })
-                    .collect();
+                let header = object.into_iter().map(|(name, value)| match value {
+                    serde_json::Value::String(text) => (name, text),
+                    other => (name, other.to_string()),
+                });
+                message.header = Header::bounded(header).unwrap_or_default();
             }
             b"Body" => message.body = Bytes::from(value),
             _ => {}
@@ -150,6 +150,7 @@ pub fn entries(reply: Value) -> RedisResult<Vec<(String, Vec<RawEntry>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{MAX_HEADER_BYTES, MAX_HEADER_NAMES};
 
     #[test]
     fn offsets_keep_the_order_of_ids() {
@@ -172,5 +173,18 @@ mod tests {
         let message = message(fields.to_vec());
         assert_eq!((message.header.get("a"), message.header.get("b")), (Some("1"), Some("x")));
         assert_eq!(message.body, "text");
+    }
+
+    #[test]
+    fn a_header_that_is_too_large_is_not_looked_at() {
+        let names = |count: usize| (0..count).map(|number| (number.to_string(), "v".to_owned()));
+        let read = |header: Header| {
+            let fields = [b"Header".to_vec(), self::header(&header).into_bytes(), b"Body".to_vec(), b"text".to_vec()];
+            message(fields.to_vec())
+        };
+        let fits: Header = names(MAX_HEADER_NAMES).collect();
+        assert_eq!(read(fits.clone()), Message { header: fits, body: "text".into() });
+        assert_eq!(read(names(MAX_HEADER_NAMES + 1).collect()), Message::new("text"));
+        assert_eq!(read([("x", "v".repeat(MAX_HEADER_BYTES))].into_iter().collect()), Message::new("text"));
     }
 }

@@ -25,7 +25,10 @@ const KEEP: Duration = Duration::from_secs(SILENCE.as_secs() / 3);
 const LEFT_IDLE: Duration = Duration::from_hours(12);
 
 /// A reading that waits for its answer.
-type Reading = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = RedisResult<Read>> + Send>>;
+
+/// What was read, and how often the group had been set back by then.
+type Read = (Value, Option<u64>);
 
 /// Ids by the topics that they are in.
 type ByTopic = HashMap<Arc<str>, Vec<String>>;
@@ -49,8 +52,8 @@ pub struct Member {
     deliveries: mpsc::Sender<Delivery>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
     serial: u64,
-    /// What was handed out, by number.
-    held: HashMap<u64, (Arc<str>, String)>,
+    /// What was handed out, by number; nothing where the group was set back since, so that its word says nothing.
+    held: HashMap<u64, Option<(Arc<str>, String)>>,
     /// What is to be handed out when there is room: what was read beyond it, since a reading gives some of each topic.
     ready: VecDeque<Entry>,
     /// What is done with, and the server does not know yet.
@@ -61,6 +64,8 @@ pub struct Member {
     /// The count of messages that were left, when all of them had been taken that there were; none where there may be more
     /// to take.
     left: Option<u64>,
+    /// How often the group had been set back when what is held was read.
+    sought: u64,
     /// Since when the server answers.
     answers_since: Instant,
     open: Held,
@@ -95,6 +100,7 @@ impl Member {
             released: ByTopic::new(),
             created: 0,
             left: None,
+            sought: 0,
             answers_since: Instant::now(),
             open,
         }
@@ -149,6 +155,7 @@ impl Member {
             self.enter().await?;
         }
         (self.left, self.answers_since) = (None, Instant::now());
+        self.look_back().await?;
         // Before anything is taken over: where the server was away for long, what is held here looks forgotten too.
         self.recover().await?;
         self.keep().await?;
@@ -201,7 +208,8 @@ impl Member {
     /// Asks for as much as there is room for. The server gives that many of each topic: few of each, where there are many.
     fn read(&self, mut reader: MultiplexedConnection) -> Reading {
         let room = self.prefetch.saturating_sub(self.held.len());
-        let mut read = redis::cmd("XREADGROUP");
+        let mut read = redis::pipe();
+        read.cmd("XREADGROUP");
         read.arg("GROUP").arg(&self.group).arg(&self.name);
         read.arg("COUNT").arg((room / self.topics.len().max(1)).max(1));
         read.arg("BLOCK").arg(u64::try_from(READ_TIME.as_millis()).unwrap_or(u64::MAX)).arg("STREAMS");
@@ -211,10 +219,12 @@ impl Member {
         for _ in &self.topics {
             read.arg(">");
         }
+        read.hget(keys::SOUGHT, &self.group);
         Box::pin(async move { read.query_async(&mut reader).await })
     }
 
-    fn took(&mut self, reply: Value) -> RedisResult<()> {
+    fn took(&mut self, (reply, sought): Read) -> RedisResult<()> {
+        self.forget_older(sought);
         let prefix = keys::stream("");
         for (stream, entries) in keys::entries(reply)? {
             let topic: Arc<str> = stream.strip_prefix(&prefix).unwrap_or(&stream).into();
@@ -234,7 +244,7 @@ impl Member {
             delivery.offset = Some(keys::offset(&id));
             delivery.published = Some(keys::millis(&id));
             delivery.attempt = attempt;
-            self.held.insert(self.serial, (topic, id));
+            self.held.insert(self.serial, Some((topic, id)));
             // There is room for each that may be held; where nobody listens any more, it comes back as released.
             drop(self.deliveries.try_send(delivery));
         }
@@ -244,7 +254,7 @@ impl Member {
     fn note(&mut self, done: Done) {
         let mut next = Some(done);
         while let Some(Done { serial, is_acked }) = next {
-            if let Some((topic, id)) = self.held.remove(&serial) {
+            if let Some(Some((topic, id))) = self.held.remove(&serial) {
                 let ids = if is_acked { &mut self.acked } else { &mut self.released };
                 ids.entry(topic).or_default().push(id);
             }
@@ -295,7 +305,8 @@ impl Member {
         let known: HashSet<_> =
             self.held
                 .values()
-                .map(|(topic, id)| (topic.clone(), id.clone()))
+                .flatten()
+                .cloned()
                 .chain(self.ready.iter().map(|entry| (entry.topic.clone(), entry.id.clone())))
                 .chain([&self.acked, &self.released].into_iter().flat_map(|ids| {
                     ids.iter().flat_map(|(topic, ids)| ids.iter().map(|id| (topic.clone(), id.clone())))
@@ -339,12 +350,34 @@ impl Member {
         Ok(self.room() > 0)
     }
 
-    /// Looks for new topics, and for what others left.
+    /// Looks whether the group was set back.
+    async fn look_back(&mut self) -> RedisResult<()> {
+        let sought = self.shared.connection.clone().hget(keys::SOUGHT, &self.group).await?;
+        self.forget_older(sought);
+        Ok(())
+    }
+
+    /// Forgets what was read before the group was set back: the group that it was read for is gone, and the ids may be those
+    /// of messages that the new one hands out.
+    fn forget_older(&mut self, sought: Option<u64>) {
+        let sought = sought.unwrap_or(0);
+        if sought != self.sought {
+            self.sought = sought;
+            self.held.values_mut().for_each(|held| *held = None);
+            self.ready.clear();
+            self.acked.clear();
+            self.released.clear();
+        }
+    }
+
+    /// Looks for new topics, for what others left, and whether the group was set back.
     async fn look(&mut self) -> RedisResult<()> {
         let mut counts = redis::pipe();
-        counts.get(keys::CREATED).hget(keys::LEFT, &self.group);
-        let counts: (Option<u64>, Option<u64>) = counts.query_async(&mut self.shared.connection.clone()).await?;
+        counts.get(keys::CREATED).hget(keys::LEFT, &self.group).hget(keys::SOUGHT, &self.group);
+        let counts: (Option<u64>, Option<u64>, Option<u64>) =
+            counts.query_async(&mut self.shared.connection.clone()).await?;
         let (created, left) = (counts.0.unwrap_or(0), counts.1.unwrap_or(0));
+        self.forget_older(counts.2);
         if created != self.created && self.pattern.topic().is_none() {
             let topics = self.shared.topics(&self.pattern).await?;
             let known: HashSet<_> = self.topics.iter().map(|topic| &**topic).collect();
@@ -363,7 +396,7 @@ impl Member {
     async fn keep(&mut self) -> RedisResult<()> {
         self.shared.present(&self.group, &self.name).await?;
         let mut kept = ByTopic::new();
-        for (topic, id) in self.held.values() {
+        for (topic, id) in self.held.values().flatten() {
             kept.entry(topic.clone()).or_default().push(id.clone());
         }
         for entry in &self.ready {
@@ -405,6 +438,7 @@ impl Member {
 
     /// Gives what is not held to the others.
     async fn pass_on(&mut self) -> RedisResult<()> {
+        self.look_back().await?;
         for entry in std::mem::take(&mut self.ready) {
             self.released.entry(entry.topic).or_default().push(entry.id);
         }

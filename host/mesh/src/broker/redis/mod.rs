@@ -11,6 +11,10 @@
 //! How far a group is behind is told exactly where the server knows it, and else up to a thousand messages and those that were
 //! handed out: version 6.2 never knows it, and no version does after messages were taken away or a group was set back.
 //!
+//! Where a group was set back, nothing that its members held before says anything any more. They look twice a second, and
+//! with each reading, whether it was: a message that is acknowledged in that time may be taken for the same one handed out
+//! again, which then does not come a third time if it is given back.
+//!
 //! Who subscribes ([`member`]) reads with a connection of its own, since reading waits, and does all else over one that
 //! everybody shares. Members note that they are there, and hold on to what is being worked on; what a member that fell
 //! silent held goes to the others after [`SILENCE`].
@@ -157,7 +161,7 @@ impl Shared {
             None => Vec::new(),
         };
         let mut strike = scripts::STRIKE.key(keys::MEMBERS);
-        strike.key(keys::GROUPS).key(keys::LEFT).arg(group).arg(member);
+        strike.key(keys::GROUPS).key(keys::LEFT).key(keys::SOUGHT).arg(group).arg(member);
         for topic in &topics {
             let stream = keys::stream(topic);
             let left: RedisResult<()> =
@@ -211,15 +215,17 @@ impl Shared {
     async fn set_back(&self, pattern: &Pattern, group: &str, to: Position) -> RedisResult<()> {
         let mut connection = self.connection.clone();
         let kind: Option<String> = connection.hget(keys::GROUPS, group).await?;
-        for topic in self.topics(pattern).await? {
+        let topics = self.topics(pattern).await?;
+        self.begin(group, topics.iter().map(|topic| &**topic), &keys::before(to)).await?;
+        // Counted with all its topics in one step: what is read before is of the old group, and what is read after of the new.
+        let mut steps = redis::pipe();
+        steps.atomic().hincr(keys::SOUGHT, group, 1).ignore();
+        for stream in topics.iter().map(|topic| keys::stream(topic)) {
             // Made anew, it has forgotten what was handed out, which would come again otherwise.
-            let stream = keys::stream(&topic);
-            self.begin(group, std::iter::once(&*topic), &keys::before(to)).await?;
-            let mut steps = redis::pipe();
-            steps.atomic().xgroup_destroy(&stream, group).ignore();
+            steps.xgroup_destroy(&stream, group).ignore();
             steps.xgroup_create(&stream, group, keys::before(to)).ignore();
-            let () = steps.query_async(&mut connection).await?;
         }
+        let () = steps.query_async(&mut connection).await?;
         if kind.is_none() {
             let () = connection.hset(keys::GROUPS, group, "durable").await?;
         }
@@ -241,7 +247,7 @@ impl Shared {
             Remove::Group(pattern, name) => {
                 let topics = self.topics(pattern).await?;
                 let mut forget = scripts::FORGET.key(keys::GROUPS);
-                forget.key(keys::LEFT);
+                forget.key(keys::LEFT).key(keys::SOUGHT);
                 for topic in topics {
                     forget.key(keys::stream(&topic));
                 }

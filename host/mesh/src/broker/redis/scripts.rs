@@ -127,8 +127,9 @@ pub static LEAVE: LazyLock<Script> = LazyLock::new(|| {
 /// Forgets a group in the streams among the keys, and streams that nobody needs: those that exist since somebody subscribed
 /// to them, and that nobody published to.
 const FORGETS: &str = "
-    local function forget(groups, left, group, first)
+    local function forget(groups, left, sought, group, first)
         redis.call('HDEL', left, group)
+        redis.call('HDEL', sought, group)
         local removed = redis.call('HDEL', groups, group)
         for at = first, #KEYS do
             if redis.call('EXISTS', KEYS[at]) == 1 then
@@ -142,8 +143,8 @@ const FORGETS: &str = "
     end
 ";
 
-/// Strikes a member off; the last one of a passing group takes the group along. Keys: members, groups, left, streams.
-/// Values: group, member.
+/// Strikes a member off; the last one of a passing group takes the group along. Keys: members, groups, left,
+/// sought, streams. Values: group, member.
 pub static STRIKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
         "{FORGETS}
@@ -153,14 +154,14 @@ pub static STRIKE: LazyLock<Script> = LazyLock::new(|| {
         for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
             if string.sub(member, 1, #prefix) == prefix then return end
         end
-        forget(KEYS[2], KEYS[3], ARGV[1], 4)"
+        forget(KEYS[2], KEYS[3], KEYS[4], ARGV[1], 5)"
     ))
 });
 
 /// Takes a group away, in all its topics at once: a member that finds it in one of them goes on as if nothing had happened.
-/// Gives how often it was there. Keys: groups, left, streams. Values: group.
+/// Gives how often it was there. Keys: groups, left, sought, streams. Values: group.
 pub static FORGET: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&format!("{FORGETS} return forget(KEYS[1], KEYS[2], ARGV[1], 3)")));
+    LazyLock::new(|| Script::new(&format!("{FORGETS} return forget(KEYS[1], KEYS[2], KEYS[3], ARGV[1], 4)")));
 
 /// How much a topic holds: messages, bytes, the first id and the last one that was given. Keys: stream.
 pub static USAGE: LazyLock<Script> = LazyLock::new(|| {
