@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::{Message as Raw, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -31,6 +31,9 @@ const OVERDUE: Duration = Duration::from_secs(40);
 
 /// How soon a consumer that is gone is looked for, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Messages and outcomes that are looked at before it is looked whether all is over.
+const TOGETHER: usize = 64;
 
 /// What the server is told of a delivery: it is done with.
 const ACK: &[u8] = b"+ACK";
@@ -69,6 +72,8 @@ pub(super) struct Pump {
     retry: Option<(Instant, Duration)>,
     /// The place of the last message that came.
     last: u64,
+    /// Its subject, and as a topic if the pattern names it.
+    topic: Option<(Subject, Option<Arc<str>>)>,
 }
 
 /// What happens next to a pump.
@@ -108,6 +113,7 @@ impl Pump {
             returned_at: Instant::now(),
             retry: None,
             last,
+            topic: None,
         }
     }
 
@@ -145,8 +151,20 @@ impl Pump {
                     left_at = Instant::now();
                     member = None;
                 }
-                Step::Outcome(Some(outcome)) => self.settle(outcome).await,
-                Step::Message(Some(message)) => self.take(message, &deliveries, is_leaving).await,
+                Step::Outcome(Some(outcome)) => {
+                    self.settle(outcome).await;
+                    for _ in 1..TOGETHER {
+                        let Ok(outcome) = self.outcomes.try_recv() else { break };
+                        self.settle(outcome).await;
+                    }
+                }
+                Step::Message(Some(message)) => {
+                    self.take(message, &deliveries, is_leaving).await;
+                    for _ in 1..TOGETHER {
+                        let Some(Some(message)) = self.subscriber.next().now_or_never() else { break };
+                        self.take(message, &deliveries, is_leaving).await;
+                    }
+                }
                 Step::Message(None) if !is_leaving => break,
                 Step::Message(None) => is_drained = true,
                 Step::Tick => self.tell_progress().await,
@@ -217,9 +235,9 @@ impl Pump {
         if let Some((_, wait)) = &mut self.retry {
             *wait = RETRY.0;
         }
-        if !is_named(&self.reader.pattern, &message.subject) {
+        let Some(topic) = self.topic(&message.subject) else {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
-        }
+        };
         // More than there is room for comes where a request still stood that was taken for lost.
         if is_leaving || self.held.len() >= self.prefetch {
             self.last = self.last.min(offset.saturating_sub(1));
@@ -230,12 +248,23 @@ impl Pump {
         self.held.insert(number, (Some(reply), offset));
         let read = super::message(&message.payload, message.headers.as_ref());
         let ticket = Told { serial: number, done: self.report.clone() };
-        let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
+        let mut delivery = Delivery::new(topic, read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);
         delivery.published = millis(published);
         delivery.attempt = attempt;
         // One that finds no room, or nobody any more, is dropped here and so given back.
         let _ = deliveries.try_send(delivery);
+    }
+
+    /// The topic of a message, if it is one that the pattern names.
+    fn topic(&mut self, subject: &Subject) -> Option<Arc<str>> {
+        match &self.topic {
+            Some((known, topic)) if known == subject => topic.clone(),
+            _ => {
+                let topic = is_named(&self.reader.pattern, subject).then(|| subject.as_str().into());
+                self.topic.insert((subject.clone(), topic)).1.clone()
+            }
+        }
     }
 
     /// Heeds what the server says of a request, or of what was given back.
@@ -346,7 +375,8 @@ pub(super) fn millis(nanos: i128) -> Option<u64> {
 /// outcome is told: below `$JS.ACK` and the names of the stream and the consumer, before which newer servers may put a
 /// domain and an account.
 fn place(reply: &str) -> Option<(u32, u64, i128)> {
-    let names = if reply.split('.').count() > 9 { 4 } else { 2 };
+    let dots = reply.bytes().filter(|byte| *byte == b'.').count();
+    let names = if dots > 8 { 4 } else { 2 };
     let mut numbers = reply.strip_prefix("$JS.ACK.")?.split('.').skip(names);
     let attempt = numbers.next()?.parse().ok()?;
     let offset = numbers.next()?.parse().ok()?;
