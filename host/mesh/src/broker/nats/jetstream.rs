@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::acks::Acks;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
@@ -45,6 +46,7 @@ const MAX_CONSUMER: usize = 255;
 /// A NATS server with JetStream.
 pub struct JetStream {
     stream: Arc<Stream>,
+    acks: Acks,
     takes_later: bool,
     max_age: Duration,
     members: Members,
@@ -162,13 +164,18 @@ impl JetStream {
         }
         let link = Link::connect(JETSTREAM, address).await?;
         let (stream, takes_later) = Stream::open(link, name, limits).await?;
+        let acks = Acks::begin(&stream.link, name).await?;
         let (stream, members) = (Arc::new(stream), Members::default());
         tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()?));
-        Ok(Self { stream, takes_later, max_age: limits.max_age, members })
+        Ok(Self { stream, acks, takes_later, max_age: limits.max_age, members })
     }
 
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    pub(super) fn acks(&self) -> &Acks {
+        &self.acks
     }
 
     pub(super) fn max_age(&self) -> Duration {

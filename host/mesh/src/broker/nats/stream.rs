@@ -218,6 +218,11 @@ impl Stream {
         format!("$later.{}.{rest}", self.name)
     }
 
+    /// Whether the stream was seen to keep what a topic names, be it long ago.
+    pub(super) fn has_kept(&self, topic: &str) -> bool {
+        self.known().names.contains(topic)
+    }
+
     /// Sees to it that the stream is there and keeps what a topic or a pattern names.
     pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
         if self.known().has(wanted) {
