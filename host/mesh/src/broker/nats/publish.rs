@@ -121,7 +121,7 @@ impl JetStream {
         if stream.has_kept(topic) {
             return Ok(());
         }
-        stream.link.answered(ANSWER * 2, stream.keep(topic)).await
+        stream.link.answered(ANSWER * 2, stream.keep(topic)).await.map(drop)
     }
 
     /// What is said to a publisher of whose message it is not known that it is kept.

@@ -223,19 +223,20 @@ impl Stream {
         self.known().names.contains(topic)
     }
 
-    /// Sees to it that the stream is there and keeps what a topic or a pattern names.
-    pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
+    /// Sees to it that the stream is there and keeps what a topic or a pattern names. Gives what the server said of it, if it
+    /// had to be asked.
+    pub(super) async fn keep(&self, wanted: &str) -> Result<Option<Info>, BrokerError> {
         if self.known().has(wanted) {
-            return Ok(());
+            return Ok(None);
         }
         let _turn = self.changing.lock().await;
         // Whoever had the turn before may have seen to it.
         if self.known().has(wanted) {
-            return Ok(());
+            return Ok(None);
         }
         for _ in 0..ROUNDS {
-            let mut config = match self.info().await {
-                Ok(Info { config, .. }) => config,
+            let mut info = match self.info().await {
+                Ok(info) => info,
                 Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) if self.is_ours.load(Ordering::Relaxed) => {
                     match self.create().await {
                         Ok(()) => warn!("broker {}: stream {} was gone, and is made again", self.link.shown, self.name),
@@ -247,8 +248,11 @@ impl Stream {
                 }
                 Err(refusal) => return Err(self.error("ask after", refusal)),
             };
-            let subjects: Vec<String> =
-                config.get("subjects").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+            let subjects: Vec<String> = info
+                .config
+                .get("subjects")
+                .and_then(|list| serde_json::from_value(list.clone()).ok())
+                .unwrap_or_default();
             self.known().see(&subjects);
             let all_of_it = wanted.split_once('.').map(|(first, _)| format!("{first}.>"));
             let needed = match all_of_it {
@@ -260,12 +264,12 @@ impl Stream {
             // Asked for anew after each change, which somebody else's may have undone.
             let Some(needed) = needed else {
                 self.known().names.insert(wanted.to_owned());
-                return Ok(());
+                return Ok(Some(info));
             };
-            if let Value::Object(config) = &mut config {
+            if let Value::Object(config) = &mut info.config {
                 config.insert("subjects".to_owned(), needed.into());
             }
-            match self.ask::<Value>("UPDATE", &config).await {
+            match self.ask::<Value>("UPDATE", &info.config).await {
                 Ok(_) => {}
                 Err(Refusal::No(ErrorCode::STREAM_SUBJECT_OVERLAP, _)) => {
                     return Err(BrokerError::Setting(format!(
@@ -282,6 +286,14 @@ impl Stream {
     /// Forgets what the stream keeps, after it has turned out to be less.
     pub(super) fn forget(&self) {
         *self.known() = Known::default();
+    }
+
+    /// Forgets what was seen before this.
+    pub(super) fn forget_before(&self, at: Instant) {
+        let mut known = self.known();
+        if known.seen.is_some_and(|seen| seen < at) {
+            *known = Known::default();
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
