@@ -25,6 +25,9 @@ use crate::broker::{BrokerError, Limits};
 /// Subjects that the stream has by name. With more, it keeps whatever begins with the same word.
 const MAX_SUBJECTS: usize = 1_000;
 
+/// Subjects that the stream has in all.
+const MAX_WORDS: usize = 2 * MAX_SUBJECTS;
+
 /// Topics of which it is remembered that the stream keeps them.
 const KNOWN: usize = 10_000;
 
@@ -266,6 +269,18 @@ impl Stream {
                 self.known().names.insert(wanted.to_owned());
                 return Ok(Some(info));
             };
+            let (most, way) = match wanted.contains('.') {
+                true => (MAX_WORDS, "begin topics with a word that others begin with"),
+                false => (MAX_SUBJECTS, "use topics with a dot, of which it keeps all that begin with the same word"),
+            };
+            if needed.len() > subjects.len().max(most) {
+                return Err(BrokerError::Full(format!(
+                    "broker {}: stream {} has {} subjects and takes no more, for {wanted:?}: {way}",
+                    self.link.shown,
+                    self.name,
+                    subjects.len()
+                )));
+            }
             if let Value::Object(config) = &mut info.config {
                 config.insert("subjects".to_owned(), needed.into());
             }

@@ -136,6 +136,21 @@ async fn a_topic_that_the_stream_keeps_no_more_is_kept_again_though_others_liste
 }
 
 #[tokio::test]
+async fn more_topics_of_one_word_than_the_stream_can_have_are_refused() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let context = administrator(&server).await;
+    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
+    config.subjects.extend((1..1_000).map(|number| format!("topic{number}")));
+    context.update_stream(config).await.unwrap();
+    let refused = broker.publish("new", Message::new("1"), PublishOptions::default()).await;
+    assert!(matches!(&refused, Err(BrokerError::Full(text)) if text.contains("with a dot")), "{refused:?}");
+    for topic in ["topic7", "new.topic"] {
+        publish(&*broker, topic, Message::new("1")).await;
+    }
+}
+
+#[tokio::test]
 async fn hosts_that_extend_the_stream_at_the_same_time_lose_no_message() {
     let server = Server::start().await;
     let (one, other) = (broker(nats::JETSTREAM, &server).await, broker(nats::JETSTREAM, &server).await);
