@@ -63,8 +63,8 @@ async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) -> Result<(),
     let each = load.messages / load.publishers;
     let receiver = tokio::spawn(receive(subscription, each * load.publishers, began));
     let mut publishers = JoinSet::new();
-    for _ in 0..load.publishers {
-        publishers.spawn(publish(broker.clone(), each, load, began));
+    for publisher in 0..load.publishers {
+        publishers.spawn(publish(broker.clone(), publisher, each, load, began));
     }
     let mut told = Vec::new();
     for times in publishers.join_all().await {
@@ -89,6 +89,7 @@ async fn measure(kind: &str, broker: &Arc<dyn Broker>, load: Load) -> Result<(),
 /// Publishes, and says how long each message took until the broker had it.
 async fn publish(
     broker: Arc<dyn Broker>,
+    publisher: u64,
     count: u64,
     load: Load,
     began: Instant,
@@ -100,7 +101,7 @@ async fn publish(
         ticks
     });
     let mut times = Vec::new();
-    for _ in 0..count {
+    for number in 0..count {
         if let Some(ticks) = &mut ticks {
             ticks.tick().await;
         }
@@ -108,7 +109,9 @@ async fn publish(
         let mut body = vec![b'x'; SIZE];
         let stamp = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
         body.splice(..stamp.len(), stamp);
-        let message = Message::new(body).with("content-type", "application/json").with("micro-id", "0123456789abcdef");
+        // Some servers take what has the same id for the same message.
+        let id = format!("{publisher}-{number}");
+        let message = Message::new(body).with("content-type", "application/json").with("micro-id", id);
         broker.publish("speed", message, options).await?;
         times.push(start.elapsed());
     }

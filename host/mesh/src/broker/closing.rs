@@ -11,7 +11,7 @@ use super::{BrokerError, closed};
 pub(crate) const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The longest patience that anybody has.
-const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// Tells all that hold it when the broker is closed, or dropped.
 pub(crate) struct Open(watch::Sender<bool>);

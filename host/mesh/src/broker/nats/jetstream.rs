@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, ReplayPolicy};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,6 +15,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::acks::Acks;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
@@ -45,6 +47,7 @@ const MAX_CONSUMER: usize = 255;
 /// A NATS server with JetStream.
 pub struct JetStream {
     stream: Arc<Stream>,
+    acks: Acks,
     takes_later: bool,
     max_age: Duration,
     members: Members,
@@ -88,6 +91,8 @@ pub(super) struct Reader {
     pub(super) from: u64,
     /// When the stream was made that has it.
     pub(super) made: String,
+    /// When it was made itself, as far as it is known.
+    pub(super) born: Option<DateTime>,
 }
 
 impl Reader {
@@ -117,7 +122,7 @@ impl Reader {
                 Some(info) => Some(info),
                 None => stream.create_consumer(self.config(policy)).await.map_err(failed)?,
             };
-            let Some(Info { config, delivered, .. }) = found else { continue };
+            let Some(Info { config, delivered, created, .. }) = found else { continue };
             let is_remembered = config.durable_name.is_some() && config.inactive_threshold.is_zero();
             if self.is_durable && !is_remembered {
                 // Made by who did not want it remembered. The server takes the end of its time only when it is durable.
@@ -127,18 +132,21 @@ impl Reader {
                 stream.change_consumer(&config).await.map_err(failed)?;
             }
             self.is_durable |= is_remembered;
+            self.born = Some(created);
             return Ok(delivered.stream_sequence + 1);
         }
         Err(failed(Refusal::Silent(format!("consumer {} comes and goes", self.name))))
     }
 
-    /// Takes away what need not be remembered.
-    pub(super) async fn leave(&self, stream: &Stream) {
+    /// Takes away what need not be remembered, of which so many messages were given back at the end.
+    pub(super) async fn leave(&self, stream: &Stream, given_back: usize) {
         if self.is_durable {
             return;
         }
         // Some may be in it on other hosts, or have come to stay.
-        let stays = |info: Info| info.config.durable_name.is_some() || info.num_waiting > 0 || info.num_ack_pending > 0;
+        let stays = |info: Info| {
+            info.config.durable_name.is_some() || info.num_waiting > 0 || info.num_ack_pending > given_back
+        };
         let is_alone = name_of(&self.name).is_none();
         if is_alone || !stream.consumer(&self.name).await.ok().flatten().is_some_and(stays) {
             let _ = stream.delete_consumer(&self.name).await;
@@ -162,13 +170,18 @@ impl JetStream {
         }
         let link = Link::connect(JETSTREAM, address).await?;
         let (stream, takes_later) = Stream::open(link, name, limits).await?;
+        let acks = Acks::begin(&stream.link, name).await?;
         let (stream, members) = (Arc::new(stream), Members::default());
         tokio::spawn(room::keep_young(Arc::downgrade(&stream), limits.max_age, stream.link.watch()?));
-        Ok(Self { stream, takes_later, max_age: limits.max_age, members })
+        Ok(Self { stream, acks, takes_later, max_age: limits.max_age, members })
     }
 
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    pub(super) fn acks(&self) -> &Acks {
+        &self.acks
     }
 
     pub(super) fn max_age(&self) -> Duration {
@@ -246,9 +259,11 @@ impl Broker for JetStream {
         let policy = policy(options.from)?;
         let _held = stream.link.hold()?;
         stream.link.connected(ANSWER).await?;
-        stream.keep(pattern.as_str()).await?;
-        let made = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?.created;
-        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made };
+        let made = match stream.keep(pattern.as_str()).await? {
+            Some(info) => info.created,
+            None => stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?.created,
+        };
+        let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made, born: None };
         reader.from = reader.ensure(stream, policy).await?;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
         let inbox = client.new_inbox();
@@ -315,11 +330,12 @@ impl Broker for JetStream {
             is_durable: false,
             from: 0,
             made: String::new(),
+            born: None,
         };
         let config = Config { ack_policy: AckPolicy::None, memory_storage: true, ..reader.config(deliver_policy) };
         let Some(info) = self.stream.create_consumer(config).await.map_err(failed)? else { return Ok(Vec::new()) };
         let read = self.read_all(info, limit.min(MAX_READ)).await;
-        reader.leave(&self.stream).await;
+        reader.leave(&self.stream, 0).await;
         read.map_err(|error| failed(Refusal::Silent(error.to_string())))
     }
 
@@ -334,7 +350,7 @@ impl Broker for JetStream {
             )));
         };
         let is_durable = info.config.durable_name.is_some();
-        let reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made: String::new() };
+        let reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made: String::new(), born: None };
         for _ in 0..ROUNDS {
             self.stream.delete_consumer(&reader.name).await.map_err(failed)?;
             if self.stream.create_consumer(reader.config(policy)).await.map_err(failed)?.is_some() {

@@ -56,6 +56,12 @@ pub(super) struct Watch {
     connected: u64,
 }
 
+/// Tells of each time that the connection is lost.
+pub(super) struct Losses {
+    seen: watch::Receiver<Seen>,
+    lost: u64,
+}
+
 impl Link {
     /// Connects to the first server of an address that answers.
     pub(super) async fn connect(name: &str, address: Option<&str>) -> Result<Self, BrokerError> {
@@ -106,14 +112,18 @@ impl Link {
         self.open.hold()
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
     /// Waits for as long as this for a server to be there, or until the broker is closed.
     pub(super) async fn connected(&self, patience: Duration) -> Result<(), BrokerError> {
-        if self.client.connection_state() == State::Connected {
+        if self.is_connected() {
             return Ok(());
         }
         let (open, mut watch) = (self.hold()?, self.watch()?);
         let wait = async {
-            while self.client.connection_state() != State::Connected {
+            while !self.is_connected() {
                 // Told late at worst: what the client tells can be lost where much happens.
                 let _ = timeout(RECONNECT, watch.changed()).await;
             }
@@ -150,6 +160,13 @@ impl Link {
         }
     }
 
+    /// What tells of the connection's losses from now on.
+    pub(super) fn losses(&self) -> Losses {
+        let seen = self.seen.clone();
+        let lost = seen.borrow().lost;
+        Losses { seen, lost }
+    }
+
     /// What a task of this connection holds for as long as it goes on.
     pub(super) fn watch(&self) -> Result<Watch, BrokerError> {
         let open = self.hold()?;
@@ -162,12 +179,25 @@ impl Link {
     pub(super) async fn close(&self) {
         let deadline = Instant::now() + CLOSING;
         self.open.close(CLOSING).await;
-        if self.client.connection_state() == State::Connected {
+        if self.is_connected() {
             let _ = timeout_at(deadline, self.client.flush()).await;
         }
         let mut seen = self.seen.clone();
         if timeout_at(deadline, self.client.drain()).await.is_ok_and(|drained| drained.is_ok()) {
             let _ = timeout_at(deadline, seen.wait_for(|seen| seen.is_over)).await;
+        }
+    }
+}
+
+impl Losses {
+    /// Waits until the connection is lost once more. May be cancelled.
+    pub(super) async fn next(&mut self) {
+        let known = self.lost;
+        let lost = self.seen.wait_for(|seen| seen.lost != known).await.map(|seen| seen.lost);
+        match lost {
+            Ok(lost) => self.lost = lost,
+            // The client is gone, and what it was asked for ends by itself.
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! A topic is the subject of the same name. What begins with `$` and a capital letter, or with `_INBOX`, is NATS's own and
 //! can be neither published nor subscribed to; subscribing to `>` leaves it out.
 
+mod acks;
 mod core;
 mod jetstream;
 mod link;

@@ -1,27 +1,46 @@
 //! Publishing to a stream: again and again for as long as the publisher has patience, and once in what is kept.
 
-use std::time::Duration;
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::jetstream::ErrorCode;
+use async_nats::{Subject, jetstream};
+use bytes::Bytes;
+use tokio::time::Instant;
 
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, ErrorCode};
-use std::error::Error;
-use tokio::time::{Instant, sleep};
-
+use super::acks::Unkept;
 use super::check_own;
 use super::core::{check_size, too_large};
 use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
+use crate::broker::closing::DAY;
 use crate::broker::topic::check_topic;
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, envelope, unsupported};
 
-/// How often room is made for one message, which may be larger than what was taken away for it.
+/// How often room is made in one attempt to publish a message, which may be larger than what was taken away for it.
 const ROOMS: usize = 10;
 
-/// How soon a message that was not taken is published again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// A message as it is published, again and again with the same id.
+struct Publishing<'a> {
+    topic: &'a str,
+    /// Where the server takes it, which is the topic unless it is for later.
+    subject: Subject,
+    payload: Bytes,
+    id: String,
+    /// The time for which it is, as the server takes it, if it is for later.
+    at: Option<String>,
+}
+
+impl Publishing<'_> {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, self.id.as_str());
+        if let Some(at) = &self.at {
+            headers.insert("Nats-Schedule", at.as_str());
+            headers.insert("Nats-Schedule-Target", self.topic);
+        }
+        headers
+    }
+}
 
 impl JetStream {
     pub(super) async fn publish_and_wait(
@@ -33,87 +52,97 @@ impl JetStream {
         check_topic(topic)?;
         check_own(topic)?;
         message.check(topic)?;
-        let held = self.stream().link.hold()?;
+        let link = &self.stream().link;
+        let held = link.hold()?;
         let payload = envelope::write(topic, &message)?;
-        let size = payload.len();
-        check_size(&self.stream().link, topic, size)?;
+        check_size(link, topic, payload.len())?;
         // The server knows ids across all topics, and a message may be published to several.
-        let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&self.stream().link.client), str::to_owned);
-        let publish =
-            PublishMessage::build().payload(payload).header(NATS_MESSAGE_ID, format!("{topic}:{}", plain(&id)));
-        let (subject, publish) = match options.deliver_at.filter(|at| *at > now()) {
-            Some(at) => (self.stream().later(&unique(&self.stream().link.client)), self.scheduled(topic, at, publish)?),
-            None => (topic.to_owned(), publish),
+        let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&link.client), str::to_owned);
+        let id = format!("{topic}:{}", plain(id));
+        let (subject, at) = match options.deliver_at.filter(|at| *at > now()) {
+            Some(at) => (self.stream().later(&unique(&link.client)).into(), Some(self.scheduled(topic, at)?)),
+            None => (Subject::from(topic), None),
         };
-        let deadline = Instant::now() + options.patience;
-        let mut wait = RETRY.0;
-        let mut rooms = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let made = self.stream().room_made();
-            let error = match self.publish_once(topic, &subject, (publish.clone(), size), left).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if matches!(error, BrokerError::Full(_)) && rooms < ROOMS && self.stream().make_room(made).await {
-                rooms += 1;
-                continue;
+        let publishing = Publishing { topic, subject, payload, id, at };
+        let patience = options.patience.min(DAY);
+        let deadline = Instant::now() + patience;
+        let attempt = || async {
+            match self.attempt(&publishing, deadline).await {
+                Err(error @ (BrokerError::Full(_) | BrokerError::Unavailable(_))) => Err(error),
+                decided => Ok(decided),
             }
-            let may_pass = matches!(error, BrokerError::Full(_) | BrokerError::Unavailable(_));
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !may_pass || left.is_zero() {
-                return Err(error);
-            }
-            tokio::select! {
-                biased;
-                () = held.over() => return Err(closed()),
-                () = sleep(wait.min(left)) => {}
-            }
-            wait = (wait * 2).min(RETRY.1);
+        };
+        match held.patiently(patience, attempt).await {
+            Err(_) if held.is_over() && !patience.is_zero() => Err(closed()),
+            outcome => outcome.flatten(),
         }
     }
 
-    async fn publish_once(
-        &self,
-        topic: &str,
-        subject: &str,
-        (publish, size): (PublishMessage, usize),
-        patience: Duration,
-    ) -> Result<(), BrokerError> {
+    async fn attempt(&self, publishing: &Publishing<'_>, deadline: Instant) -> Result<(), BrokerError> {
         let stream = self.stream();
-        stream.link.connected(patience).await?;
-        // A second time where the stream is not what it was: somebody may have changed it, or taken it away.
-        for _ in 0..2 {
-            stream.link.answered(ANSWER * 2, stream.keep(topic)).await?;
-            if subject != topic {
-                stream.link.answered(ANSWER * 2, stream.keep(&stream.later(">"))).await?;
+        stream.link.connected(deadline.saturating_duration_since(Instant::now())).await?;
+        let mut rooms = 0;
+        let mut was_told_otherwise = false;
+        loop {
+            self.see_to(publishing.topic).await?;
+            if publishing.at.is_some() {
+                self.see_to(&stream.later(">")).await?;
             }
-            let send = async {
-                Ok(match stream.context.send_publish(subject.to_owned(), publish.clone()).await {
-                    Ok(answer) => answer.await,
-                    Err(error) => Err(error),
-                })
-            };
-            match stream.link.answered(ANSWER * 2, send).await? {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => stream.forget(),
-                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                    return Err(too_large(&stream.link, topic, size));
+            let made = stream.room_made();
+            let (subject, payload) = (publishing.subject.clone(), publishing.payload.clone());
+            let Err(unkept) = self.acks().publish(subject, publishing.headers(), payload).await else { return Ok(()) };
+            match &unkept {
+                Unkept::Refused(refusal)
+                    if is_full(refusal.error_code()) && rooms < ROOMS && stream.make_room(made).await =>
+                {
+                    rooms += 1;
+                    continue;
                 }
-                Err(error) => return Err(self.refused(topic, &error)),
+                // The stream is not what it was: somebody may have changed it, or taken it away.
+                Unkept::Nobody | Unkept::Elsewhere(_) => {
+                    stream.forget();
+                    if !was_told_otherwise {
+                        was_told_otherwise = true;
+                        continue;
+                    }
+                }
+                // Where others listen, the server does not say that no stream does.
+                Unkept::Silent => stream.forget(),
+                _ => {}
             }
+            return Err(self.failed(publishing, unkept));
         }
-        Err(stream.link.lost(&format!("no stream takes topic {topic} at the moment")))
+    }
+
+    /// Sees to it that the stream keeps a topic. What it was once seen to keep is not asked after: what is said of the
+    /// message says more.
+    async fn see_to(&self, topic: &str) -> Result<(), BrokerError> {
+        let stream = self.stream();
+        if stream.has_kept(topic) {
+            return Ok(());
+        }
+        stream.link.answered(ANSWER * 2, stream.keep(topic)).await.map(drop)
+    }
+
+    /// What is said to a publisher of whose message it is not known that it is kept.
+    fn failed(&self, publishing: &Publishing<'_>, unkept: Unkept) -> BrokerError {
+        let (link, topic) = (&self.stream().link, publishing.topic);
+        let cause = match unkept {
+            Unkept::TooLarge => return too_large(link, topic, publishing.payload.len()),
+            Unkept::Refused(refusal) => return self.refused(topic, &refusal),
+            Unkept::Nobody => return link.lost(&format!("no stream takes topic {topic} at the moment")),
+            Unkept::Elsewhere(stream) => {
+                return link.lost(&format!("topic {topic} is kept by stream {stream} at the moment, and not by ours"));
+            }
+            Unkept::Strange(cause) => format!("the answer is not a stream's, {cause}"),
+            Unkept::Lost => "the connection was lost before the server answered".to_owned(),
+            Unkept::Silent => "the server answers nothing".to_owned(),
+        };
+        link.lost(&format!("publish to topic {topic}: {cause}; it may have been kept all the same"))
     }
 
     /// What is said to a publisher whose message was not taken.
-    fn refused(&self, topic: &str, error: &PublishError) -> BrokerError {
-        let Some(refusal) = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()) else {
-            return self
-                .stream()
-                .link
-                .lost(&format!("publish to topic {topic}: {error}; it may have been kept all the same"));
-        };
+    fn refused(&self, topic: &str, refusal: &jetstream::Error) -> BrokerError {
         if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM {
             return BrokerError::TooLarge(format!(
                 "a message for topic {topic:?} is larger than stream {} of broker {} takes: raise its max_msg_size, or \
@@ -133,8 +162,8 @@ impl JetStream {
         self.stream().error("publish to", Refusal::No(refusal.error_code(), refusal.to_string()))
     }
 
-    /// The message as one that the server publishes at its time.
-    fn scheduled(&self, topic: &str, at: u64, publish: PublishMessage) -> Result<PublishMessage, BrokerError> {
+    /// A time as the server takes it to publish a message then.
+    fn scheduled(&self, topic: &str, at: u64) -> Result<String, BrokerError> {
         if !self.abilities().delay {
             return Err(unsupported(self.name(), "publish for later, but to a stream that allows message schedules"));
         }
@@ -148,7 +177,7 @@ impl JetStream {
         }
         let time = async_nats::datetime::from_nanos(i128::from(at) * 1_000_000)
             .map_err(|error| BrokerError::BadName(format!("{at} is no time: {error}; give milliseconds since 1970")))?;
-        let at = format!(
+        Ok(format!(
             "@at {:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
             time.year(),
             u8::from(time.month()),
@@ -157,12 +186,11 @@ impl JetStream {
             time.minute(),
             time.second(),
             time.millisecond()
-        );
-        Ok(publish.header("Nats-Schedule", at).header("Nats-Schedule-Target", topic))
+        ))
     }
 }
 
 /// An id as a header of NATS can have it, which takes no line breaks.
-fn plain(id: &str) -> String {
-    id.chars().map(|char| if char.is_control() { '_' } else { char }).collect()
+fn plain(id: String) -> String {
+    if id.chars().any(char::is_control) { id.replace(char::is_control, "_") } else { id }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::{Message as Raw, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -32,6 +32,9 @@ const OVERDUE: Duration = Duration::from_secs(40);
 /// How soon a consumer that is gone is looked for, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// Messages and outcomes that are looked at before it is looked whether all is over.
+const TOGETHER: usize = 64;
+
 /// What the server is told of a delivery: it is done with.
 const ACK: &[u8] = b"+ACK";
 
@@ -40,6 +43,9 @@ const NAK: &[u8] = b"-NAK";
 
 /// It is worked on.
 const WORKING: &[u8] = b"+WPI";
+
+/// What the server says to those who asked a consumer that is taken away.
+const DELETED: &str = "Consumer Deleted";
 
 /// The end of the inbox where the server speaks of a request for messages, and of what was given back.
 const ASKED: &str = ".m";
@@ -67,8 +73,14 @@ pub(super) struct Pump {
     returned_at: Instant,
     /// When to look for the consumer again, and how long after that.
     retry: Option<(Instant, Duration)>,
+    /// Since when the consumer and its stream may be others than they were, or gone.
+    doubted: Instant,
+    /// Messages that were given back after the subscription was dropped.
+    given_back: usize,
     /// The place of the last message that came.
     last: u64,
+    /// Its subject, and as a topic if the pattern names it.
+    topic: Option<(Subject, Option<Arc<str>>)>,
 }
 
 /// What happens next to a pump.
@@ -107,7 +119,10 @@ impl Pump {
             returning: 0,
             returned_at: Instant::now(),
             retry: None,
+            doubted: Instant::now(),
+            given_back: 0,
             last,
+            topic: None,
         }
     }
 
@@ -145,16 +160,32 @@ impl Pump {
                     left_at = Instant::now();
                     member = None;
                 }
-                Step::Outcome(Some(outcome)) => self.settle(outcome).await,
-                Step::Message(Some(message)) => self.take(message, &deliveries, is_leaving).await,
+                Step::Outcome(Some(outcome)) => {
+                    self.settle(outcome, is_leaving).await;
+                    for _ in 1..TOGETHER {
+                        let Ok(outcome) = self.outcomes.try_recv() else { break };
+                        self.settle(outcome, is_leaving).await;
+                    }
+                }
+                Step::Message(Some(message)) => {
+                    self.take(message, &deliveries, is_leaving).await;
+                    for _ in 1..TOGETHER {
+                        let Some(Some(message)) = self.subscriber.next().now_or_never() else { break };
+                        self.take(message, &deliveries, is_leaving).await;
+                    }
+                }
                 Step::Message(None) if !is_leaving => break,
                 Step::Message(None) => is_drained = true,
-                Step::Tick => self.tell_progress().await,
+                Step::Tick => {
+                    self.tell_progress().await;
+                    // Only then what the server may take long to answer.
+                    let _ = timeout(ANSWER, self.look_after()).await;
+                }
                 Step::Reconnected(connected) => {
                     watch.know(connected);
                     (self.asked, self.returning) = (0, 0);
                     // It may be another server, or one without what it had.
-                    self.retry = Some((Instant::now(), RETRY.0));
+                    self.doubt(Duration::ZERO);
                     if is_leaving {
                         self.tell_progress().await;
                     }
@@ -165,15 +196,16 @@ impl Pump {
         }
         let _ = timeout(ANSWER, self.give_back(is_drained)).await;
         drop(member);
-        let _ = timeout(ANSWER, self.reader.leave(&self.stream)).await;
+        let _ = timeout(ANSWER, self.reader.leave(&self.stream, self.given_back)).await;
     }
 
     /// Tells what was decided at the end, and gives back everything else, that others need not wait for it.
     async fn give_back(&mut self, is_drained: bool) {
         while let Ok(outcome) = self.outcomes.try_recv() {
-            self.settle(outcome).await;
+            self.settle(outcome, true).await;
         }
         for reply in std::mem::take(&mut self.held).into_values().filter_map(|(reply, _)| reply) {
+            self.given_back += 1;
             self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         if is_drained || self.subscriber.drain().await.is_err() {
@@ -181,6 +213,7 @@ impl Pump {
         }
         while let Some(message) = self.subscriber.next().await {
             if let Some(reply) = message.reply {
+                self.given_back += 1;
                 self.send(reply, None, Bytes::from_static(NAK)).await;
             }
         }
@@ -217,12 +250,13 @@ impl Pump {
         if let Some((_, wait)) = &mut self.retry {
             *wait = RETRY.0;
         }
-        if !is_named(&self.reader.pattern, &message.subject) {
+        let Some(topic) = self.topic(&message.subject) else {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
-        }
+        };
         // More than there is room for comes where a request still stood that was taken for lost.
         if is_leaving || self.held.len() >= self.prefetch {
             self.last = self.last.min(offset.saturating_sub(1));
+            self.given_back += usize::from(is_leaving);
             return self.send(reply, None, Bytes::from_static(NAK)).await;
         }
         let number = self.next;
@@ -230,12 +264,23 @@ impl Pump {
         self.held.insert(number, (Some(reply), offset));
         let read = super::message(&message.payload, message.headers.as_ref());
         let ticket = Told { serial: number, done: self.report.clone() };
-        let mut delivery = Delivery::new(message.subject.as_str().into(), read, Some(Box::new(ticket)));
+        let mut delivery = Delivery::new(topic, read, Some(Box::new(ticket)));
         delivery.offset = Some(offset);
         delivery.published = millis(published);
         delivery.attempt = attempt;
         // One that finds no room, or nobody any more, is dropped here and so given back.
         let _ = deliveries.try_send(delivery);
+    }
+
+    /// The topic of a message, if it is one that the pattern names.
+    fn topic(&mut self, subject: &Subject) -> Option<Arc<str>> {
+        match &self.topic {
+            Some((known, topic)) if known == subject => topic.clone(),
+            _ => {
+                let topic = is_named(&self.reader.pattern, subject).then(|| subject.as_str().into());
+                self.topic.insert((subject.clone(), topic)).1.clone()
+            }
+        }
     }
 
     /// Heeds what the server says of a request, or of what was given back.
@@ -255,18 +300,34 @@ impl Pump {
         }
         let said = message.description.as_deref().unwrap_or_default();
         debug!("broker {}: consumer {}: {status} {said}", self.stream.link.shown, self.reader.name);
+        if said == DELETED {
+            self.void();
+        }
         if self.retry.is_none() {
-            self.retry = Some((Instant::now() + RETRY.0, RETRY.0));
+            self.doubt(RETRY.0);
         }
     }
 
-    async fn settle(&mut self, Done { serial: number, is_acked }: Done) {
+    /// Looks for the consumer and its stream after this time.
+    fn doubt(&mut self, wait: Duration) {
+        let now = Instant::now();
+        (self.doubted, self.retry) = (now, Some((now + wait, RETRY.0)));
+    }
+
+    /// Takes what is held for what no consumer waits for: one of the same name would take word of it for word of what it gave
+    /// to somebody else.
+    fn void(&mut self) {
+        self.held.values_mut().for_each(|(reply, _)| *reply = None);
+    }
+
+    async fn settle(&mut self, Done { serial: number, is_acked }: Done, is_leaving: bool) {
         let Some((Some(reply), offset)) = self.held.remove(&number) else { return };
         if is_acked {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         }
         // The next one is asked for when the server has this one back, so that this one comes first again.
         self.last = self.last.min(offset.saturating_sub(1));
+        self.given_back += usize::from(is_leaving);
         self.returning += 1;
         self.returned_at = Instant::now();
         self.send(reply, Some(format!("{}{RETURNED}", self.inbox)), Bytes::from_static(NAK)).await;
@@ -274,7 +335,7 @@ impl Pump {
 
     /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.
     async fn tell_progress(&mut self) {
-        if self.stream.link.connected(Duration::ZERO).await.is_err() {
+        if !self.stream.link.is_connected() {
             return;
         }
         if self.returned_at.elapsed() > OVERDUE {
@@ -283,12 +344,32 @@ impl Pump {
         if self.asked_at.elapsed() > OVERDUE {
             self.asked = 0;
         }
-        if let Err(error) = self.stream.keep(self.reader.pattern.as_str()).await {
-            debug!("{error}");
-        }
         let replies: Vec<_> = self.held.values().filter_map(|(reply, _)| reply.clone()).collect();
         for reply in replies {
             self.send(reply, None, Bytes::from_static(WORKING)).await;
+        }
+    }
+
+    /// Sees to it that the stream keeps what is subscribed to, and that it is still the consumer whose messages are held.
+    async fn look_after(&mut self) {
+        if !self.stream.link.is_connected() {
+            return;
+        }
+        if let Err(error) = self.stream.keep(self.reader.pattern.as_str()).await {
+            debug!("{error}");
+        }
+        // One that is taken away ends the requests to it, and so is heard of where there are any.
+        if self.asked > 0 || self.retry.is_some() || self.held.values().all(|(reply, _)| reply.is_none()) {
+            return;
+        }
+        match self.stream.consumer(&self.reader.name).await {
+            Ok(Some(info)) if self.reader.born == Some(info.created) => {}
+            Ok(Some(info)) => {
+                self.void();
+                self.reader.born = Some(info.created);
+            }
+            Ok(None) => self.doubt(Duration::ZERO),
+            Err(refusal) => debug!("{}", self.stream.error("look after a group in", refusal)),
         }
     }
 
@@ -307,22 +388,31 @@ impl Pump {
 
     async fn find_consumer(&mut self) -> Result<(), BrokerError> {
         let stream = &self.stream;
-        stream.forget();
-        stream.keep(self.reader.pattern.as_str()).await?;
-        let info = stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?;
-        if info.created != self.reader.made {
+        stream.forget_before(self.doubted);
+        let info = match stream.keep(self.reader.pattern.as_str()).await? {
+            Some(info) => info,
+            None => stream.info().await.map_err(|refusal| stream.error("subscribe to", refusal))?,
+        };
+        let (last, last_seq) = (self.last, info.state.last_seq);
+        let held = self.held.values().map(|(_, offset)| *offset).min();
+        let mut first = held.map_or(last + 1, |held| held.min(last + 1)).max(1);
+        let is_other = info.created != self.reader.made;
+        if is_other {
             // What is held is of a stream that is gone. In this one the same place is another message's.
-            self.held.values_mut().for_each(|(reply, _)| *reply = None);
+            self.void();
             (self.reader.made, self.last) = (info.created, 0);
         }
-        let held = self.held.values().filter(|(reply, _)| reply.is_some()).map(|(_, offset)| *offset);
-        let mut first = held.min().unwrap_or(self.last + 1).max(1);
-        if first > info.state.last_seq + 1 {
+        if is_other || first > last_seq + 1 {
             // The server has lost the end of it, and what is there now may be new.
             first = 1;
         }
+        let born = self.reader.born;
         let policy = DeliverPolicy::ByStartSequence { start_sequence: first };
-        self.reader.ensure(&self.stream, policy).await.map(drop)
+        self.reader.ensure(&self.stream, policy).await?;
+        if self.reader.born != born {
+            self.void();
+        }
+        Ok(())
     }
 
     async fn send(&self, subject: Subject, reply: Option<String>, payload: Bytes) {
@@ -346,7 +436,8 @@ pub(super) fn millis(nanos: i128) -> Option<u64> {
 /// outcome is told: below `$JS.ACK` and the names of the stream and the consumer, before which newer servers may put a
 /// domain and an account.
 fn place(reply: &str) -> Option<(u32, u64, i128)> {
-    let names = if reply.split('.').count() > 9 { 4 } else { 2 };
+    let dots = reply.bytes().filter(|byte| *byte == b'.').count();
+    let names = if dots > 8 { 4 } else { 2 };
     let mut numbers = reply.strip_prefix("$JS.ACK.")?.split('.').skip(names);
     let attempt = numbers.next()?.parse().ok()?;
     let offset = numbers.next()?.parse().ok()?;

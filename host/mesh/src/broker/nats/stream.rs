@@ -25,6 +25,9 @@ use crate::broker::{BrokerError, Limits};
 /// Subjects that the stream has by name. With more, it keeps whatever begins with the same word.
 const MAX_SUBJECTS: usize = 1_000;
 
+/// Subjects that the stream has in all.
+const MAX_WORDS: usize = 2 * MAX_SUBJECTS;
+
 /// Topics of which it is remembered that the stream keeps them.
 const KNOWN: usize = 10_000;
 
@@ -218,19 +221,25 @@ impl Stream {
         format!("$later.{}.{rest}", self.name)
     }
 
-    /// Sees to it that the stream is there and keeps what a topic or a pattern names.
-    pub(super) async fn keep(&self, wanted: &str) -> Result<(), BrokerError> {
+    /// Whether the stream was seen to keep what a topic names, be it long ago.
+    pub(super) fn has_kept(&self, topic: &str) -> bool {
+        self.known().names.contains(topic)
+    }
+
+    /// Sees to it that the stream is there and keeps what a topic or a pattern names. Gives what the server said of it, if it
+    /// had to be asked.
+    pub(super) async fn keep(&self, wanted: &str) -> Result<Option<Info>, BrokerError> {
         if self.known().has(wanted) {
-            return Ok(());
+            return Ok(None);
         }
         let _turn = self.changing.lock().await;
         // Whoever had the turn before may have seen to it.
         if self.known().has(wanted) {
-            return Ok(());
+            return Ok(None);
         }
         for _ in 0..ROUNDS {
-            let mut config = match self.info().await {
-                Ok(Info { config, .. }) => config,
+            let mut info = match self.info().await {
+                Ok(info) => info,
                 Err(Refusal::No(ErrorCode::STREAM_NOT_FOUND, _)) if self.is_ours.load(Ordering::Relaxed) => {
                     match self.create().await {
                         Ok(()) => warn!("broker {}: stream {} was gone, and is made again", self.link.shown, self.name),
@@ -242,8 +251,11 @@ impl Stream {
                 }
                 Err(refusal) => return Err(self.error("ask after", refusal)),
             };
-            let subjects: Vec<String> =
-                config.get("subjects").and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+            let subjects: Vec<String> = info
+                .config
+                .get("subjects")
+                .and_then(|list| serde_json::from_value(list.clone()).ok())
+                .unwrap_or_default();
             self.known().see(&subjects);
             let all_of_it = wanted.split_once('.').map(|(first, _)| format!("{first}.>"));
             let needed = match all_of_it {
@@ -255,12 +267,24 @@ impl Stream {
             // Asked for anew after each change, which somebody else's may have undone.
             let Some(needed) = needed else {
                 self.known().names.insert(wanted.to_owned());
-                return Ok(());
+                return Ok(Some(info));
             };
-            if let Value::Object(config) = &mut config {
+            let (most, way) = match wanted.contains('.') {
+                true => (MAX_WORDS, "begin topics with a word that others begin with"),
+                false => (MAX_SUBJECTS, "use topics with a dot, of which it keeps all that begin with the same word"),
+            };
+            if needed.len() > subjects.len().max(most) {
+                return Err(BrokerError::Full(format!(
+                    "broker {}: stream {} has {} subjects and takes no more, for {wanted:?}: {way}",
+                    self.link.shown,
+                    self.name,
+                    subjects.len()
+                )));
+            }
+            if let Value::Object(config) = &mut info.config {
                 config.insert("subjects".to_owned(), needed.into());
             }
-            match self.ask::<Value>("UPDATE", &config).await {
+            match self.ask::<Value>("UPDATE", &info.config).await {
                 Ok(_) => {}
                 Err(Refusal::No(ErrorCode::STREAM_SUBJECT_OVERLAP, _)) => {
                     return Err(BrokerError::Setting(format!(
@@ -277,6 +301,14 @@ impl Stream {
     /// Forgets what the stream keeps, after it has turned out to be less.
     pub(super) fn forget(&self) {
         *self.known() = Known::default();
+    }
+
+    /// Forgets what was seen before this.
+    pub(super) fn forget_before(&self, at: Instant) {
+        let mut known = self.known();
+        if known.seen.is_some_and(|seen| seen < at) {
+            *known = Known::default();
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -1,6 +1,7 @@
 //! Streams and consumers that somebody took away.
 
 use super::*;
+use crate::broker::BrokerError;
 
 #[tokio::test]
 async fn a_stream_that_is_deleted_is_made_again_and_its_groups_go_on() {
@@ -66,9 +67,7 @@ async fn what_another_host_undid_is_seen_and_done_again_for_who_only_listens() {
     let mut config = stream.info().await.unwrap().config.clone();
     config.subjects.retain(|subject| subject != "orders.*");
     context.update_stream(config).await.unwrap();
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(31)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(31)).await;
     let is_kept =
         async { while !stream.info().await.unwrap().config.subjects.iter().any(|subject| subject == "orders.*") {} };
     timeout(PATIENCE, is_kept).await.expect("it is extended again");
@@ -76,6 +75,79 @@ async fn what_another_host_undid_is_seen_and_done_again_for_who_only_listens() {
     let client = async_nats::connect(server.address()).await.unwrap();
     client.publish("orders.created", "hi".into()).await.unwrap();
     assert_eq!(text(&next(&mut listens).await), "hi");
+}
+
+const INFO: &str = "$JS.API.STREAM.INFO.micro";
+
+#[tokio::test]
+async fn the_stream_is_asked_after_once_for_a_subscription_and_not_again_for_a_known_topic() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    broker.publish("before", Message::new("1"), PublishOptions::default()).await.unwrap();
+    let mut questions = overhear(&server, INFO).await;
+    // However long ago it was seen to be kept.
+    pass(Duration::from_secs(31)).await;
+    broker.publish("before", Message::new("2"), PublishOptions::default()).await.unwrap();
+    assert_eq!(count(&server, &mut questions, INFO).await, 0);
+    let _group = subscribe(&*broker, "before", Some(Group::durable("g"))).await;
+    assert_eq!(count(&server, &mut questions, INFO).await, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_another_stream_took_is_not_said_to_be_kept() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    publish(&*broker, "t", Message::new("1")).await;
+    let context = administrator(&server).await;
+    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
+    config.subjects = vec!["other".to_owned()];
+    context.update_stream(config).await.unwrap();
+    let theirs = async_nats::jetstream::stream::Config {
+        name: "theirs".to_owned(),
+        subjects: vec!["t".to_owned()],
+        ..Default::default()
+    };
+    context.create_stream(theirs).await.unwrap();
+    let error = broker.publish("t", Message::new("2"), patiently(PATIENCE)).await.unwrap_err();
+    assert!(error.to_string().contains("another stream than micro"), "{error}");
+    context.delete_stream("theirs").await.unwrap();
+    publish(&*broker, "t", Message::new("3")).await;
+    assert_eq!(broker.read("t", Position::Earliest, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_topic_that_the_stream_keeps_no_more_is_kept_again_though_others_listen() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    publish(&*broker, "t", Message::new("1")).await;
+    let context = administrator(&server).await;
+    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
+    config.subjects = vec!["other".to_owned()];
+    context.update_stream(config).await.unwrap();
+    // So that the server does not say that nobody takes it.
+    let mut listens = overhear(&server, "t").await;
+    let published = broker.publish("t", Message::new("2"), patiently(Duration::MAX));
+    let time = async {
+        timeout(PATIENCE, listens.next()).await.unwrap().unwrap();
+        pass(Duration::from_secs(6)).await;
+    };
+    timeout(PATIENCE, async { tokio::join!(published, time).0 }).await.expect("it is soon published").unwrap();
+    assert_eq!(broker.read("t", Position::Earliest, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn more_topics_of_one_word_than_the_stream_can_have_are_refused() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let context = administrator(&server).await;
+    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
+    config.subjects.extend((1..1_000).map(|number| format!("topic{number}")));
+    context.update_stream(config).await.unwrap();
+    let refused = broker.publish("new", Message::new("1"), PublishOptions::default()).await;
+    assert!(matches!(&refused, Err(BrokerError::Full(text)) if text.contains("with a dot")), "{refused:?}");
+    for topic in ["topic7", "new.topic"] {
+        publish(&*broker, topic, Message::new("1")).await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the members of groups hold, give back and leave behind.
 
 use super::*;
+use crate::broker::Delivery;
 
 #[tokio::test]
 async fn a_member_gets_no_more_than_its_prefetch_over_a_new_connection_to_the_same_server() {
@@ -78,6 +79,70 @@ async fn a_passing_group_goes_with_its_last_member() {
     drop(members);
     let is_gone = async { while !broker.groups("t").await.unwrap().is_empty() {} };
     timeout(PATIENCE, is_gone).await.expect("nobody is in it any more");
+}
+
+#[tokio::test]
+async fn a_passing_group_goes_with_its_last_member_though_it_gives_something_back() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let mut group = subscribe(&*broker, "t", Some(Group::passing("g"))).await;
+    for number in 0..3 {
+        publish(&*broker, "t", Message::new(number.to_string())).await;
+    }
+    let held = [next(&mut group).await, next(&mut group).await];
+    // One more is still on its way to it.
+    drop((group, held));
+    let is_gone = async { while !broker.groups("t").await.unwrap().is_empty() {} };
+    timeout(PATIENCE, is_gone).await.expect("nobody is in it any more");
+}
+
+/// Three messages that a member of a group holds which may hold so many, and is then set back to the first of them.
+async fn held_over_a_seek(broker: &dyn Broker, prefetch: usize) -> (Subscription, [Delivery; 3]) {
+    let pattern = Pattern::new("t").unwrap();
+    let options = SubscribeOptions { group: Some(Group::durable("g")), prefetch, from: Position::Latest };
+    let mut group = broker.subscribe(&pattern, options).await.unwrap();
+    for number in 0..3 {
+        publish(broker, "t", Message::new(number.to_string())).await;
+    }
+    let held = [next(&mut group).await, next(&mut group).await, next(&mut group).await];
+    broker.seek(&pattern, "g", Position::Earliest).await.unwrap();
+    (group, held)
+}
+
+#[tokio::test]
+async fn an_acknowledgement_from_before_a_seek_does_not_count_after_it() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let (mut group, old) = held_over_a_seek(&*broker, 64).await;
+    let copies = [next(&mut group).await, next(&mut group).await, next(&mut group).await];
+    assert_eq!(copies.each_ref().map(text), ["0", "1", "2"]);
+    old.into_iter().for_each(Delivery::ack);
+    // The server takes back only what it does not take for acknowledged.
+    drop(copies);
+    assert_eq!(text(&next(&mut group).await), "0");
+}
+
+#[tokio::test]
+async fn a_member_without_room_hears_of_a_seek_and_acknowledges_nothing_that_others_have_since() {
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let (mut few, old) = held_over_a_seek(&*broker, 3).await;
+    let mut many = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let copies = [next(&mut many).await, next(&mut many).await, next(&mut many).await];
+    assert_eq!(copies.each_ref().map(text), ["0", "1", "2"]);
+    let mut questions = overhear(&server, "$JS.API.CONSUMER.INFO.micro.>").await;
+    pass(Duration::from_secs(11)).await;
+    timeout(PATIENCE, questions.next()).await.expect("it looks after its consumer").unwrap();
+    old.into_iter().for_each(Delivery::ack);
+    publish(&*broker, "t", Message::new("3")).await;
+    // The server has heard all of it when this has come and been told.
+    let later = tokio::select! {
+        delivery = next(&mut few) => delivery,
+        delivery = next(&mut many) => delivery,
+    };
+    assert_eq!(text(&later), "3");
+    let in_flight = async { broker.groups("t").await.unwrap()[0].in_flight };
+    assert_eq!(in_flight.await, 4);
 }
 
 #[tokio::test]

@@ -44,6 +44,24 @@ async fn overhear(server: &Server, subject: &'static str) -> Subscriber {
     subscriber
 }
 
+/// Lets time go on by so much.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// How many messages were overheard until now.
+async fn count(server: &Server, words: &mut Subscriber, subject: &'static str) -> usize {
+    let client = async_nats::connect(server.address()).await.unwrap();
+    client.publish(subject, "the end".into()).await.unwrap();
+    let mut count = 0;
+    while timeout(PATIENCE, words.next()).await.unwrap().unwrap().payload != "the end" {
+        count += 1;
+    }
+    count
+}
+
 async fn broker_with(server: &Server, limits: Limits, stream: Option<&str>) -> Arc<dyn Broker> {
     let stream = stream.map(str::to_owned);
     let options = OpenOptions { address: Some(server.address()), limits, stream, ..OpenOptions::default() };
