@@ -2,9 +2,9 @@
 
 use crate::client::Client;
 use crate::program::Program;
-use crate::signal::signal;
+use crate::signal::{process, signal};
 use crate::wait::DEADLINE;
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::ops::Deref;
 use std::path::Path;
 use tempfile::TempDir;
@@ -98,9 +98,10 @@ impl HostProcess {
 
     /// Lets it write nothing behind the first byte of any file, as on a disk that is full, or writes what it likes again.
     pub fn set_disk_full(&self, is_full: bool) {
-        let process = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
-        let limit = Rlimit { current: is_full.then_some(1), maximum: None };
-        prlimit(process, Resource::Fsize, limit).expect("its files can be limited");
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let current = if is_full { Some(1) } else { maximum };
+        prlimit(Some(process(self.id())), Resource::Fsize, Rlimit { current, maximum })
+            .expect("its files can be limited");
     }
 
     /// The memory that it has, in bytes.

@@ -373,8 +373,10 @@ async fn a_group_goes_on_where_it_stood(open: impl AsyncFn() -> Arc<dyn Broker>)
     drop(group);
     must("close", broker.close().await);
     let broker = open().await;
-    // Who is in it only for a while takes nothing of that away.
-    drop(subscribe(&*broker, &topic, Some(Group::passing("g")), 8).await);
+    // Who is in it only for a while takes nothing of that away, and gives back what it was given.
+    let mut passing = subscribe(&*broker, &topic, Some(Group::passing("g")), 8).await;
+    let held = [next(&mut passing).await, next(&mut passing).await, next(&mut passing).await];
+    drop((held, passing));
     must("close", broker.close().await);
     let broker = open().await;
     publish(&*broker, &topic, Message::new("5")).await;

@@ -15,7 +15,9 @@
 //! member ends without saying so, messages that were acknowledged come again that lie behind one that was not. What was
 //! given back comes again from memory, to the same subscription, which is why [`Delivery::attempt`] counts from 1 again
 //! after that. New topics of a pattern are found within some seconds. Where nobody was in a group for as long as the
-//! servers keep offsets (`offsets.retention.minutes`, a week where nobody says otherwise), it begins anew.
+//! servers keep offsets (`offsets.retention.minutes`, a week where nobody says otherwise), it begins anew. One that is to last
+//! notes so when it begins, at the topic `..groups`, and else goes with its last member: who wants it to last and comes when
+//! somebody else is in it notes nothing.
 //!
 //! Who has no group reads all partitions without anybody knowing, and goes on where it was when the servers were away.
 //!

@@ -93,15 +93,21 @@ async fn the_stream_is_asked_after_once_for_a_subscription_and_not_again_for_a_k
     assert_eq!(count(&server, &mut questions, INFO).await, 1);
 }
 
+/// Changes behind a broker's back what its stream keeps.
+async fn keep_only(server: &Server, subjects: impl IntoIterator<Item = String>) -> async_nats::jetstream::Context {
+    let context = administrator(server).await;
+    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
+    config.subjects = subjects.into_iter().collect();
+    context.update_stream(config).await.unwrap();
+    context
+}
+
 #[tokio::test]
 async fn a_message_that_another_stream_took_is_not_said_to_be_kept() {
     let server = Server::start().await;
     let broker = broker(nats::JETSTREAM, &server).await;
     publish(&*broker, "t", Message::new("1")).await;
-    let context = administrator(&server).await;
-    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
-    config.subjects = vec!["other".to_owned()];
-    context.update_stream(config).await.unwrap();
+    let context = keep_only(&server, ["other".to_owned()]).await;
     let theirs = async_nats::jetstream::stream::Config {
         name: "theirs".to_owned(),
         subjects: vec!["t".to_owned()],
@@ -120,10 +126,7 @@ async fn a_topic_that_the_stream_keeps_no_more_is_kept_again_though_others_liste
     let server = Server::start().await;
     let broker = broker(nats::JETSTREAM, &server).await;
     publish(&*broker, "t", Message::new("1")).await;
-    let context = administrator(&server).await;
-    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
-    config.subjects = vec!["other".to_owned()];
-    context.update_stream(config).await.unwrap();
+    keep_only(&server, ["other".to_owned()]).await;
     // So that the server does not say that nobody takes it.
     let mut listens = overhear(&server, "t").await;
     let published = broker.publish("t", Message::new("2"), patiently(Duration::MAX));
@@ -139,10 +142,7 @@ async fn a_topic_that_the_stream_keeps_no_more_is_kept_again_though_others_liste
 async fn more_topics_of_one_word_than_the_stream_can_have_are_refused() {
     let server = Server::start().await;
     let broker = broker(nats::JETSTREAM, &server).await;
-    let context = administrator(&server).await;
-    let mut config = context.get_stream("micro").await.unwrap().info().await.unwrap().config.clone();
-    config.subjects.extend((1..1_000).map(|number| format!("topic{number}")));
-    context.update_stream(config).await.unwrap();
+    keep_only(&server, (0..1_000).map(|number| format!("topic{number}"))).await;
     let refused = broker.publish("new", Message::new("1"), PublishOptions::default()).await;
     assert!(matches!(&refused, Err(BrokerError::Full(text)) if text.contains("with a dot")), "{refused:?}");
     for topic in ["topic7", "new.topic"] {
