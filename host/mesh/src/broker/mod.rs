@@ -26,6 +26,7 @@ pub mod redis;
 #[path = "servers_tests.rs"]
 mod servers;
 pub mod sqlite;
+mod together;
 pub mod topic;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ use crate::sqlite::ReadError;
 pub use delivery::{Delivered, Delivery, Receipt, Subscription};
 pub(crate) use delivery::{Done, Taken, Told};
 pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_HEADER_NAMES, MAX_MESSAGE, MESSAGE_ID, Message};
+pub use together::publish_all;
 pub use topic::{MAX_TOPIC, Pattern};
 
 pub use crate::store::Clock;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::acks::Acks;
+use super::inbox::Inbox;
 use super::link::{ANSWER, Link};
 use super::pump::{Pump, millis};
 use super::stream::{Refusal, Stream};
@@ -266,13 +267,12 @@ impl Broker for JetStream {
         let mut reader = Reader { name, pattern: pattern.clone(), is_durable, from: 0, made, born: None };
         reader.from = reader.ensure(stream, policy).await?;
         let prefetch = options.prefetch.clamp(1, MAX_PREFETCH);
-        let inbox = client.new_inbox();
-        let subscriber = timeout(ANSWER, client.subscribe(format!("{inbox}.*"))).await;
-        let subscriber = subscriber.map_err(|_| stream.link.lost("the server answers nothing"))?;
-        let subscriber = subscriber.map_err(|error| stream.link.lost(&error.to_string()))?;
+        let inbox = timeout(ANSWER, Inbox::open(client)).await;
+        let inbox = inbox.map_err(|_| stream.link.lost("the server answers nothing"))?;
+        let inbox = inbox.map_err(|error| stream.link.lost(&error.to_string()))?;
         let (deliveries, received) = mpsc::channel(prefetch);
         let member = Member::new(&reader.name, &self.members);
-        let pump = Pump::new(stream.clone(), reader, prefetch, subscriber, inbox);
+        let pump = Pump::new(stream.clone(), reader, prefetch, inbox);
         tokio::spawn(pump.run(deliveries, stream.link.watch()?, member));
         Ok(Subscription::new(received, ()))
     }

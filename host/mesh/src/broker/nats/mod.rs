@@ -9,6 +9,7 @@
 
 mod acks;
 mod core;
+mod inbox;
 mod jetstream;
 mod link;
 mod publish;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::{Message as Raw, StatusCode, Subject, Subscriber};
+use async_nats::{Message as Raw, StatusCode, Subject};
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use super::inbox::{ASKED, Inbox, RETURNED};
 use super::is_named;
 use super::jetstream::{Member, Reader};
 use super::link::{ANSWER, Watch};
@@ -32,6 +32,9 @@ const OVERDUE: Duration = Duration::from_secs(40);
 /// How soon a consumer that is gone is looked for, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long a subscription that ends waits for the rest of what was sent to it.
+const LAST: Duration = Duration::from_secs(2);
+
 /// Messages and outcomes that are looked at before it is looked whether all is over.
 const TOGETHER: usize = 64;
 
@@ -47,18 +50,12 @@ const WORKING: &[u8] = b"+WPI";
 /// What the server says to those who asked a consumer that is taken away.
 const DELETED: &str = "Consumer Deleted";
 
-/// The end of the inbox where the server speaks of a request for messages, and of what was given back.
-const ASKED: &str = ".m";
-const RETURNED: &str = ".n";
-
 /// A subscription's task.
 pub(super) struct Pump {
     stream: Arc<Stream>,
     reader: Reader,
     prefetch: usize,
-    subscriber: Subscriber,
-    /// Where messages come to, and, one word longer, the server's word that it took one back.
-    inbox: String,
+    inbox: Inbox,
     outcomes: mpsc::Receiver<Done>,
     report: mpsc::Sender<Done>,
     /// What was handed over and not decided: where its outcome is told, if still anywhere, and its place in the stream.
@@ -95,20 +92,13 @@ enum Step {
 }
 
 impl Pump {
-    pub(super) fn new(
-        stream: Arc<Stream>,
-        reader: Reader,
-        prefetch: usize,
-        subscriber: Subscriber,
-        inbox: String,
-    ) -> Self {
+    pub(super) fn new(stream: Arc<Stream>, reader: Reader, prefetch: usize, inbox: Inbox) -> Self {
         let (report, outcomes) = mpsc::channel(prefetch);
         let last = reader.from.saturating_sub(1);
         Self {
             stream,
             reader,
             prefetch,
-            subscriber,
             inbox,
             outcomes,
             report,
@@ -130,12 +120,12 @@ impl Pump {
     pub(super) async fn run(mut self, deliveries: mpsc::Sender<Delivery>, mut watch: Watch, member: Member) {
         let mut ticks = interval_at(Instant::now() + PROGRESS, PROGRESS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut member = Some(member);
-        let mut is_drained = false;
+        let mut joined = Some((deliveries, member));
         let mut left_at = Instant::now();
         loop {
-            let is_leaving = member.is_none();
-            if is_leaving && (is_drained || left_at.elapsed() > ANSWER) && self.held.is_empty() {
+            let deliveries = joined.as_ref().map(|(deliveries, _)| deliveries);
+            let is_leaving = deliveries.is_none();
+            if is_leaving && (self.inbox.is_over || left_at.elapsed() > ANSWER) && self.held.is_empty() {
                 break;
             }
             if !is_leaving {
@@ -145,9 +135,9 @@ impl Pump {
             let step = tokio::select! {
                 biased;
                 () = watch.closed() => Step::Closed,
-                () = deliveries.closed(), if !is_leaving => Step::Left,
+                () = left(deliveries) => Step::Left,
                 outcome = self.outcomes.recv() => Step::Outcome(outcome),
-                message = self.subscriber.next(), if !is_drained => Step::Message(message),
+                message = self.inbox.next(), if !self.inbox.is_over => Step::Message(message),
                 connected = watch.other() => Step::Reconnected(connected),
                 () = sleep_until(retry_at), if self.retry.is_some() && !is_leaving => Step::Retry,
                 _ = ticks.tick() => Step::Tick,
@@ -155,10 +145,10 @@ impl Pump {
             match step {
                 Step::Closed => break,
                 Step::Left => {
-                    // What is on its way mostly still comes, and is given back; the rest when its time is over.
-                    let _ = timeout(ANSWER, self.subscriber.drain()).await;
+                    // What was handed over at the last moment goes with the other end, and is given back.
+                    joined = None;
                     left_at = Instant::now();
-                    member = None;
+                    let _ = timeout(ANSWER, self.inbox.finish(2 * self.prefetch)).await;
                 }
                 Step::Outcome(Some(outcome)) => {
                     self.settle(outcome, is_leaving).await;
@@ -168,14 +158,14 @@ impl Pump {
                     }
                 }
                 Step::Message(Some(message)) => {
-                    self.take(message, &deliveries, is_leaving).await;
+                    self.take(message, deliveries).await;
                     for _ in 1..TOGETHER {
-                        let Some(Some(message)) = self.subscriber.next().now_or_never() else { break };
-                        self.take(message, &deliveries, is_leaving).await;
+                        let Some(message) = self.inbox.try_next() else { break };
+                        self.take(message, deliveries).await;
                     }
                 }
                 Step::Message(None) if !is_leaving => break,
-                Step::Message(None) => is_drained = true,
+                Step::Message(None) | Step::Outcome(None) => {}
                 Step::Tick => {
                     self.tell_progress().await;
                     // Only then what the server may take long to answer.
@@ -183,39 +173,56 @@ impl Pump {
                 }
                 Step::Reconnected(connected) => {
                     watch.know(connected);
-                    (self.asked, self.returning) = (0, 0);
-                    // It may be another server, or one without what it had.
-                    self.doubt(Duration::ZERO);
-                    if is_leaving {
-                        self.tell_progress().await;
-                    }
+                    self.begin_anew(deliveries).await;
                 }
                 Step::Retry => self.look_for_consumer().await,
-                Step::Outcome(None) => {}
             }
         }
-        let _ = timeout(ANSWER, self.give_back(is_drained)).await;
-        drop(member);
+        let _ = timeout(ANSWER, self.give_back()).await;
+        drop(joined);
         let _ = timeout(ANSWER, self.reader.leave(&self.stream, self.given_back)).await;
     }
 
+    /// Begins on another connection. It may be to another server, or to one without what it had.
+    async fn begin_anew(&mut self, deliveries: Option<&mpsc::Sender<Delivery>>) {
+        while let Some(message) = self.inbox.try_next() {
+            self.take(message, deliveries).await;
+        }
+        (self.asked, self.returning) = (0, 0);
+        self.doubt(Duration::ZERO);
+        if deliveries.is_none() {
+            // Nothing was asked for on this one.
+            self.inbox.is_over = true;
+            return self.tell_progress().await;
+        }
+        // The server counts by itself what it sends on each connection.
+        if let Ok(Ok(inbox)) = timeout(ANSWER, Inbox::open(&self.stream.link.client)).await {
+            self.inbox = inbox;
+        }
+    }
+
     /// Tells what was decided at the end, and gives back everything else, that others need not wait for it.
-    async fn give_back(&mut self, is_drained: bool) {
+    async fn give_back(&mut self) {
+        let mut late = Vec::new();
+        if !self.inbox.is_over {
+            // The server would give back to this one what is given back before it has forgotten it.
+            self.inbox.finish(2 * self.prefetch).await;
+            let rest = async {
+                while let Some(message) = self.inbox.next().await {
+                    late.extend(message.reply);
+                }
+            };
+            if timeout(LAST, rest).await.is_err() {
+                self.inbox.abandon().await;
+            }
+        }
         while let Ok(outcome) = self.outcomes.try_recv() {
             self.settle(outcome, true).await;
         }
-        for reply in std::mem::take(&mut self.held).into_values().filter_map(|(reply, _)| reply) {
+        let held = std::mem::take(&mut self.held).into_values().filter_map(|(reply, _)| reply);
+        for reply in held.chain(late) {
             self.given_back += 1;
             self.send(reply, None, Bytes::from_static(NAK)).await;
-        }
-        if is_drained || self.subscriber.drain().await.is_err() {
-            return;
-        }
-        while let Some(message) = self.subscriber.next().await {
-            if let Some(reply) = message.reply {
-                self.given_back += 1;
-                self.send(reply, None, Bytes::from_static(NAK)).await;
-            }
         }
     }
 
@@ -231,13 +238,13 @@ impl Pump {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream.name, self.reader.name);
         self.asked += room;
         self.asked_at = Instant::now();
-        self.send(subject.into(), Some(format!("{}{ASKED}", self.inbox)), request.into()).await;
+        self.send(subject.into(), Some(self.inbox.place(ASKED)), request.into()).await;
     }
 
     /// Takes what the server sent.
-    async fn take(&mut self, message: Raw, deliveries: &mpsc::Sender<Delivery>, is_leaving: bool) {
+    async fn take(&mut self, message: Raw, deliveries: Option<&mpsc::Sender<Delivery>>) {
         // Whoever publishes can put what looks like a status into a message: the server's own come to the inbox.
-        if let Some(about) = message.subject.as_str().strip_prefix(&self.inbox) {
+        if let Some(about) = self.inbox.end_of(&message.subject) {
             return self.heed(about, &message);
         }
         let Some(reply) = message.reply.clone() else { return };
@@ -254,11 +261,11 @@ impl Pump {
             return self.send(reply, None, Bytes::from_static(ACK)).await;
         };
         // More than there is room for comes where a request still stood that was taken for lost.
-        if is_leaving || self.held.len() >= self.prefetch {
+        let Some(deliveries) = deliveries.filter(|_| self.held.len() < self.prefetch) else {
             self.last = self.last.min(offset.saturating_sub(1));
-            self.given_back += usize::from(is_leaving);
+            self.given_back += usize::from(deliveries.is_none());
             return self.send(reply, None, Bytes::from_static(NAK)).await;
-        }
+        };
         let number = self.next;
         self.next += 1;
         self.held.insert(number, (Some(reply), offset));
@@ -330,7 +337,7 @@ impl Pump {
         self.given_back += usize::from(is_leaving);
         self.returning += 1;
         self.returned_at = Instant::now();
-        self.send(reply, Some(format!("{}{RETURNED}", self.inbox)), Bytes::from_static(NAK)).await;
+        self.send(reply, Some(self.inbox.place(RETURNED)), Bytes::from_static(NAK)).await;
     }
 
     /// Tells the server that what is held is worked on, and stops waiting for answers that should have been here.
@@ -424,6 +431,14 @@ impl Pump {
         if let Err(error) = sent {
             debug!("broker {}: {error}", self.stream.link.shown);
         }
+    }
+}
+
+/// Waits until nobody takes deliveries any more, where somebody did.
+async fn left(deliveries: Option<&mpsc::Sender<Delivery>>) {
+    match deliveries {
+        Some(deliveries) => deliveries.closed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,8 @@
 //! What the members of groups hold, give back and leave behind.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use super::*;
 use crate::broker::Delivery;
 
@@ -177,4 +180,43 @@ async fn a_new_connection_begins_with_word_of_what_is_worked_on() {
     let word = timeout(Duration::from_secs(5), words.next()).await.expect("a word soon").unwrap();
     assert_eq!(&word.payload[..], b"+WPI");
     held.ack();
+}
+
+/// The server took messages for delivered that were on their way to a member that had just left, and one that it was handed
+/// as it left stayed with it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_stays_with_members_that_come_and_go() {
+    const PUBLISHERS: usize = 16;
+    const EACH: usize = 200;
+    let server = Server::start().await;
+    let broker = broker(nats::JETSTREAM, &server).await;
+    let came = Arc::new(Mutex::new(HashSet::new()));
+    let take = |delivery: Delivery| {
+        came.lock().unwrap().insert(text(&delivery));
+        delivery.ack();
+    };
+    let mut stays = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+    let publishers = (0..PUBLISHERS).map(|publisher| {
+        let broker = broker.clone();
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                publish(&*broker, "t", Message::new(format!("{publisher} {number}"))).await;
+            }
+        })
+    });
+    let publishers: Vec<_> = publishers.collect();
+    let leave = async {
+        while publishers.iter().any(|publisher| !publisher.is_finished()) {
+            let mut passes = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
+            if let Ok(delivery) = timeout(Duration::from_millis(5), passes.next()).await {
+                take(delivery.unwrap());
+            }
+        }
+    };
+    let stay = async {
+        while came.lock().unwrap().len() < PUBLISHERS * EACH {
+            take(next(&mut stays).await);
+        }
+    };
+    tokio::join!(leave, stay);
 }

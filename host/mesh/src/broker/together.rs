@@ -1,0 +1,138 @@
+//! Many messages in one go.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt, stream};
+
+use super::{Broker, BrokerError, Message, PublishOptions};
+
+/// Messages of one call that are on their way to the broker at a time.
+const UNDER_WAY: usize = 256;
+
+/// Publishes messages to one topic. Those with the same key go one after the other, up to the first that is not taken; all
+/// others are on their way together. Gives the places of those that were not published, in their order.
+pub async fn publish_all(
+    broker: &dyn Broker,
+    topic: &str,
+    messages: Vec<(Message, PublishOptions)>,
+) -> Vec<(usize, BrokerError)> {
+    let chains = stream::iter(chains(messages));
+    let failed = chains.map(|chain| publish_chain(broker, topic, chain)).buffer_unordered(UNDER_WAY);
+    let mut failed: Vec<_> = failed.map(stream::iter).flatten().collect().await;
+    failed.sort_by_key(|(place, _)| *place);
+    failed
+}
+
+/// A message and its place among all.
+type Placed = (usize, (Message, PublishOptions));
+
+/// The messages of each key, in the order of the first of each; those without a key are each for themselves.
+fn chains(messages: Vec<(Message, PublishOptions)>) -> Vec<Vec<Placed>> {
+    let mut chains: Vec<Vec<Placed>> = Vec::with_capacity(messages.len());
+    let mut by_key: HashMap<String, usize> = HashMap::new();
+    for (place, message) in messages.into_iter().enumerate() {
+        let chain = match message.0.key() {
+            Some(key) => *by_key.entry(key.to_owned()).or_insert(chains.len()),
+            None => chains.len(),
+        };
+        match chains.get_mut(chain) {
+            Some(chain) => chain.push((place, message)),
+            None => chains.push(vec![(place, message)]),
+        }
+    }
+    chains
+}
+
+async fn publish_chain(broker: &dyn Broker, topic: &str, chain: Vec<Placed>) -> Vec<(usize, BrokerError)> {
+    let mut failed: Vec<(usize, BrokerError)> = Vec::new();
+    for (place, (message, options)) in chain {
+        let outcome = match failed.first() {
+            None => broker.publish(topic, message, options).await,
+            Some((first, _)) => Err(BrokerError::Unavailable(format!(
+                "topic {topic}: message {first} of the list has the same key and was not published: publish both again"
+            ))),
+        };
+        failed.extend(outcome.err().map(|error| (place, error)));
+    }
+    failed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::broker::{Abilities, KEY, Pattern, SubscribeOptions, Subscription};
+
+    /// Takes what does not say "no", and notes it.
+    #[derive(Default)]
+    struct Picky(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Broker for Picky {
+        fn name(&self) -> &str {
+            "picky"
+        }
+
+        fn abilities(&self) -> Abilities {
+            Abilities::default()
+        }
+
+        async fn publish(&self, _: &str, message: Message, _: PublishOptions) -> Result<(), BrokerError> {
+            tokio::task::yield_now().await;
+            let text = String::from_utf8_lossy(&message.body).into_owned();
+            if text.starts_with("no") {
+                return Err(BrokerError::Full(text));
+            }
+            self.0.lock().unwrap().push(text);
+            Ok(())
+        }
+
+        async fn subscribe(&self, _: &Pattern, _: SubscribeOptions) -> Result<Subscription, BrokerError> {
+            Err(super::super::closed())
+        }
+
+        async fn close(&self) -> Result<(), BrokerError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_of_one_key_stop_at_the_first_that_is_not_taken() {
+        let broker = Picky::default();
+        let message = |(text, key): (&str, &str)| {
+            let message = Message::new(text.to_owned());
+            (if key.is_empty() { message } else { message.with(KEY, key) }, PublishOptions::default())
+        };
+        let messages = [
+            ("a1", "a"),
+            ("b1", "b"),
+            ("no a2", "a"),
+            ("plain", ""),
+            ("a3", "a"),
+            ("b2", "b"),
+            ("no", ""),
+            ("end", ""),
+        ];
+        let failed = publish_all(&broker, "t", messages.into_iter().map(message).collect()).await;
+        let mut taken = broker.0.into_inner().unwrap();
+        let place = |text: &str| taken.iter().position(|other| other == text);
+        assert!(place("b1") < place("b2"), "{taken:?}");
+        taken.sort_unstable();
+        assert_eq!(taken, ["a1", "b1", "b2", "end", "plain"]);
+        let failed: Vec<_> = failed.iter().map(|(place, error)| (*place, error.to_string())).collect();
+        let [(2, own), (4, behind), (6, last)] = &failed[..] else { panic!("{failed:?}") };
+        assert_eq!((&**own, &**last), ("no a2", "no"));
+        assert!(behind.contains("message 2"), "{behind}");
+    }
+
+    #[tokio::test]
+    async fn more_messages_than_are_on_their_way_at_a_time_are_all_published() {
+        let broker = Picky::default();
+        let messages = (0..1_000).map(|number| (Message::new(number.to_string()), PublishOptions::default()));
+        assert_eq!(publish_all(&broker, "t", messages.collect()).await, []);
+        assert_eq!(broker.0.into_inner().unwrap().len(), 1_000);
+    }
+}
