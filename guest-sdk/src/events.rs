@@ -19,6 +19,7 @@
 //! [`subscribe`](macro@crate::subscribe); what comes is the endpoint's request, and [`current`] tells the rest: its topic, its
 //! key, and an id that is the same each time the message comes.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -26,11 +27,64 @@ use serde::Serialize;
 use crate::client::JSON;
 use crate::types::Error;
 
-pub use crate::bindings::micro::function::events::{Delivery, Outgoing};
+use crate::bindings::micro::function::events as contract;
+
+pub use contract::{Delivery, Outgoing, Unpublished};
 
 /// Publishes a message in JSON. When this returns, the broker has it.
 pub fn publish(topic: &str, message: &(impl Serialize + ?Sized)) -> Result<(), Error> {
     Event::json(message)?.publish(topic)
+}
+
+/// Publishes up to 1,000 messages to one topic, which takes far less time than one after the other. Those with the same key
+/// are published in their order, and those behind one that was not published are not published either.
+pub fn publish_all(topic: &str, messages: impl IntoIterator<Item = Event>) -> Result<(), NotPublished> {
+    let messages: Vec<Outgoing> = messages.into_iter().map(Outgoing::from).collect();
+    Ok(backend::publish_all(topic, &messages)?)
+}
+
+/// Why not all messages were published that [`publish_all`] was given.
+#[derive(Debug, Clone)]
+pub enum NotPublished {
+    /// None of them was, for this reason.
+    Whole(Error),
+    /// These were not, and all others were.
+    Parts(Vec<Unpublished>),
+}
+
+impl fmt::Display for NotPublished {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotPublished::Whole(error) => error.detail.fmt(out),
+            NotPublished::Parts(parts) => {
+                let first = parts.first().map(|part| (part.at, &part.why.detail));
+                let (at, detail) = first.map_or((0, ""), |(at, detail)| (at, detail.as_str()));
+                write!(out, "{} messages were not published, the first is number {at}: {detail}", parts.len())
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotPublished {}
+
+impl From<NotPublished> for Error {
+    fn from(not_published: NotPublished) -> Error {
+        let detail = not_published.to_string();
+        let why = match not_published {
+            NotPublished::Whole(error) => Some(error),
+            NotPublished::Parts(parts) => parts.into_iter().next().map(|part| part.why),
+        };
+        Error { detail, ..why.unwrap_or_else(|| Error::internal("")) }
+    }
+}
+
+impl From<contract::NotPublished> for NotPublished {
+    fn from(not_published: contract::NotPublished) -> NotPublished {
+        match not_published {
+            contract::NotPublished::Whole(error) => NotPublished::Whole(error),
+            contract::NotPublished::Parts(parts) => NotPublished::Parts(parts),
+        }
+    }
 }
 
 /// The message that this call is about; none where it came as a call.
@@ -101,7 +155,7 @@ impl From<Event> for Outgoing {
 
 #[cfg(target_arch = "wasm32")]
 mod backend {
-    pub(super) use crate::bindings::micro::function::events::{current, publish};
+    pub(super) use crate::bindings::micro::function::events::{current, publish, publish_all};
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -117,8 +171,12 @@ mod tests {
         let published = testing::events();
         Event::bytes("text/plain", "hello").key("7").header("a", "b").id("x").publish("greetings").unwrap();
         publish("numbers", &1).unwrap();
+        publish_all("letters", ["a", "b"].map(|letter| Event::bytes("text/plain", letter))).unwrap();
         let all = published.all();
-        assert_eq!(all.iter().map(|(topic, _)| topic.as_str()).collect::<Vec<_>>(), ["greetings", "numbers"]);
+        assert_eq!(
+            all.iter().map(|(topic, _)| topic.as_str()).collect::<Vec<_>>(),
+            ["greetings", "numbers", "letters", "letters"]
+        );
         let (_, first) = &all[0];
         assert_eq!(
             (&*first.content_type, first.key.as_deref(), &*first.body),
@@ -127,6 +185,8 @@ mod tests {
         assert_eq!(first.header, [("a".to_owned(), "b".to_owned()), ("micro-id".to_owned(), "x".to_owned())]);
         drop(published);
         assert!(publish("numbers", &1).unwrap_err().detail.contains("testing::events"));
+        let not_published = publish_all("numbers", [Event::bytes("text/plain", "1")]).unwrap_err();
+        assert!(Error::from(not_published).detail.contains("testing::events"));
     }
 
     #[test]

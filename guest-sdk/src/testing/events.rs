@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use crate::bindings::micro::function::events::NotPublished;
 use crate::events::{Delivery, Outgoing};
 use crate::types::Error;
 
@@ -68,6 +69,10 @@ pub(crate) fn publish(topic: &str, outgoing: &Outgoing) -> Result<(), Error> {
              micro::testing::events();`"
         ))),
     })
+}
+
+pub(crate) fn publish_all(topic: &str, messages: &[Outgoing]) -> Result<(), NotPublished> {
+    messages.iter().try_for_each(|message| publish(topic, message)).map_err(NotPublished::Whole)
 }
 
 pub(crate) fn current() -> Option<Delivery> {

@@ -3,6 +3,7 @@
 mod crash;
 mod doors;
 mod faults;
+mod lists;
 mod many;
 mod outbox;
 

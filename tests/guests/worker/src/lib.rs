@@ -3,7 +3,7 @@
 /// What a message can ask for, and what was done.
 #[micro::function]
 mod worker {
-    use micro::events::{self, Event};
+    use micro::events::{self, Event, NotPublished};
     use micro::{Error, store::Store};
 
     /// Where the messages are that were worked on, in their order.
@@ -61,6 +61,21 @@ mod worker {
     pub fn done() -> Result<Vec<String>, Error> {
         let done = Store::own().get(DONE)?;
         Ok(done.and_then(|done| micro::serde_json::from_slice(&done).ok()).unwrap_or_default())
+    }
+
+    /// Publishes texts in one call, each with its key if there is one. Gives those that were not, with the reason.
+    pub fn publish_all(topic: String, texts: Vec<(String, Option<String>)>) -> Result<Vec<String>, Error> {
+        let event = |(text, key)| match key {
+            Some(key) => Event::bytes("text/plain", text).key(key),
+            None => Event::bytes("text/plain", text),
+        };
+        match events::publish_all(&topic, texts.into_iter().map(event)) {
+            Ok(()) => Ok(Vec::new()),
+            Err(NotPublished::Parts(parts)) => {
+                Ok(parts.into_iter().map(|part| format!("{} {} {}", part.at, part.why.code, part.why.detail)).collect())
+            }
+            Err(whole) => Err(whole.into()),
+        }
     }
 
     /// Publishes a text.
