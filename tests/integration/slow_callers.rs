@@ -244,8 +244,19 @@ async fn a_connection_too_many_is_told_so_and_the_door_opens_again() {
         assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
         assert!(text.contains("\r\nretry-after: 1\r\n") && text.contains("\"code\":503"), "{text}");
     }
+    // All at the same time, more than are waited for.
+    let mut many = Vec::new();
+    for _ in 0..400 {
+        let mut wire = Wire::open(&host.api).await;
+        wire.send(HELLO).await;
+        many.push(wire);
+    }
+    for mut wire in many {
+        let text = wire.rest().await;
+        assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
+    }
     let full = doors(&host).await;
-    assert_eq!((&full["gateway"]["connections"], &full["gateway"]["refused"]), (&json!(8), &json!(100)));
+    assert_eq!((&full["gateway"]["connections"], &full["gateway"]["refused"]), (&json!(8), &json!(500)));
     held[0].send(HELLO).await;
     held[0].until("Hello Jo\"}").await;
     drop(held);

@@ -13,5 +13,6 @@ pub mod server;
 pub mod sidecar;
 pub mod source;
 pub mod telemetry;
+mod threads;
 pub mod tls;
 mod whole_file;

@@ -119,8 +119,9 @@ enum Command {
     Unknown(Vec<OsString>),
 }
 
-/// Runs the command that this process was started with.
-pub fn run() -> ExitCode {
+/// Runs the command that this process was started with. Each of its threads calls `tidy` now and then when it has nothing
+/// else to do.
+pub fn run(tidy: fn()) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -129,7 +130,7 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { failure::USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match crate::threads::start(tidy) {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&anyhow::Error::new(error).context("start of threads")),
     };

@@ -1,6 +1,7 @@
 //! How many files this process may have open: each connection is one.
 
 use super::limits::DoorLimits;
+use super::refuse::AT_ONCE;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Files that the host needs for all else: databases, components, listeners, connections of its own.
@@ -14,7 +15,7 @@ pub(crate) fn allow(limits: &DoorLimits) {
     // Where that is not allowed there are as many as before.
     let _ = setrlimit(Resource::Nofile, files);
     let Some(allowed) = getrlimit(Resource::Nofile).current else { return };
-    let doors = 2 * limits.max_connections as u64;
+    let doors = 2 * (limits.max_connections + AT_ONCE) as u64;
     if allowed < doors.saturating_add(OTHERS) {
         tracing::warn!(
             "the system allows {allowed} open files, which is not enough for {} connections at each of two doors: raise \
