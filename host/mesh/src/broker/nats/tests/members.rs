@@ -205,18 +205,20 @@ async fn no_message_stays_with_members_that_come_and_go() {
         })
     });
     let publishers: Vec<_> = publishers.collect();
+    let some = async |member: &mut Subscription| {
+        if let Ok(delivery) = timeout(Duration::from_millis(5), member.next()).await {
+            take(delivery.unwrap());
+        }
+    };
     let leave = async {
         while publishers.iter().any(|publisher| !publisher.is_finished()) {
-            let mut passes = subscribe(&*broker, "t", Some(Group::durable("g"))).await;
-            if let Ok(delivery) = timeout(Duration::from_millis(5), passes.next()).await {
-                take(delivery.unwrap());
-            }
+            some(&mut subscribe(&*broker, "t", Some(Group::durable("g"))).await).await;
         }
     };
     let stay = async {
         while came.lock().unwrap().len() < PUBLISHERS * EACH {
-            take(next(&mut stays).await);
+            some(&mut stays).await;
         }
     };
-    tokio::join!(leave, stay);
+    timeout(PATIENCE, async { tokio::join!(leave, stay) }).await.expect("all came");
 }
