@@ -4,7 +4,7 @@ use super::State;
 use super::contract::events::{Delivery, Host, NotPublished, Outgoing, Unpublished};
 use super::contract::types;
 use bytes::Bytes;
-use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, MAX_HEADER_NAMES, Message, PublishOptions, publish_all};
+use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, MAX_HEADER_NAMES, Message, PublishOptions};
 use micro_mesh::{Broker, Error, call, outbox};
 use std::sync::Arc;
 use wasmtime::Result;
@@ -26,7 +26,7 @@ impl Host for State {
         messages: Vec<Outgoing>,
     ) -> Result<std::result::Result<(), NotPublished>> {
         let unpublished = match self.outgoing_list(&topic, messages) {
-            Ok((broker, messages)) => publish_all(&*broker, &topic, messages).await,
+            Ok((broker, messages)) => broker.publish_all(&topic, messages).await,
             Err(error) => return Ok(Err(NotPublished::Whole(super::client::for_guest(error)))),
         };
         if unpublished.is_empty() {

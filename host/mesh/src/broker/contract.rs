@@ -29,6 +29,7 @@ pub async fn all(open: impl AsyncFn() -> Arc<dyn Broker>) {
     a_group_shares_its_messages(&*broker).await;
     patterns_name_topics(&*broker).await;
     a_topic_keeps_its_order(&*broker).await;
+    a_list_keeps_the_order_of_each_key(&*broker).await;
     no_more_is_handed_out_than_was_asked_for(&*broker).await;
     who_left_gets_no_more(&*broker).await;
     what_cannot_be_is_refused(&*broker).await;
@@ -150,6 +151,30 @@ async fn a_topic_keeps_its_order(broker: &dyn Broker) {
         let delivery = next(&mut all).await;
         assert_eq!((text(&delivery), delivery.message.key()), (number.to_string(), Some("k")));
         delivery.ack();
+    }
+}
+
+async fn a_list_keeps_the_order_of_each_key(broker: &dyn Broker) {
+    let topic = unique("list-order");
+    let mut all = subscribe(broker, &topic, Some(Group::durable("g")), 500).await;
+    let options = PublishOptions { patience: PATIENCE, ..PublishOptions::default() };
+    let message = |number: usize| {
+        let message = Message::new(number.to_string());
+        (if number.is_multiple_of(4) { message } else { message.with(KEY, format!("k{}", number % 4)) }, options)
+    };
+    assert_eq!(broker.publish_all(&topic, (0..100).map(message).collect()).await, []);
+    let mut came: BTreeMap<Option<String>, Vec<usize>> = BTreeMap::new();
+    for _ in 0..100 {
+        let delivery = next(&mut all).await;
+        let number = text(&delivery).parse().unwrap_or(usize::MAX);
+        came.entry(delivery.message.key().map(str::to_owned)).or_default().push(number);
+        delivery.ack();
+    }
+    let mut without = came.remove(&None).unwrap_or_default();
+    without.sort_unstable();
+    assert_eq!(without, (0..100).step_by(4).collect::<Vec<_>>());
+    for (key, numbers) in came {
+        assert!(numbers.len() == 25 && numbers.is_sorted(), "{key:?}: {numbers:?}");
     }
 }
 

@@ -41,7 +41,6 @@ use crate::sqlite::ReadError;
 pub use delivery::{Delivered, Delivery, Receipt, Subscription};
 pub(crate) use delivery::{Done, Taken, Told};
 pub use message::{CONTENT_TYPE, Header, KEY, MAX_HEADER_BYTES, MAX_HEADER_NAMES, MAX_MESSAGE, MESSAGE_ID, Message};
-pub use together::publish_all;
 pub use topic::{MAX_TOPIC, Pattern};
 
 pub use crate::store::Clock;
@@ -60,6 +59,12 @@ pub trait Broker: Send + Sync {
 
     /// Publishes a message. When it returns, the broker has it.
     async fn publish(&self, topic: &str, message: Message, options: PublishOptions) -> Result<(), BrokerError>;
+
+    /// Publishes messages to one topic. Those with the same key go one after the other, up to the first that is not taken; all
+    /// others are on their way together. Gives the places of those that were not published, in their order.
+    async fn publish_all(&self, topic: &str, messages: Vec<(Message, PublishOptions)>) -> Vec<(usize, BrokerError)> {
+        together::publish_each(self, topic, messages).await
+    }
 
     /// Subscribes to all topics that a pattern names. Dropping the subscription ends it.
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError>;

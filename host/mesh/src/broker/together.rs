@@ -1,18 +1,20 @@
-//! Many messages in one go.
+//! Many messages in one go, and the order of those with the same key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, stream};
 
 use super::{Broker, BrokerError, Message, PublishOptions};
 
-/// Messages of one call that are on their way to the broker at a time.
-const UNDER_WAY: usize = 256;
+/// Messages of one list that are on their way to the broker at a time.
+const UNDER_WAY: usize = 32;
 
-/// Publishes messages to one topic. Those with the same key go one after the other, up to the first that is not taken; all
-/// others are on their way together. Gives the places of those that were not published, in their order.
-pub async fn publish_all(
-    broker: &dyn Broker,
+/// A message and its place among all.
+pub(super) type Placed = (usize, (Message, PublishOptions));
+
+/// Publishes messages each for itself, those of a key one after the other. See [`Broker::publish_all`].
+pub(super) async fn publish_each<B: Broker + ?Sized>(
+    broker: &B,
     topic: &str,
     messages: Vec<(Message, PublishOptions)>,
 ) -> Vec<(usize, BrokerError)> {
@@ -23,8 +25,58 @@ pub async fn publish_all(
     failed
 }
 
-/// A message and its place among all.
-type Placed = (usize, (Message, PublishOptions));
+async fn publish_chain<B: Broker + ?Sized>(broker: &B, topic: &str, chain: Vec<Placed>) -> Vec<(usize, BrokerError)> {
+    let mut failed: Vec<(usize, BrokerError)> = Vec::new();
+    for (place, (message, options)) in chain {
+        let outcome = match failed.first() {
+            None => broker.publish(topic, message, options).await,
+            Some((first, _)) => Err(behind(topic, *first)),
+        };
+        failed.extend(outcome.err().map(|error| (place, error)));
+    }
+    failed
+}
+
+/// Messages of which those with the same key are never under way together.
+pub(super) struct Waves<'a> {
+    topic: &'a str,
+    chains: Vec<std::vec::IntoIter<Placed>>,
+    /// The places of those that are under way, in the order of their chains.
+    under_way: Vec<usize>,
+    unpublished: Vec<(usize, BrokerError)>,
+}
+
+impl<'a> Waves<'a> {
+    pub(super) fn new(topic: &'a str, messages: Vec<(Message, PublishOptions)>) -> Self {
+        let chains = chains(messages).into_iter().map(Vec::into_iter).collect();
+        Self { topic, chains, under_way: Vec::new(), unpublished: Vec::new() }
+    }
+
+    /// Those that may be published now; none when all were.
+    pub(super) fn next(&mut self) -> Vec<Placed> {
+        self.chains.retain(|chain| !chain.as_slice().is_empty());
+        let wave: Vec<_> = self.chains.iter_mut().filter_map(Iterator::next).collect();
+        self.under_way = wave.iter().map(|(place, _)| *place).collect();
+        wave
+    }
+
+    /// Those of the last wave that were not published: behind them no other of their key is.
+    pub(super) fn failed(&mut self, failed: Vec<(usize, BrokerError)>) {
+        let places: HashSet<_> = failed.iter().map(|(place, _)| *place).collect();
+        for (first, chain) in self.under_way.iter().zip(&mut self.chains) {
+            if places.contains(first) {
+                self.unpublished.extend(chain.map(|(place, _)| (place, behind(self.topic, *first))));
+            }
+        }
+        self.unpublished.extend(failed);
+    }
+
+    /// The places of all that were not published.
+    pub(super) fn unpublished(mut self) -> Vec<(usize, BrokerError)> {
+        self.unpublished.sort_by_key(|(place, _)| *place);
+        self.unpublished
+    }
+}
 
 /// The messages of each key, in the order of the first of each; those without a key are each for themselves.
 fn chains(messages: Vec<(Message, PublishOptions)>) -> Vec<Vec<Placed>> {
@@ -43,18 +95,11 @@ fn chains(messages: Vec<(Message, PublishOptions)>) -> Vec<Vec<Placed>> {
     chains
 }
 
-async fn publish_chain(broker: &dyn Broker, topic: &str, chain: Vec<Placed>) -> Vec<(usize, BrokerError)> {
-    let mut failed: Vec<(usize, BrokerError)> = Vec::new();
-    for (place, (message, options)) in chain {
-        let outcome = match failed.first() {
-            None => broker.publish(topic, message, options).await,
-            Some((first, _)) => Err(BrokerError::Unavailable(format!(
-                "topic {topic}: message {first} of the list has the same key and was not published: publish both again"
-            ))),
-        };
-        failed.extend(outcome.err().map(|error| (place, error)));
-    }
-    failed
+/// What is said of a message behind one of its key that was not published.
+fn behind(topic: &str, first: usize) -> BrokerError {
+    BrokerError::Unavailable(format!(
+        "topic {topic}: message {first} of the list has the same key and was not published: publish both again"
+    ))
 }
 
 #[cfg(test)]
@@ -116,7 +161,7 @@ mod tests {
             ("no", ""),
             ("end", ""),
         ];
-        let failed = publish_all(&broker, "t", messages.into_iter().map(message).collect()).await;
+        let failed = broker.publish_all("t", messages.into_iter().map(message).collect()).await;
         let mut taken = broker.0.into_inner().unwrap();
         let place = |text: &str| taken.iter().position(|other| other == text);
         assert!(place("b1") < place("b2"), "{taken:?}");
@@ -132,7 +177,7 @@ mod tests {
     async fn more_messages_than_are_on_their_way_at_a_time_are_all_published() {
         let broker = Picky::default();
         let messages = (0..1_000).map(|number| (Message::new(number.to_string()), PublishOptions::default()));
-        assert_eq!(publish_all(&broker, "t", messages.collect()).await, []);
+        assert_eq!(broker.publish_all("t", messages.collect()).await, []);
         assert_eq!(broker.0.into_inner().unwrap().len(), 1_000);
     }
 }

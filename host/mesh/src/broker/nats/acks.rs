@@ -2,7 +2,8 @@
 //! for each message by itself there would be a write to the connection, and a timer.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
@@ -26,14 +27,68 @@ const UNDER_WAY: usize = 2_048;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What publishers hold.
-pub(super) struct Acks(mpsc::Sender<Unsent>);
+pub(super) struct Acks(mpsc::Sender<Vec<Unsent>>);
 
 /// A message that is to be sent.
 struct Unsent {
-    subject: Subject,
-    headers: HeaderMap,
-    payload: Bytes,
-    told: oneshot::Sender<Result<(), Unkept>>,
+    message: Outgoing,
+    tells: Tells,
+}
+
+/// A message as the server takes it.
+pub(super) struct Outgoing {
+    pub(super) subject: Subject,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What is known of the messages of one publisher, who waits for all of them.
+struct Outcomes {
+    /// Those that are not known to be kept, by their place among them.
+    unkept: Vec<(usize, Unkept)>,
+    /// Those of which nothing is known yet.
+    left: usize,
+    told: Option<oneshot::Sender<Vec<(usize, Unkept)>>>,
+}
+
+/// Tells the publisher of one message. What is dropped without a word is taken for lost.
+struct Tells {
+    outcomes: Arc<Mutex<Outcomes>>,
+    place: usize,
+    is_told: bool,
+}
+
+impl Tells {
+    fn tell(mut self, outcome: Result<(), Unkept>) {
+        self.note(outcome);
+    }
+
+    fn note(&mut self, outcome: Result<(), Unkept>) {
+        self.is_told = true;
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.unkept.extend(outcome.err().map(|unkept| (self.place, unkept)));
+        outcomes.left -= 1;
+        if outcomes.left == 0
+            && let Some(told) = outcomes.told.take()
+        {
+            // An error means that the publisher has gone away.
+            drop(told.send(std::mem::take(&mut outcomes.unkept)));
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_in_vain(&self) -> bool {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.told.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.note(Err(Unkept::Lost));
+        }
+    }
 }
 
 /// Why it is not known that the server has a message.
@@ -73,27 +128,39 @@ impl Acks {
         let answers = answers.map_err(|_| link.lost("the server answers nothing"))?;
         let answers = answers.map_err(|error| link.lost(&error.to_string()))?;
         let (unsent, comes) = mpsc::channel(TOGETHER);
-        let (waiting, losses) = (BTreeMap::new(), link.losses());
-        tokio::spawn(Task { client, stream, inbox, answers, comes, waiting, next: 0 }.run(losses));
+        let (queue, waiting, losses) = (VecDeque::new(), BTreeMap::new(), link.losses());
+        tokio::spawn(Task { client, stream, inbox, answers, comes, queue, waiting, next: 0 }.run(losses));
         Ok(Self(unsent))
     }
 
-    /// Sends a message, and waits until the stream has it.
-    pub(super) async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes) -> Result<(), Unkept> {
+    /// Sends messages in their order, and waits until it is known of each whether the stream has it. Gives those of which it
+    /// is not known that it does, by their places.
+    pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Vec<(usize, Unkept)> {
         let (told, hears) = oneshot::channel();
-        let unsent = Unsent { subject, headers, payload, told };
-        // A timer for whom there is no room only.
-        if let Err(mpsc::error::TrySendError::Full(unsent)) = self.0.try_send(unsent) {
-            timeout(ANSWER, self.0.send(unsent)).await.map_err(|_| Unkept::Silent)?.map_err(|_| Unkept::Lost)?;
+        let left = messages.len();
+        if left == 0 {
+            return Vec::new();
         }
-        // The task lets go of what it can do nothing more for.
-        hears.await.unwrap_or(Err(Unkept::Lost))
+        let outcomes = Outcomes { unkept: Vec::new(), left, told: Some(told) };
+        let outcomes = Arc::new(Mutex::new(outcomes));
+        let unsent =
+            |(place, message)| Unsent { message, tells: Tells { outcomes: outcomes.clone(), place, is_told: false } };
+        let unsent = messages.into_iter().enumerate().map(unsent).collect();
+        // A timer for whom there is no room only.
+        if let Err(mpsc::error::TrySendError::Full(unsent)) = self.0.try_send(unsent)
+            && timeout(ANSWER, self.0.send(unsent)).await.is_err()
+        {
+            return (0..left).map(|place| (place, Unkept::Silent)).collect();
+        }
+        drop(outcomes);
+        // The task tells of what it can do nothing more for.
+        hears.await.unwrap_or_else(|_| (0..left).map(|place| (place, Unkept::Lost)).collect())
     }
 }
 
 /// Who waits for word of a message, and since when.
 struct Waits {
-    told: oneshot::Sender<Result<(), Unkept>>,
+    tells: Tells,
     since: Instant,
 }
 
@@ -104,7 +171,9 @@ struct Task {
     /// Where the server's word comes to, with the number of the message as one word more.
     inbox: String,
     answers: Subscriber,
-    comes: mpsc::Receiver<Unsent>,
+    comes: mpsc::Receiver<Vec<Unsent>>,
+    /// What has come and is not sent.
+    queue: VecDeque<Unsent>,
     /// By their numbers, and so in the order in which they were sent.
     waiting: BTreeMap<u64, Waits>,
     next: u64,
@@ -112,11 +181,12 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut losses: Losses) {
-        let mut batch = Vec::with_capacity(TOGETHER);
+        let mut comes = Vec::new();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let room = UNDER_WAY.saturating_sub(self.waiting.len()).min(TOGETHER);
+            let (is_more, is_idle) = (!self.queue.is_empty() && room > 0, self.queue.is_empty());
             tokio::select! {
                 biased;
                 () = losses.next() => self.waiting.clear(),
@@ -129,38 +199,43 @@ impl Task {
                         more += 1;
                     }
                 }
-                count = self.comes.recv_many(&mut batch, room), if room > 0 => {
+                () = std::future::ready(()), if is_more => {
+                    tokio::select! {
+                        biased;
+                        () = losses.next() => self.waiting.clear(),
+                        _ = timeout(ANSWER, self.send(room)) => {}
+                    }
+                }
+                count = self.comes.recv_many(&mut comes, TOGETHER), if is_idle && room > 0 => {
                     if count == 0 {
                         return;
                     }
                     // Those who were told something at the same time publish their next ones now.
                     tokio::task::yield_now().await;
-                    while batch.len() < room && let Ok(unsent) = self.comes.try_recv() {
-                        batch.push(unsent);
+                    while comes.len() < TOGETHER && let Ok(unsent) = self.comes.try_recv() {
+                        comes.push(unsent);
                     }
-                    tokio::select! {
-                        biased;
-                        () = losses.next() => self.waiting.clear(),
-                        _ = timeout(ANSWER, self.send(&mut batch)) => {}
-                    }
-                    batch.clear();
+                    self.queue.extend(comes.drain(..).flatten());
                 }
                 _ = looks.tick(), if !self.waiting.is_empty() => self.look(),
             }
         }
     }
 
-    async fn send(&mut self, batch: &mut Vec<Unsent>) {
+    /// Sends up to so many messages.
+    async fn send(&mut self, room: usize) {
         let since = Instant::now();
-        for Unsent { subject, headers, payload, told } in batch.drain(..) {
+        for _ in 0..room {
+            let Some(Unsent { message, tells }) = self.queue.pop_front() else { return };
             // Who has gone away may not want it published any more.
-            if told.is_closed() {
+            if tells.is_in_vain() {
                 continue;
             }
             let number = self.next;
             self.next += 1;
-            self.waiting.insert(number, Waits { told, since });
+            self.waiting.insert(number, Waits { tells, since });
             let reply = format!("{}.{number}", self.inbox);
+            let Outgoing { subject, headers, payload } = message;
             let Err(error) = self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await else {
                 continue;
             };
@@ -185,8 +260,7 @@ impl Task {
 
     fn answer(&mut self, number: u64, outcome: Result<(), Unkept>) {
         if let Some(waits) = self.waiting.remove(&number) {
-            // An error means that the publisher has gone away.
-            drop(waits.told.send(outcome));
+            waits.tells.tell(outcome);
         }
     }
 
@@ -196,7 +270,7 @@ impl Task {
             if first.get().since.elapsed() < ANSWER {
                 return;
             }
-            drop(first.remove().told.send(Err(Unkept::Silent)));
+            first.remove().tells.tell(Err(Unkept::Silent));
         }
     }
 }

@@ -249,6 +249,10 @@ impl Broker for JetStream {
         self.publish_and_wait(topic, message, options).await
     }
 
+    async fn publish_all(&self, topic: &str, messages: Vec<(Message, PublishOptions)>) -> Vec<(usize, BrokerError)> {
+        self.publish_many(topic, messages).await
+    }
+
     async fn subscribe(&self, pattern: &Pattern, options: SubscribeOptions) -> Result<Subscription, BrokerError> {
         check_own(pattern.as_str())?;
         let stream = &self.stream;

@@ -1,18 +1,23 @@
 //! Publishing to a stream: again and again for as long as the publisher has patience, and once in what is kept.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
 use async_nats::jetstream::ErrorCode;
 use async_nats::{Subject, jetstream};
 use bytes::Bytes;
+use futures::future;
 use tokio::time::Instant;
 
-use super::acks::Unkept;
+use super::acks::{Outgoing, Unkept};
 use super::check_own;
 use super::core::{check_size, too_large};
 use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
-use crate::broker::closing::DAY;
+use crate::broker::closing::{DAY, Held};
+use crate::broker::together::Waves;
 use crate::broker::topic::check_topic;
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, envelope, unsupported};
 
@@ -40,6 +45,10 @@ impl Publishing<'_> {
         }
         headers
     }
+
+    fn outgoing(&self) -> Outgoing {
+        Outgoing { subject: self.subject.clone(), headers: self.headers(), payload: self.payload.clone() }
+    }
 }
 
 impl JetStream {
@@ -51,23 +60,100 @@ impl JetStream {
     ) -> Result<(), BrokerError> {
         check_topic(topic)?;
         check_own(topic)?;
+        let held = self.stream().link.hold()?;
+        let publishing = self.publishing(topic, Subject::from(topic), &message, options.deliver_at)?;
+        self.publish_patiently(&held, &publishing, options).await
+    }
+
+    /// Publishes messages to one topic: those of a list that are not for the same key on their way together.
+    pub(super) async fn publish_many(
+        &self,
+        topic: &str,
+        messages: Vec<(Message, PublishOptions)>,
+    ) -> Vec<(usize, BrokerError)> {
+        let all = |error: BrokerError| (0..messages.len()).map(|place| (place, error.clone())).collect();
+        if let Err(error) = check_topic(topic).and_then(|()| check_own(topic)) {
+            return all(error);
+        }
+        let held = match self.stream().link.hold() {
+            Ok(held) => held,
+            Err(error) => return all(error),
+        };
+        let subject = Subject::from(topic);
+        let mut waves = Waves::new(topic, messages);
+        loop {
+            let wave = waves.next();
+            if wave.is_empty() {
+                return waves.unpublished();
+            }
+            let mut unpublished = Vec::new();
+            let (mut now, mut singly) = (Vec::with_capacity(wave.len()), Vec::new());
+            // Those that are for later need more than that the stream takes the topic.
+            let is_ready = self.stream().link.is_connected() && self.see_to(topic).await.is_ok();
+            for (place, (message, options)) in wave {
+                match self.publishing(topic, subject.clone(), &message, options.deliver_at) {
+                    Ok(publishing) if is_ready && publishing.at.is_none() => now.push((place, publishing, options)),
+                    Ok(publishing) => singly.push((place, publishing, options)),
+                    Err(error) => unpublished.push((place, error)),
+                }
+            }
+            let unkept =
+                self.acks().publish(now.iter().map(|(_, publishing, _)| publishing.outgoing()).collect()).await;
+            let unkept: HashSet<_> = unkept.into_iter().map(|(at, _)| at).collect();
+            let again = now.into_iter().enumerate().filter(|(at, _)| unkept.contains(at));
+            singly.extend(again.map(|(_, publishing)| publishing));
+            let mut tries = Vec::with_capacity(singly.len());
+            for (place, publishing, options) in &singly {
+                tries.push(self.publish_singly(&held, *place, publishing, *options));
+            }
+            unpublished.extend(future::join_all(tries).await.into_iter().flatten());
+            waves.failed(unpublished);
+        }
+    }
+
+    async fn publish_singly(
+        &self,
+        held: &Held,
+        place: usize,
+        publishing: &Publishing<'_>,
+        options: PublishOptions,
+    ) -> Option<(usize, BrokerError)> {
+        Some((place, self.publish_patiently(held, publishing, options).await.err()?))
+    }
+
+    /// A message as it is published.
+    fn publishing<'a>(
+        &self,
+        topic: &'a str,
+        subject: Subject,
+        message: &Message,
+        deliver_at: Option<u64>,
+    ) -> Result<Publishing<'a>, BrokerError> {
         message.check(topic)?;
         let link = &self.stream().link;
-        let held = link.hold()?;
-        let payload = envelope::write(topic, &message)?;
+        let payload = envelope::write(topic, message)?;
         check_size(link, topic, payload.len())?;
         // The server knows ids across all topics, and a message may be published to several.
-        let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&link.client), str::to_owned);
-        let id = format!("{topic}:{}", plain(id));
-        let (subject, at) = match options.deliver_at.filter(|at| *at > now()) {
+        let id = message.header.get(MESSAGE_ID).map_or_else(|| unique(&link.client).into(), plain);
+        let id = format!("{topic}:{id}");
+        let (subject, at) = match deliver_at.filter(|at| *at > now()) {
             Some(at) => (self.stream().later(&unique(&link.client)).into(), Some(self.scheduled(topic, at)?)),
-            None => (Subject::from(topic), None),
+            None => (subject, None),
         };
-        let publishing = Publishing { topic, subject, payload, id, at };
+        Ok(Publishing { topic, subject, payload, id, at })
+    }
+
+    /// Publishes for as long as the publisher has patience.
+    async fn publish_patiently(
+        &self,
+        held: &Held,
+        publishing: &Publishing<'_>,
+        options: PublishOptions,
+    ) -> Result<(), BrokerError> {
         let patience = options.patience.min(DAY);
         let deadline = Instant::now() + patience;
         let attempt = || async {
-            match self.attempt(&publishing, deadline).await {
+            match self.attempt(publishing, deadline).await {
                 Err(error @ (BrokerError::Full(_) | BrokerError::Unavailable(_))) => Err(error),
                 decided => Ok(decided),
             }
@@ -89,8 +175,7 @@ impl JetStream {
                 self.see_to(&stream.later(">")).await?;
             }
             let made = stream.room_made();
-            let (subject, payload) = (publishing.subject.clone(), publishing.payload.clone());
-            let Err(unkept) = self.acks().publish(subject, publishing.headers(), payload).await else { return Ok(()) };
+            let Some((_, unkept)) = self.acks().publish(vec![publishing.outgoing()]).await.pop() else { return Ok(()) };
             match &unkept {
                 Unkept::Refused(refusal)
                     if is_full(refusal.error_code()) && rooms < ROOMS && stream.make_room(made).await =>
@@ -191,6 +276,6 @@ impl JetStream {
 }
 
 /// An id as a header of NATS can have it, which takes no line breaks.
-fn plain(id: String) -> String {
-    if id.chars().any(char::is_control) { id.replace(char::is_control, "_") } else { id }
+fn plain(id: &str) -> Cow<'_, str> {
+    if id.chars().any(char::is_control) { id.replace(char::is_control, "_").into() } else { id.into() }
 }
