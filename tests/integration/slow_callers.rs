@@ -264,6 +264,29 @@ async fn a_connection_too_many_is_told_so_and_the_door_opens_again() {
     assert_settles(&host).await;
 }
 
+/// So many callers at the same time, who stay until the last of them has its answer.
+async fn burst(host: &HostProcess, callers: usize) {
+    let mut wires = Vec::new();
+    for _ in 0..callers {
+        let mut wire = Wire::open(&host.api).await;
+        wire.send(HELLO).await;
+        wires.push(wire);
+    }
+    for mut wire in wires {
+        wire.until("Hello Jo\"}").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_burst_of_callers_took_is_given_back() {
+    let host = HostProcess::start().await;
+    host.deploy_as("hello", guest("hello-world-export")).await.ok();
+    burst(&host, 64).await;
+    let before = host.resident();
+    burst(&host, 2_000).await;
+    until("no more than a twentieth stays", async || (host.resident() <= before / 20 * 21).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_without_files_waits_and_goes_on() {
     let host = HostProcess::start().await;

@@ -72,6 +72,11 @@ pub(crate) fn publish(topic: &str, outgoing: &Outgoing) -> Result<(), Error> {
 }
 
 pub(crate) fn publish_all(topic: &str, messages: &[Outgoing]) -> Result<(), NotPublished> {
+    if messages.len() > 1_000 {
+        let detail =
+            format!("{} messages for topic {topic} in one call, which may have 1000: make several", messages.len());
+        return Err(NotPublished::Whole(Error::new(413, detail)));
+    }
     messages.iter().try_for_each(|message| publish(topic, message)).map_err(NotPublished::Whole)
 }
 

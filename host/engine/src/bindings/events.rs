@@ -4,13 +4,14 @@ use super::State;
 use super::contract::events::{Delivery, Host, NotPublished, Outgoing, Unpublished};
 use super::contract::types;
 use bytes::Bytes;
-use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, MAX_HEADER_NAMES, Message, PublishOptions};
+use micro_mesh::broker::{CONTENT_TYPE, ID, KEY, MAX_HEADER_NAMES, MAX_MESSAGE, Message, PublishOptions};
 use micro_mesh::{Broker, Error, call, outbox};
 use std::sync::Arc;
 use wasmtime::Result;
 
-/// Messages that a guest may publish in one call.
+/// Messages that a guest may publish in one call, and the bytes of their bodies together.
 const MAX_TOGETHER: usize = 1_000;
+const MAX_TOGETHER_BYTES: usize = 8 * MAX_MESSAGE;
 
 /// Messages of one call, and who takes them.
 type List = (Arc<dyn Broker>, Vec<(Message, PublishOptions)>);
@@ -75,6 +76,13 @@ impl State {
             let count = messages.len();
             let detail =
                 format!("{count} messages for topic {topic} in one call, which may have {MAX_TOGETHER}: make several");
+            return Err(Error::new(ID, 413, detail));
+        }
+        let size: usize = messages.iter().map(|message| message.body.len()).sum();
+        if size > MAX_TOGETHER_BYTES {
+            let detail = format!(
+                "{size} bytes of messages for topic {topic} in one call, which may have {MAX_TOGETHER_BYTES}: make several"
+            );
             return Err(Error::new(ID, 413, detail));
         }
         let broker = self.origin.access.broker.clone().ok_or_else(no_broker)?;

@@ -1,5 +1,8 @@
 //! What is published: a header and a body.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::BrokerError;
@@ -22,7 +25,7 @@ pub const KEY: &str = "micro-key";
 /// Tells a message from all others, for subscribers that must not do things twice. Who publishes may choose it.
 pub const MESSAGE_ID: &str = "micro-id";
 
-/// A message. Cloning it copies its header and shares its body.
+/// A message. Cloning it shares header and body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// What is said about the body.
@@ -79,9 +82,14 @@ impl Message {
     }
 }
 
-/// Names and values in their order. Names are found in any letter case, and each comes once.
+/// Names and values in their order. Names are found in any letter case, and each comes once. Clones share them until one is
+/// changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Header(Vec<(String, String)>);
+#[expect(clippy::rc_buffer, reason = "it grows name by name")]
+pub struct Header(Arc<Vec<(Cow<'static, str>, String)>>);
+
+/// The names that nearly all messages have, which need not be kept with each.
+const USUAL: [&str; 4] = [CONTENT_TYPE, MESSAGE_ID, KEY, "traceparent"];
 
 impl Header {
     /// A header that anybody may have sent, of any size: none where it has more names or bytes than one may have, since a
@@ -107,21 +115,25 @@ impl Header {
 
     /// Sets a value, in the place of one that the name has already.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        match self.0.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        let all = Arc::make_mut(&mut self.0);
+        match all.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
             Some((_, old)) => *old = value.into(),
-            None => self.0.push((name.to_owned(), value.into())),
+            None => {
+                let usual = USUAL.into_iter().find(|usual| *usual == name);
+                all.push((usual.map_or_else(|| name.to_owned().into(), Cow::Borrowed), value.into()));
+            }
         }
     }
 
     /// Takes a value away.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        Some(self.0.remove(at).1)
+        Some(Arc::make_mut(&mut self.0).remove(at).1)
     }
 
     /// All names and values, as they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (&**name, value.as_str()))
     }
 
     /// How many names there are.
@@ -157,7 +169,9 @@ mod tests {
         let mut header: Header = [("Content-Type", "a"), ("content-type", "b"), ("x", "1")].into_iter().collect();
         assert_eq!(header.get("CONTENT-TYPE"), Some("b"));
         assert_eq!(header.iter().collect::<Vec<_>>(), [("Content-Type", "b"), ("x", "1")]);
+        let shared = header.clone();
         assert_eq!(header.remove("X").as_deref(), Some("1"));
+        assert_eq!(shared.get("x"), Some("1"), "a clone stays as it is");
         assert_eq!((header.get("x"), header.size()), (None, 13));
     }
 

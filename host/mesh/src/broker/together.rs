@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{Broker, BrokerError, Message, PublishOptions};
 
@@ -18,18 +19,24 @@ pub(super) async fn publish_each<B: Broker + ?Sized>(
     topic: &str,
     messages: Vec<(Message, PublishOptions)>,
 ) -> Vec<(usize, BrokerError)> {
+    let began = Instant::now();
     let chains = stream::iter(chains(messages));
-    let failed = chains.map(|chain| publish_chain(broker, topic, chain)).buffer_unordered(UNDER_WAY);
+    let failed = chains.map(|chain| publish_chain(broker, topic, chain, began)).buffer_unordered(UNDER_WAY);
     let mut failed: Vec<_> = failed.map(stream::iter).flatten().collect().await;
     failed.sort_by_key(|(place, _)| *place);
     failed
 }
 
-async fn publish_chain<B: Broker + ?Sized>(broker: &B, topic: &str, chain: Vec<Placed>) -> Vec<(usize, BrokerError)> {
+async fn publish_chain<B: Broker + ?Sized>(
+    broker: &B,
+    topic: &str,
+    chain: Vec<Placed>,
+    began: Instant,
+) -> Vec<(usize, BrokerError)> {
     let mut failed: Vec<(usize, BrokerError)> = Vec::new();
     for (place, (message, options)) in chain {
         let outcome = match failed.first() {
-            None => broker.publish(topic, message, options).await,
+            None => broker.publish(topic, message, since(began, options)).await,
             Some((first, _)) => Err(behind(topic, *first)),
         };
         failed.extend(outcome.err().map(|error| (place, error)));
@@ -93,6 +100,11 @@ fn chains(messages: Vec<(Message, PublishOptions)>) -> Vec<Vec<Placed>> {
         }
     }
     chains
+}
+
+/// The patience that is left for a list: it is for all of it, and not for each message again.
+pub(super) fn since(began: Instant, options: PublishOptions) -> PublishOptions {
+    PublishOptions { patience: options.patience.saturating_sub(began.elapsed()), ..options }
 }
 
 /// What is said of a message behind one of its key that was not published.
@@ -171,6 +183,26 @@ mod tests {
         let [(2, own), (4, behind), (6, last)] = &failed[..] else { panic!("{failed:?}") };
         assert_eq!((&**own, &**last), ("no a2", "no"));
         assert!(behind.contains("message 2"), "{behind}");
+    }
+
+    #[test]
+    fn no_wave_has_a_key_twice_and_none_one_behind_what_was_not_taken() {
+        let message = |key: &str| {
+            let message = Message::new("");
+            (if key.is_empty() { message } else { message.with(KEY, key) }, PublishOptions::default())
+        };
+        let mut waves = Waves::new("t", ["a", "b", "", "a", "b", "a", "b"].map(message).into());
+        let places = |waves: &mut Waves<'_>| waves.next().into_iter().map(|(place, _)| place).collect::<Vec<_>>();
+        assert_eq!(places(&mut waves), [0, 1, 2]);
+        waves.failed(vec![(2, BrokerError::Full("full".to_owned()))]);
+        assert_eq!(places(&mut waves), [3, 4]);
+        waves.failed(vec![(3, BrokerError::Full("full".to_owned()))]);
+        assert_eq!(places(&mut waves), [6]);
+        waves.failed(Vec::new());
+        assert_eq!(places(&mut waves), [0_usize; 0]);
+        let unpublished = waves.unpublished();
+        assert_eq!(unpublished.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [2, 3, 5]);
+        assert!(unpublished[2].1.to_string().contains("message 3"), "{unpublished:?}");
     }
 
     #[tokio::test]

@@ -119,7 +119,7 @@ enum Command {
     Unknown(Vec<OsString>),
 }
 
-/// Runs the command that this process was started with. Each of its threads calls `tidy` now and then when it has nothing
+/// Runs the command that this process was started with. Each thread that tasks run on calls `tidy` now and then when it has nothing
 /// else to do.
 pub fn run(tidy: fn()) -> ExitCode {
     let arguments = match Arguments::try_parse() {

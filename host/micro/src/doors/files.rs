@@ -15,7 +15,7 @@ pub(crate) fn allow(limits: &DoorLimits) {
     // Where that is not allowed there are as many as before.
     let _ = setrlimit(Resource::Nofile, files);
     let Some(allowed) = getrlimit(Resource::Nofile).current else { return };
-    let doors = 2 * (limits.max_connections + AT_ONCE) as u64;
+    let doors = (limits.max_connections as u64).saturating_add(AT_ONCE as u64).saturating_mul(2);
     if allowed < doors.saturating_add(OTHERS) {
         tracing::warn!(
             "the system allows {allowed} open files, which is not enough for {} connections at each of two doors: raise \

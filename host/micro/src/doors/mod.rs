@@ -5,7 +5,7 @@
 //!
 //! | what they do | what they get | where |
 //! |---|---|---|
-//! | one connection more than there is room for | 503 at once | [`refuse`] |
+//! | one connection more than there is room for | 503 when its request comes, or soon | [`refuse`] |
 //! | one request more than there is room for | 503 with `Retry-After` | [`request`] |
 //! | a head that does not end, or nothing at all | the connection ends | [`watch`] |
 //! | a head that is too large, or not HTTP | 431 or 400 | hyper, bounded in [`connection`] |

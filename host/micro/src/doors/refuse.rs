@@ -2,13 +2,12 @@
 //!
 //! They are taken and answered, not left in the system's queue: a caller who is told at once can go elsewhere, and so
 //! does the machine in front that spreads the load, while a caller in the queue sees a host that hangs. An answer costs
-//! little, and only so many are given at the same time.
+//! little, and only so many are given with patience at the same time.
 
 use super::limits::Doors;
 use crate::gateway::error_response;
 use micro_mesh::Error;
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -71,9 +70,7 @@ fn say_at_once(stream: TcpStream, reply: &str) {
         }
     }
     // An error means that the caller has gone.
-    if stream.write_all(reply.as_bytes()).is_ok() {
-        let _ = stream.shutdown(Shutdown::Write);
-    }
+    let _ = stream.write_all(reply.as_bytes());
 }
 
 /// The refusal in HTTP/1.1. Who speaks HTTP/2 sees a connection that ends.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::link::{ANSWER, Link, Losses};
 use crate::broker::BrokerError;
 
-/// Messages that wait for the task, and that it sends together.
+/// Calls that wait for the task, and messages that it sends together.
 const TOGETHER: usize = 256;
 
 /// Messages of which the server has yet to say whether it has them. Its word on so many finds room in the subscription.
@@ -181,7 +181,6 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut losses: Losses) {
-        let mut comes = Vec::new();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -189,7 +188,8 @@ impl Task {
             let (is_more, is_idle) = (!self.queue.is_empty() && room > 0, self.queue.is_empty());
             tokio::select! {
                 biased;
-                () = losses.next() => self.waiting.clear(),
+                () = losses.next() => self.let_go(),
+                _ = looks.tick(), if !self.waiting.is_empty() => self.look(),
                 answer = self.answers.next() => {
                     let Some(answer) = answer else { return };
                     self.tell(&answer);
@@ -202,24 +202,27 @@ impl Task {
                 () = std::future::ready(()), if is_more => {
                     tokio::select! {
                         biased;
-                        () = losses.next() => self.waiting.clear(),
-                        _ = timeout(ANSWER, self.send(room)) => {}
+                        () = losses.next() => self.let_go(),
+                        sent = timeout(ANSWER, self.send(room)) => if sent.is_err() { self.let_go() },
                     }
                 }
-                count = self.comes.recv_many(&mut comes, TOGETHER), if is_idle && room > 0 => {
-                    if count == 0 {
-                        return;
-                    }
+                unsent = self.comes.recv(), if is_idle && room > 0 => {
+                    let Some(unsent) = unsent else { return };
+                    self.queue.extend(unsent);
                     // Those who were told something at the same time publish their next ones now.
                     tokio::task::yield_now().await;
-                    while comes.len() < TOGETHER && let Ok(unsent) = self.comes.try_recv() {
-                        comes.push(unsent);
+                    while self.queue.len() < TOGETHER && let Ok(unsent) = self.comes.try_recv() {
+                        self.queue.extend(unsent);
                     }
-                    self.queue.extend(comes.drain(..).flatten());
                 }
-                _ = looks.tick(), if !self.waiting.is_empty() => self.look(),
             }
         }
+    }
+
+    /// Neither sends nor waits any more. All who wait are told so.
+    fn let_go(&mut self) {
+        self.waiting.clear();
+        self.queue.clear();
     }
 
     /// Sends up to so many messages.

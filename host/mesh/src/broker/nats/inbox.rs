@@ -4,6 +4,9 @@ use async_nats::client::SubscribeError;
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::link::ANSWER;
 
 /// The ends of the inbox where the server speaks of a request for messages, and of what was given back.
 pub(super) const ASKED: &str = ".m";
@@ -22,6 +25,10 @@ pub(super) struct Inbox {
     name: String,
     /// Everything that came.
     came: u64,
+    opened: Instant,
+    /// Whether what this one sends there comes, which an account may not be permitted to.
+    is_heard: bool,
+    is_finishing: bool,
     /// Whether nothing more will.
     pub(super) is_over: bool,
 }
@@ -30,7 +37,18 @@ impl Inbox {
     pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
         let name = client.new_inbox();
         let subscriber = client.subscribe(format!("{name}.*")).await?;
-        Ok(Self { client: client.clone(), subscriber, name, came: 0, is_over: false })
+        // Whether it comes is seen before it matters. An error means that the connection is gone.
+        let _ = client.publish(format!("{name}{NOTHING}"), Bytes::new()).await;
+        Ok(Self {
+            client: client.clone(),
+            subscriber,
+            name,
+            came: 0,
+            opened: Instant::now(),
+            is_heard: false,
+            is_finishing: false,
+            is_over: false,
+        })
     }
 
     /// The place in it with this end.
@@ -54,6 +72,7 @@ impl Inbox {
             if self.end_of(&message.subject) != Some(NOTHING) {
                 return Some(message);
             }
+            self.is_heard = true;
         }
     }
 
@@ -65,8 +84,16 @@ impl Inbox {
     /// Has the server forget it: what was sent there, up to so many messages, still comes, and then it is over.
     ///
     /// [`Subscriber::drain`] lets go of what is on its way. This one ends, for the server and here, with a number of
-    /// messages; those that are missing are its own.
+    /// messages; those that are missing are its own. In a cluster, what another server has just sent may still find nobody.
     pub(super) async fn finish(&mut self, on_their_way: usize) {
+        if std::mem::replace(&mut self.is_finishing, true) {
+            return;
+        }
+        if !self.is_heard && self.opened.elapsed() > ANSWER {
+            // An error means that the connection is gone, and it with that.
+            let _ = self.subscriber.drain().await;
+            return;
+        }
         let last = on_their_way + WORDS;
         if self.subscriber.unsubscribe_after(self.came + last as u64).await.is_err() {
             return;

@@ -17,7 +17,7 @@ use super::jetstream::{JetStream, now, unique};
 use super::link::ANSWER;
 use super::stream::{Refusal, is_full};
 use crate::broker::closing::{DAY, Held};
-use crate::broker::together::Waves;
+use crate::broker::together::{Waves, since};
 use crate::broker::topic::check_topic;
 use crate::broker::{Broker, BrokerError, MESSAGE_ID, Message, PublishOptions, closed, envelope, unsupported};
 
@@ -79,7 +79,7 @@ impl JetStream {
             Ok(held) => held,
             Err(error) => return all(error),
         };
-        let subject = Subject::from(topic);
+        let (began, subject) = (Instant::now(), Subject::from(topic));
         let mut waves = Waves::new(topic, messages);
         loop {
             let wave = waves.next();
@@ -89,7 +89,14 @@ impl JetStream {
             let mut unpublished = Vec::new();
             let (mut now, mut singly) = (Vec::with_capacity(wave.len()), Vec::new());
             // Those that are for later need more than that the stream takes the topic.
-            let is_ready = self.stream().link.is_connected() && self.see_to(topic).await.is_ok();
+            let is_ready = match self.see_to(topic).await {
+                Ok(()) => self.stream().link.is_connected(),
+                Err(BrokerError::Full(_) | BrokerError::Unavailable(_)) => false,
+                Err(error) => {
+                    waves.failed(wave.into_iter().map(|(place, _)| (place, error.clone())).collect());
+                    continue;
+                }
+            };
             for (place, (message, options)) in wave {
                 match self.publishing(topic, subject.clone(), &message, options.deliver_at) {
                     Ok(publishing) if is_ready && publishing.at.is_none() => now.push((place, publishing, options)),
@@ -104,7 +111,7 @@ impl JetStream {
             singly.extend(again.map(|(_, publishing)| publishing));
             let mut tries = Vec::with_capacity(singly.len());
             for (place, publishing, options) in &singly {
-                tries.push(self.publish_singly(&held, *place, publishing, *options));
+                tries.push(self.publish_singly(&held, *place, publishing, since(began, *options)));
             }
             unpublished.extend(future::join_all(tries).await.into_iter().flatten());
             waves.failed(unpublished);

@@ -56,6 +56,8 @@ pub(super) struct Pump {
     reader: Reader,
     prefetch: usize,
     inbox: Inbox,
+    /// That of the connection before, while something asked for there may come, and until when.
+    former: Option<(Inbox, Instant)>,
     outcomes: mpsc::Receiver<Done>,
     report: mpsc::Sender<Done>,
     /// What was handed over and not decided: where its outcome is told, if still anywhere, and its place in the stream.
@@ -100,6 +102,7 @@ impl Pump {
             reader,
             prefetch,
             inbox,
+            former: None,
             outcomes,
             report,
             held: BTreeMap::new(),
@@ -129,6 +132,9 @@ impl Pump {
                 break;
             }
             if !is_leaving {
+                if self.inbox.is_over {
+                    break;
+                }
                 self.ask().await;
             }
             let retry_at = self.retry.map_or_else(Instant::now, |(at, _)| at);
@@ -138,6 +144,7 @@ impl Pump {
                 () = left(deliveries) => Step::Left,
                 outcome = self.outcomes.recv() => Step::Outcome(outcome),
                 message = self.inbox.next(), if !self.inbox.is_over => Step::Message(message),
+                message = late(&mut self.former) => Step::Message(Some(message)),
                 connected = watch.other() => Step::Reconnected(connected),
                 () = sleep_until(retry_at), if self.retry.is_some() && !is_leaving => Step::Retry,
                 _ = ticks.tick() => Step::Tick,
@@ -164,9 +171,9 @@ impl Pump {
                         self.take(message, deliveries).await;
                     }
                 }
-                Step::Message(None) if !is_leaving => break,
                 Step::Message(None) | Step::Outcome(None) => {}
                 Step::Tick => {
+                    self.former.take_if(|(_, until)| until.elapsed() > Duration::ZERO);
                     self.tell_progress().await;
                     // Only then what the server may take long to answer.
                     let _ = timeout(ANSWER, self.look_after()).await;
@@ -185,19 +192,14 @@ impl Pump {
 
     /// Begins on another connection. It may be to another server, or to one without what it had.
     async fn begin_anew(&mut self, deliveries: Option<&mpsc::Sender<Delivery>>) {
-        while let Some(message) = self.inbox.try_next() {
-            self.take(message, deliveries).await;
-        }
         (self.asked, self.returning) = (0, 0);
         self.doubt(Duration::ZERO);
         if deliveries.is_none() {
-            // Nothing was asked for on this one.
-            self.inbox.is_over = true;
             return self.tell_progress().await;
         }
-        // The server counts by itself what it sends on each connection.
+        // The server counts by itself what it sends on each connection. What waited for this one may ask for the other inbox.
         if let Ok(Ok(inbox)) = timeout(ANSWER, Inbox::open(&self.stream.link.client)).await {
-            self.inbox = inbox;
+            self.former = Some((std::mem::replace(&mut self.inbox, inbox), Instant::now() + OVERDUE));
         }
     }
 
@@ -431,6 +433,17 @@ impl Pump {
         if let Err(error) = sent {
             debug!("broker {}: {error}", self.stream.link.shown);
         }
+    }
+}
+
+/// The next message that comes to an inbox that is not asked for any more.
+async fn late(former: &mut Option<(Inbox, Instant)>) -> Raw {
+    match former {
+        Some((inbox, _)) if !inbox.is_over => match inbox.next().await {
+            Some(message) => message,
+            None => std::future::pending().await,
+        },
+        _ => std::future::pending().await,
     }
 }
 

@@ -6,10 +6,10 @@ use micro_mesh::broker::{
     Abilities, BrokerError, GroupUsage, MESSAGE_ID, Message, Pattern, Position, PublishOptions, Remove, Stored,
     SubscribeOptions, Subscription, TopicUsage,
 };
-use micro_mesh::call::RequestId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// A broker that gives each message an id, waits for room as the host was told to, and counts.
 pub(in crate::runtime) struct Published {
@@ -28,9 +28,7 @@ impl Published {
     /// A message with an id, and how long its publisher waits for room.
     fn known(&self, mut message: Message, options: PublishOptions) -> (Message, PublishOptions) {
         if message.header.get(MESSAGE_ID).is_none() {
-            // Unlike all others is enough; the system's random numbers would take a call for each.
-            let id = uuid::Builder::from_random_bytes(RequestId::next().as_u128().to_be_bytes()).into_uuid();
-            message.header.set(MESSAGE_ID, id.to_string());
+            message.header.set(MESSAGE_ID, Uuid::new_v4().to_string());
         }
         let patience = if options.patience.is_zero() { self.patience } else { options.patience };
         (message, PublishOptions { patience, ..options })
