@@ -57,18 +57,19 @@ impl Program {
     /// Makes an instance of a program, and drops it.
     pub(crate) async fn check_program(&self, start: &InstancePre<State>, scope: Scope) -> Result<(), CallError> {
         let mut store = self.store(State::new(&self.limits, &self.access, scope));
-        let made = fair(start.instantiate_async(&mut store)).await;
+        let made = fair(store.data().is_long(), start.instantiate_async(&mut store)).await;
         made.map(drop).map_err(|error| trap::call_error(&error, Some(&store.data().limiter), &self.limits))
     }
 
     async fn run_program(&self, start: &InstancePre<State>, state: State) -> Result<(), CallError> {
         let mut store = self.store(state);
+        let is_long = store.data().is_long();
         let run = async {
             let instance = start.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, START)?;
             start.call_async(&mut store, ()).await
         };
-        let ended = fair(run).await;
+        let ended = fair(is_long, run).await;
         outcome(ended.map(|()| Ok(())), &store.data().limiter, &self.limits)
     }
 
@@ -114,7 +115,7 @@ impl Live {
         let func = self.func(callable.export, name)?;
         let func = func.typed::<(), (Result<(), ()>,)>(&self.store);
         let func = func.map_err(|error| CallError::Host(format!("{name}: {error:#}")))?;
-        let ended = fair(func.call_async(&mut self.store, ())).await;
+        let ended = fair(self.store.data().is_long(), func.call_async(&mut self.store, ())).await;
         outcome(ended.map(|(ended,)| ended), &self.store.data().limiter, &self.limits)
     }
 }

@@ -6,7 +6,7 @@
 //! computes on, and the system's scheduler shares the processors out. At most as many guests compute aside at once as
 //! there are processors. Where more of them want to, they take turns of one tick each; where not, a guest keeps its thread
 //! for several ticks, because each change of threads costs the others time, and because the scheduler lets a thread that
-//! has computed for long wait for those that wake up.
+//! has computed for long wait for those that wake up. For a while after that, calls of the same deployment begin aside.
 
 use pin_project_lite::pin_project;
 use std::cell::Cell;
@@ -21,8 +21,13 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 /// Ticks of one call after which it goes on aside.
 pub(crate) const SHORT: u32 = 2;
 
-/// How long a guest computes aside before its task looks after the rest, its deadline above all.
-const STRETCH: Duration = Duration::from_millis(50);
+/// How long calls of a deployment begin aside after one of them has computed for long: until it were found out again, nobody
+/// else might be served on its thread.
+const HABIT: u64 = 10_000_000_000;
+
+/// How long a guest computes aside before its task looks after the rest, such as a caller that has gone; at its deadline it
+/// does so anyway. The scheduler lets who takes its thread's place wait at first.
+const STRETCH: Duration = Duration::from_millis(500);
 
 /// The places aside.
 static ASIDE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
@@ -42,6 +47,8 @@ thread_local! {
     static IS_NESTED: Cell<bool> = const { Cell::new(false) };
     /// When the poll on this thread began, and what the same work took in those before.
     static BEGUN: Cell<u64> = const { Cell::new(0) };
+    /// When the work that is being polled on this thread is to have ended.
+    static END: Cell<Option<Instant>> = const { Cell::new(None) };
     static SPENT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -60,6 +67,20 @@ pub(crate) fn tick() {
     LAST_TICK.store(now(), Ordering::Relaxed);
 }
 
+/// Polls work that is to end by then.
+pub(crate) fn by<T>(end: Instant, work: impl FnOnce() -> T) -> T {
+    struct Outer(Option<Instant>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            END.set(self.0);
+        }
+    }
+    let outer = END.get();
+    END.set(Some(outer.map_or(end, |outer| outer.min(end))));
+    let _outer = Outer(outer);
+    work()
+}
+
 /// Whether the clock ticked while the guest that is being polled computed. It may have ticked before, while the guest
 /// waited for something, and the guest learns of it only now.
 pub(crate) fn has_ticked() -> bool {
@@ -69,6 +90,25 @@ pub(crate) fn has_ticked() -> bool {
 /// How long the guest that is being polled has computed, in nanoseconds: now, and in all polls of the same work before.
 pub(crate) fn spent() -> u64 {
     SPENT.get() + now().saturating_sub(BEGUN.get())
+}
+
+/// When a deployment had a call last that computed for long.
+#[derive(Debug, Default)]
+pub(crate) struct Habit(AtomicU64);
+
+impl Habit {
+    /// Notes that one does now.
+    pub(crate) fn note(&self) {
+        self.0.store(now().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether its next one may as well.
+    pub(crate) fn is_long(&self) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => false,
+            last => now().saturating_sub(last) < HABIT,
+        }
+    }
 }
 
 /// Tells that the guest that is being polled computes for long.
@@ -90,9 +130,9 @@ pin_project! {
 /// Somebody's wait for a place aside.
 type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
-/// Lets work inside a guest go on aside when it computes for long.
-pub(crate) fn fair<F: Future>(work: F) -> Fair<F> {
-    Fair { work, is_long: false, spent: 0, turn: None }
+/// Lets work inside a guest go on aside when it computes for long, and begin there if that `is_long` by habit.
+pub(crate) fn fair<F: Future>(is_long: bool, work: F) -> Fair<F> {
+    Fair { work, is_long, spent: 0, turn: None }
 }
 
 impl<F: Future> Future for Fair<F> {
@@ -116,14 +156,15 @@ impl<F: Future> Future for Fair<F> {
         *this.turn = None;
         let (mut work, spent, is_long) = (this.work, this.spent, this.is_long);
         aside(|| {
-            let began = Instant::now();
+            let stretch = Instant::now() + STRETCH;
+            let end = END.get().map_or(stretch, |end| end.min(stretch));
             loop {
                 IS_NESTED.set(false);
                 let done = inside(spent, || work.as_mut().poll(context));
                 *is_long = IS_LONG.take();
                 // Of guests inside of each other the outer ones shall be the first whose time is over.
                 let is_alone = !IS_NESTED.get() && WAITING.load(Ordering::Relaxed) == 0;
-                if done.is_ready() || !*is_long || !is_alone || began.elapsed() >= STRETCH {
+                if done.is_ready() || !*is_long || !is_alone || Instant::now() >= end {
                     return done;
                 }
             }
@@ -203,7 +244,7 @@ mod tests {
         let done = Arc::new(AtomicU32::new(0));
         let guests = (0..64).map(|_| {
             let done = done.clone();
-            tokio::spawn(fair(async move {
+            tokio::spawn(fair(false, async move {
                 compute(20).await;
                 done.fetch_add(1, Ordering::Relaxed);
             }))
@@ -218,7 +259,7 @@ mod tests {
     async fn the_one_thread_is_free_while_a_guest_computes() {
         let (begun, is_begun) = std::sync::mpsc::sync_channel(1);
         let (end, is_ended) = std::sync::mpsc::sync_channel::<()>(1);
-        let guest = tokio::spawn(fair(async move {
+        let guest = tokio::spawn(fair(false, async move {
             compute(1).await;
             // As a guest that does not give its thread back.
             begun.send(()).unwrap();
@@ -238,10 +279,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_guest_that_computes_inside_of_others_does_not_wait_for_their_places() {
         let guests = (0..64).map(|_| {
-            tokio::spawn(fair(async move {
+            tokio::spawn(fair(false, async move {
                 compute(2).await;
                 // The outer one computes beside the one that it called.
-                tokio::join!(compute(20), fair(compute(20)));
+                tokio::join!(compute(20), fair(false, compute(20)));
             }))
         });
         futures::future::join_all(guests).await;
@@ -256,12 +297,12 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_waits_before_each_tick_is_found_out() {
         const TIME: u64 = 20_000_000;
-        fair(async {
+        fair(false, async {
             assert!(spent() < TIME);
             burn(TIME);
             tokio::task::yield_now().await;
             assert!(spent() >= TIME, "what it did before it waited counts");
-            fair(async {
+            fair(false, async {
                 assert!(spent() < TIME, "another guest has a time of its own");
                 burn(3 * TIME);
                 tokio::task::yield_now().await;
@@ -273,8 +314,33 @@ mod tests {
         .await;
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_guest_aside_comes_back_when_its_time_is_over() {
+        let began = Instant::now();
+        let end = began + STRETCH / 10;
+        let guest = tokio::spawn(async move {
+            let mut work = Box::pin(fair(true, compute(u32::MAX)));
+            // Where others want to compute aside as well, it comes back before that.
+            while Instant::now() < end {
+                let poll =
+                    |context: &mut Context<'_>| Poll::Ready(by(end, || work.as_mut().poll(context)).is_pending());
+                assert!(std::future::poll_fn(poll).await, "it computes still");
+            }
+        });
+        guest.await.unwrap();
+        assert!(began.elapsed() < STRETCH, "after {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_deployment_whose_call_computed_for_long_is_expected_to_do_so_again() {
+        let habit = Habit::default();
+        assert!(!habit.is_long());
+        habit.note();
+        assert!(habit.is_long());
+    }
+
     #[tokio::test]
     async fn where_there_is_one_thread_at_all_long_calls_go_on_as_they_are() {
-        fair(compute(3)).await;
+        fair(false, compute(3)).await;
     }
 }

@@ -32,7 +32,7 @@ impl Live {
     pub(crate) async fn with_state(program: &Program, state: State) -> Result<Live, CallError> {
         let mut store = program.store(state);
         let (limits, checks_size) = (program.limits, program.fuel > DIRECT_FUEL);
-        match fair(program.pre.instantiate_async(&mut store)).await {
+        match fair(store.data().is_long(), program.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Live { store, instance, limits, checks_size }),
             Err(error) => Err(trap::call_error(&error, Some(&store.data().limiter), &limits)),
         }
@@ -80,7 +80,7 @@ impl Live {
     {
         let func = self.func(export, name)?;
         let typed = func.typed::<P, R>(&self.store).map_err(|error| CallError::Host(format!("{name}: {error:#}")))?;
-        let result = fair(typed.call_async(&mut self.store, params)).await;
+        let result = fair(self.store.data().is_long(), typed.call_async(&mut self.store, params)).await;
         result.map_err(|error| self.failed(&error))
     }
 
@@ -93,7 +93,7 @@ impl Live {
         results: &mut [Val],
     ) -> Result<(), CallError> {
         let func = self.func(export, name)?;
-        let result = fair(func.call_async(&mut self.store, params, results)).await;
+        let result = fair(self.store.data().is_long(), func.call_async(&mut self.store, params, results)).await;
         result.map_err(|error| self.failed(&error))
     }
 
@@ -114,7 +114,7 @@ where
 {
     // SAFETY: `Arguments` and both results match each value against the function's real type (see `canonical`).
     let func = unsafe { TypedFunc::<Arguments, R>::new_unchecked(func) };
-    fair(func.call_async(store, Arguments(arguments))).await
+    fair(store.data().is_long(), func.call_async(store, Arguments(arguments))).await
 }
 
 async fn message_call(
@@ -129,7 +129,7 @@ async fn message_call(
     });
     let params: Vec<Val> = params.collect::<wasmtime::Result<_>>()?;
     let mut results = callable.places();
-    fair(func.call_async(store, &params, &mut results)).await?;
+    fair(store.data().is_long(), func.call_async(store, &params, &mut results)).await?;
     callable.returned(&results)
 }
 
@@ -141,7 +141,7 @@ async fn dynamic_call(
 ) -> wasmtime::Result<Option<Value>> {
     let params = callable.to_vals(arguments)?;
     let mut results = callable.places();
-    fair(func.call_async(store, &params, &mut results)).await?;
+    fair(store.data().is_long(), func.call_async(store, &params, &mut results)).await?;
     callable.returned(&results)
 }
 

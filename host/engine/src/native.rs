@@ -70,11 +70,14 @@ impl Program {
         };
         let instance = live.instance;
         let outcome = {
-            let run = fair(live.store.run_concurrent(async |accessor| {
-                let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
-                let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
-                run(accessor, func, callable, fields, ends, (deadline, &self.limits)).await
-            }));
+            let run = fair(
+                live.store.data().is_long(),
+                live.store.run_concurrent(async |accessor| {
+                    let func = accessor.with(|mut access| instance.get_func(&mut access, callable.export));
+                    let func = func.ok_or_else(|| format_err!("{} is not exported", callable.endpoint.function))?;
+                    run(accessor, func, callable, fields, ends, (deadline, &self.limits)).await
+                }),
+            );
             tokio::select! {
                 outcome = run => outcome,
                 // Nobody listens any more: the instance is dropped with all that it does.

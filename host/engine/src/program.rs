@@ -5,6 +5,7 @@ use crate::bindings::{self, State};
 use crate::canonical::MAX_FLAT_PARAMS;
 use crate::engines::{Engines, Places};
 use crate::error::{CallError, LoadError};
+use crate::fair;
 use crate::inspect::{EngineKind, Inspection, MESSAGING};
 use crate::lifecycle::Lifecycle;
 use crate::limits::{DIRECT_FUEL, DYNAMIC_FUEL};
@@ -311,8 +312,9 @@ impl Deadline {
         W: Future<Output = Result<T, CallError>>,
     {
         let mut timer: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
+        let end = self.at.into_std();
         poll_fn(|context| {
-            if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+            if let Poll::Ready(outcome) = fair::by(end, || work.as_mut().poll(context)) {
                 return Poll::Ready(outcome);
             }
             // Work that has used up the task's budget is not to outlive its time for that.

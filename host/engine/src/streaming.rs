@@ -119,7 +119,7 @@ impl OpenStream {
 
     /// Lets the guest know that the stream is over.
     pub(crate) async fn close(self, live: &mut Live) -> Result<(), CallError> {
-        let dropped = fair(self.resource.resource_drop_async(&mut live.store)).await;
+        let dropped = fair(false, self.resource.resource_drop_async(&mut live.store)).await;
         dropped.map_err(|error| live.failed(&error))
     }
 }

@@ -1,6 +1,7 @@
 //! What the instances of a deployment use, and how often a limit bit.
 
 use crate::engines::EPOCH;
+use crate::fair::Habit;
 use crate::manifest::Limit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -53,6 +54,7 @@ pub struct Usage {
     instances: AtomicU32,
     ticks: AtomicU64,
     hits: [AtomicU64; Limit::ALL.len()],
+    pub(crate) habit: Habit,
     all: Arc<GuestMemory>,
 }
 
@@ -65,6 +67,7 @@ impl Usage {
             instances: AtomicU32::new(0),
             ticks: AtomicU64::new(0),
             hits: Default::default(),
+            habit: Habit::default(),
             all,
         }
     }

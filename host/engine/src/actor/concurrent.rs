@@ -30,10 +30,12 @@ pub(super) async fn run(mut live: Live, program: &Program, queue: &mut mpsc::Rec
         let running = Running::default();
         let instance = live.instance;
         let mut next = Next::Nothing;
-        let together =
-            fair(live.store.run_concurrent(async |accessor| {
+        let together = fair(
+            false,
+            live.store.run_concurrent(async |accessor| {
                 together(accessor, instance, program, queue, &running, &mut next).await
-            }));
+            }),
+        );
         // The timer stands outside: what blocks inside may keep inner timers from firing.
         let outcome = tokio::select! {
             outcome = together => outcome,

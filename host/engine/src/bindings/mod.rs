@@ -172,6 +172,7 @@ impl State {
             self.ticks += 1;
             if self.ticks >= fair::SHORT {
                 fair::is_long();
+                self.origin.access.usage.habit.note();
             }
         }
         // A guest that waits whenever the clock ticks is never found running, and one that does much at once is found
@@ -181,6 +182,11 @@ impl State {
             return Err(wasmtime::Error::new(CpuUsedUp));
         }
         Ok(if has_ticked { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+    }
+
+    /// Whether what it does next may well compute for long.
+    pub(crate) fn is_long(&self) -> bool {
+        self.origin.access.usage.habit.is_long()
     }
 
     fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {

@@ -90,7 +90,7 @@ impl Live {
         let func = self.func(handle, HANDLE)?;
         let func = func.typed::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&self.store);
         let func = func.map_err(|error| CallError::Host(format!("{HANDLE}: {error:#}")))?;
-        match fair(func.call_async(&mut self.store, params)).await {
+        match fair(self.store.data().is_long(), func.call_async(&mut self.store, params)).await {
             Ok(()) => errors::answered(slot),
             Err(error) if errors::is_good_exit(&error) => errors::answered(slot),
             Err(error) => {
@@ -108,13 +108,16 @@ impl Live {
         request: Request,
         slot: &Slot,
     ) -> Result<(), CallError> {
-        let run = fair(self.store.run_concurrent(async |accessor| {
-            handle_03(accessor, service, request, slot).await?;
-            poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-            // What of the body passes from host to host, as trailers that the guest hands on, does so in its store.
-            slot.over().await;
-            wasmtime::Result::Ok(())
-        }));
+        let run = fair(
+            self.store.data().is_long(),
+            self.store.run_concurrent(async |accessor| {
+                handle_03(accessor, service, request, slot).await?;
+                poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                // What of the body passes from host to host, as trailers that the guest hands on, does so in its store.
+                slot.over().await;
+                wasmtime::Result::Ok(())
+            }),
+        );
         match run.await.and_then(|ended| ended) {
             Ok(()) => Ok(()),
             Err(error) => {
