@@ -288,6 +288,9 @@ async fn a_server_that_comes_back_has_lost_nothing(server: &mut KafkaServer) {
     next(&mut group).await.ack();
     let held = next(&mut group).await;
     assert_eq!(text_of(&mut lone).await, "0");
+    // An acknowledgement that is still on its way goes with the server.
+    let known = async { while !broker.groups("crash.a").await.unwrap().iter().any(|group| group.lag == 9) {} };
+    timeout(PATIENCE, known).await.expect("the server knows of the acknowledgement");
     server.kill().await;
     let refused = broker.publish("crash.a", Message::new("lost"), PublishOptions::default()).await;
     assert!(matches!(refused, Err(BrokerError::Unavailable(_))), "{refused:?}");
