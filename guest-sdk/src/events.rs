@@ -37,8 +37,8 @@ pub fn publish(topic: &str, message: &(impl Serialize + ?Sized)) -> Result<(), E
 }
 
 /// Publishes up to 1,000 messages, of 8 MiB together, to one topic, which takes far less time than one after the other.
-/// Those with the same key
-/// are published in their order, and those behind one that was not published are not published either.
+/// Those with the same key are published in their order, and those behind one that was not published are not published
+/// either.
 pub fn publish_all(topic: &str, messages: impl IntoIterator<Item = Event>) -> Result<(), NotPublished> {
     let messages: Vec<Outgoing> = messages.into_iter().map(Outgoing::from).collect();
     Ok(backend::publish_all(topic, &messages)?)

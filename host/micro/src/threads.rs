@@ -36,7 +36,7 @@ pub(crate) fn start(tidy: fn()) -> io::Result<Runtime> {
         }
     };
     let runtime = Builder::new_multi_thread().enable_all().on_thread_park(rest).build()?;
-    runtime.spawn(wake_untidy(runtime.handle().clone()));
+    runtime.spawn(wake_untidy());
     Ok(runtime)
 }
 
@@ -47,8 +47,8 @@ fn is_untidy() -> bool {
 
 /// Wakes those threads that sleep from one look to the next, unless they have been woken for that: each goes to sleep again
 /// behind `rest`.
-async fn wake_untidy(runtime: Handle) {
-    let metrics = runtime.metrics();
+async fn wake_untidy() {
+    let metrics = Handle::current().metrics();
     // How often each has gone to sleep and woken: at the last look, and when it was tidy.
     let mut threads = vec![(0, 0); metrics.num_workers()];
     let mut looks = interval(LOOK);
@@ -67,7 +67,7 @@ async fn wake_untidy(runtime: Handle) {
         }
         // The thread that this runs on takes one as well.
         for _ in 0..=untidy {
-            runtime.spawn(async { stay_awake() });
+            tokio::spawn(async { stay_awake() });
         }
         sleep(SETTLED).await;
         for (number, (last, tidy)) in threads.iter_mut().enumerate() {
